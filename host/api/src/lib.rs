@@ -1,1 +1,29 @@
-//! Under construction.
+//! The types and the few traits that every other crate of the host shares.
+//!
+//! A front end decodes its wire format into one [`ChatRequest`]; a policy answers with a [`Plan`];
+//! a [`Backend`] answers a request with one stream of [`Event`]s; the front end encodes that stream.
+//! Nothing here performs I/O, reads a clock or needs a runtime. Wire formats live in `server` and
+//! `providers`, policies run in `sandbox`, attempts in `gateway`.
+//!
+//! Start with [`request`] and [`event`], then read [`labels`], which holds the product's promise.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod error;
+pub mod event;
+pub mod labels;
+pub mod policy;
+pub mod request;
+pub mod sampling;
+pub mod target;
+
+pub use backend::{AttemptContext, Backend, Events, Timeouts};
+pub use error::{BackendError, ErrorKind, TimeoutKind};
+pub use event::{Event, FinishReason, TokenLogprob, TopLogprob, Usage};
+pub use labels::{Forbidden, Label, Labels, Permit, permit};
+pub use policy::{KeyFacts, Plan, PlannedAttempt, PolicyError, RouteInput, Router, TargetFacts};
+pub use request::{
+    ChatRequest, ImageSource, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
+};
+pub use sampling::Sampling;
+pub use target::{BreakerState, Health, Locality, Price, Target};

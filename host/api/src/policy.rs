@@ -1,0 +1,137 @@
+//! Policies: what they are told, what they answer, how they fail.
+//!
+//! `sandbox` implements [`Router`] with WebAssembly components; `gateway` calls it and executes the
+//! [`Plan`]. The gateway trusts no plan: labels are checked again after it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use thiserror::Error;
+
+use crate::labels::{Label, Labels};
+use crate::request::ChatRequest;
+use crate::target::{Health, Target};
+
+/// Decides where a request goes.
+pub trait Router: Send + Sync {
+    /// The plugin's id, for headers and logs.
+    fn id(&self) -> &str;
+
+    /// The targets to try. Dropping the future at any time is safe.
+    fn route(&self, input: RouteInput) -> BoxFuture<'_, Result<Plan, PolicyError>>;
+}
+
+/// Everything that a router sees, fixed before it runs, so that its decision can be repeated.
+#[derive(Clone, Debug)]
+pub struct RouteInput {
+    /// The request's id, for logs.
+    pub request_id: Arc<str>,
+    /// The request.
+    pub request: Arc<ChatRequest>,
+    /// Labels in force before routing.
+    pub labels: Arc<Labels>,
+    /// Every target of the configuration with its health, in configuration order.
+    pub catalog: Arc<[TargetFacts]>,
+    /// Who asks, where keys are configured.
+    pub key: Option<KeyFacts>,
+}
+
+/// A target and how it is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetFacts {
+    /// The target.
+    pub target: Arc<Target>,
+    /// Its health when the request came in.
+    pub health: Health,
+    /// Whether the request's labels permit it now.
+    pub permitted: bool,
+}
+
+/// The caller's identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// The key's name.
+    pub name: Arc<str>,
+    /// Its tenant.
+    pub tenant: Arc<str>,
+}
+
+/// Where to send a request, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Targets to try, first to last; at least one.
+    pub attempts: Vec<PlannedAttempt>,
+    /// Labels to add before anything is sent.
+    pub add_labels: Vec<Label>,
+    /// Why, for people. Counts as payload: it may quote the request.
+    pub reason: String,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedAttempt {
+    /// The target's id.
+    pub target: String,
+    /// The whole attempt's limit, where the plan sets a shorter one than the host.
+    pub timeout: Option<Duration>,
+}
+
+/// How a policy fails. The kinds are kept apart: they are counted, logged and answered differently.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PolicyError {
+    /// It decided that the request must not be answered. Not a failure of the plugin.
+    #[error("refused: {reason}")]
+    Refused {
+        /// Why, in its own words. Counts as payload.
+        reason: String,
+    },
+    /// It ran into a trap or panicked.
+    #[error("the plugin trapped: {message}")]
+    Trap {
+        /// The trap, and the guest's own message where it left one.
+        message: String,
+    },
+    /// It used up one of its limits.
+    #[error("the plugin exceeded its limit: {limit}")]
+    Limit {
+        /// Which, and how much it was.
+        limit: String,
+    },
+    /// It tried what it was not granted.
+    #[error("denied: {what}")]
+    Denied {
+        /// What, and the line that would grant it.
+        what: String,
+    },
+    /// Its plan makes no sense.
+    #[error("invalid plan: {problem}")]
+    InvalidPlan {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No instance became free within the time allowed.
+    #[error("too many plugin calls at once")]
+    Overloaded,
+    /// A fault of the host.
+    #[error("host fault: {message}")]
+    Host {
+        /// What happened.
+        message: String,
+    },
+}
+
+impl PolicyError {
+    /// A short stable word for logs and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::Trap { .. } => "trap",
+            Self::Limit { .. } => "limit",
+            Self::Denied { .. } => "denied",
+            Self::InvalidPlan { .. } => "invalid_plan",
+            Self::Overloaded => "overloaded",
+            Self::Host { .. } => "host",
+        }
+    }
+}
