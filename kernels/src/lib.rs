@@ -9,4 +9,6 @@
 
 pub mod cpu;
 pub mod disjoint;
+pub mod formats;
+pub mod matmul;
 pub mod pool;
