@@ -1,1 +1,10 @@
-//! Under construction.
+//! A model on this machine: from the bytes of a file to logits and text.
+//!
+//! Read in this order: [`gguf`] (the file, checked before use).
+//!
+//! The crate knows nothing of HTTP, WebAssembly or clouds. It does no I/O beyond reading the model file that
+//! it is given, reads no clock and no environment, and given a seed it is deterministic.
+
+#![forbid(unsafe_code)]
+
+pub mod gguf;
