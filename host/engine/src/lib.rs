@@ -1,6 +1,7 @@
 //! A model on this machine: from the bytes of a file to logits and text.
 //!
-//! Read in this order: [`gguf`] (the file, checked before use).
+//! Read in this order: [`gguf`] (the file, checked before use); [`scheduler`] (what the next forward pass
+//! computes); [`sampler`] (logits to a token); [`text`] (tokens' bytes to what a client sees).
 //!
 //! The crate knows nothing of HTTP, WebAssembly or clouds. It does no I/O beyond reading the model file that
 //! it is given, reads no clock and no environment, and given a seed it is deterministic.
@@ -8,3 +9,6 @@
 #![forbid(unsafe_code)]
 
 pub mod gguf;
+pub mod sampler;
+pub mod scheduler;
+pub mod text;
