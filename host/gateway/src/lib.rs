@@ -1,1 +1,28 @@
-//! Under construction.
+//! Between a front end and the targets: admission, labels, the plan's execution, breakers and keys.
+//!
+//! The decisions are plain data structures that are told the time and what happened ([`attempt`],
+//! [`breaker`], [`health`], [`selection`]); [`gateway`] and [`execute`] perform them. This crate knows
+//! no wire format, no plugin runtime and no model: it sees `Backend` and `Router` alone.
+//!
+//! Start with [`Gateway::answer`]. The promise about labels rests on three checks with the one function
+//! `lockgate_api::permit`: before the policy runs and after its plan (in [`selection`]), and at each
+//! send (in [`execute`]).
+#![forbid(unsafe_code)]
+
+pub mod attempt;
+pub mod breaker;
+pub mod execute;
+pub mod failure;
+pub mod gateway;
+pub mod health;
+pub mod keys;
+pub mod limiter;
+pub mod selection;
+pub mod setup;
+
+pub use execute::AnswerEvents;
+pub use failure::{FailedAttempt, Failure, GatewayError};
+pub use gateway::{Answer, Ask, Gateway, Outcome};
+pub use keys::{InvalidKeyHash, Key, KeyHash, Keys, NewKey};
+pub use limiter::Limits;
+pub use setup::{GatewayOptions, GatewayTarget, Named, OnError, SetupError};

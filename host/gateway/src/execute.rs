@@ -1,0 +1,241 @@
+//! Performs a plan: one target after the other until one begins to answer.
+//!
+//! **Retry and failover.** Steps are tried in the plan's order, each once, without pause; a target is
+//! tried again only if the plan names it again. An attempt may be given up for the next one until its
+//! first event. After that its errors are the answer's: they come out of [`AnswerEvents`] as its last
+//! item, and its end is never silent.
+//!
+//! **Forwarding.** A target that turns out to pass requests on ([`ErrorKind::Locality`]) counts as a
+//! cloud. If nothing was sent it is passed over like any target that the labels forbid, and when nothing
+//! else was tried the request is refused. If bytes may already be there, the request ends: another
+//! target's good answer would hide the breach.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use futures_core::Stream;
+use lockgate_api::{
+    AttemptContext, BackendError, ChatRequest, ErrorKind, Event, Events, Labels, Target, Timeouts, permit,
+};
+use tokio::time::Sleep;
+use tracing::warn;
+
+use crate::attempt::{Attempt, Verdict};
+use crate::failure::{FailedAttempt, GatewayError};
+use crate::gateway::Entry;
+use crate::health::Flight;
+use crate::limiter::Slot;
+use crate::selection::Step;
+
+/// The time, on the runtime's clock so that tests can pause it.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// What every attempt of one request has in common.
+pub(crate) struct Execution<'a> {
+    pub(crate) request_id: &'a Arc<str>,
+    pub(crate) request: &'a Arc<ChatRequest>,
+    pub(crate) labels: &'a Arc<Labels>,
+    pub(crate) timeouts: Timeouts,
+    /// Attempts made so far.
+    pub(crate) attempts: u32,
+    /// The last target that was asked.
+    pub(crate) target: Option<Arc<Target>>,
+}
+
+impl Execution<'_> {
+    /// Tries `steps` in order. The stream returned has begun: its first event waits in it.
+    pub(crate) async fn run(&mut self, steps: &[Step], entries: &[Entry]) -> Result<Running, GatewayError> {
+        let mut failures: Vec<FailedAttempt> = Vec::new();
+        let mut forbidden = None;
+        for step in steps {
+            let Some(entry) = entries.get(step.target) else { continue };
+            let target = &entry.target;
+            // The check at the send: labels are asked again, whatever was decided before.
+            let permit = match permit(self.labels, target) {
+                Ok(permit) => permit,
+                Err(reason) => {
+                    forbidden = Some(reason);
+                    continue;
+                }
+            };
+            let mut skip = |error: BackendError| {
+                failures.push(FailedAttempt { target: Arc::clone(target), error, tried: false });
+            };
+            if let Err(error) = entry.backend.accepts(self.request) {
+                skip(error);
+                continue;
+            }
+            let flight = match entry.monitor.begin(now()) {
+                Ok(flight) => flight,
+                Err(wait) => {
+                    let message = "it failed repeatedly and is left alone for a while";
+                    skip(BackendError::new(ErrorKind::Unavailable, message).retry_after(Some(wait)));
+                    continue;
+                }
+            };
+            self.attempts += 1;
+            self.target = Some(Arc::clone(target));
+            let mut timeouts = self.timeouts;
+            timeouts.total = step.timeout.map_or(timeouts.total, |limit| limit.min(timeouts.total));
+            let context = AttemptContext {
+                request_id: Arc::clone(self.request_id),
+                labels: Arc::clone(self.labels),
+                timeouts,
+            };
+            let attempt = Attempt::begin(now(), timeouts, self.request.choices);
+            let events = entry.backend.stream(Arc::clone(self.request), permit, context);
+            match Running::start(attempt, events, flight).await {
+                Ok(running) => return Ok(running),
+                Err(error) => {
+                    warn!(request = %self.request_id, target = %target.id, kind = ?error.kind, %error, "attempt failed");
+                    let breach = error.kind == ErrorKind::Locality && error.dispatched;
+                    let goes_on = error.may_fail_over() || (error.kind == ErrorKind::Locality && !breach);
+                    failures.push(FailedAttempt { target: Arc::clone(target), error, tried: true });
+                    if breach {
+                        return Err(locality_of(&failures));
+                    }
+                    if !goes_on {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(match GatewayError::deciding(&failures) {
+            Some(deciding) if deciding.error.kind == ErrorKind::Locality => locality_of(&failures),
+            Some(_) => GatewayError::Exhausted(failures),
+            None => GatewayError::Locality {
+                message: forbidden.map_or_else(
+                    || "the labels in force permit no target of the plan".to_owned(),
+                    |reason| reason.to_string(),
+                ),
+            },
+        })
+    }
+}
+
+fn locality_of(failures: &[FailedAttempt]) -> GatewayError {
+    let found = failures.iter().rev().find(|failed| failed.error.kind == ErrorKind::Locality);
+    let message = found.map_or_else(String::new, |FailedAttempt { target, error, .. }| {
+        format!("target `{}` passes requests on to where the labels forbid: {error}", target.id)
+    });
+    GatewayError::Locality { message }
+}
+
+/// An attempt that has begun to answer.
+pub(crate) struct Running {
+    attempt: Attempt,
+    /// Gone as soon as the attempt is over.
+    events: Option<Events>,
+    flight: Option<Flight>,
+    timer: Pin<Box<Sleep>>,
+    first: Option<Event>,
+}
+
+impl Running {
+    /// Waits for the first event.
+    async fn start(attempt: Attempt, events: Events, flight: Flight) -> Result<Self, BackendError> {
+        let timer = Box::pin(tokio::time::sleep_until(attempt.deadline().into()));
+        let mut running = Self { attempt, events: Some(events), flight: Some(flight), timer, first: None };
+        match std::future::poll_fn(|context| running.poll_event(context)).await {
+            Some(Ok(event)) => {
+                running.first = Some(event);
+                if let Some(flight) = &running.flight {
+                    flight.answering();
+                }
+                Ok(running)
+            }
+            Some(Err(error)) => Err(error),
+            // A whole answer has at least its start, so an end without an event is an error above.
+            None => Err(BackendError::new(ErrorKind::Cut, "the answer ended before it began")),
+        }
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event, BackendError>>> {
+        let Some(events) = &mut self.events else { return Poll::Ready(None) };
+        let verdict = match events.as_mut().poll_next(context) {
+            Poll::Ready(Some(Ok(event))) => {
+                let now = now();
+                match self.attempt.on_event(now, &event) {
+                    Verdict::Continue => return Poll::Ready(Some(Ok(event))),
+                    Verdict::Complete if matches!(event, Event::Usage(_)) => {
+                        self.finish(Ok(()));
+                        return Poll::Ready(Some(Ok(event)));
+                    }
+                    verdict => verdict,
+                }
+            }
+            Poll::Ready(Some(Err(error))) => self.attempt.on_error(error),
+            Poll::Ready(None) => self.attempt.on_end(),
+            Poll::Pending => {
+                self.attempt.on_silence(now());
+                ready!(self.poll_timer(context))
+            }
+        };
+        match verdict {
+            Verdict::Failed(error) => {
+                self.finish(Err(&error));
+                Poll::Ready(Some(Err(error)))
+            }
+            Verdict::Complete | Verdict::Continue => {
+                self.finish(Ok(()));
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// The timer is moved only when it fires, not at each event.
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Verdict> {
+        let due = self.attempt.deadline().into();
+        if due < self.timer.deadline() {
+            self.timer.as_mut().reset(due);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            match self.attempt.on_timer(now()) {
+                Verdict::Continue => self.timer.as_mut().reset(self.attempt.deadline().into()),
+                verdict => return Poll::Ready(verdict),
+            }
+        }
+    }
+
+    /// Drops the target's stream at once and reports what came of it.
+    fn finish(&mut self, result: Result<(), &BackendError>) {
+        self.events = None;
+        let now = now();
+        let measured = self.attempt.measurement(now);
+        if let Some(flight) = self.flight.take() {
+            match result {
+                Ok(()) => flight.succeeded(now, measured),
+                Err(error) => flight.failed(now, error, measured),
+            }
+        }
+    }
+}
+
+/// An answer as it is made: events, and at most one error, which is last. Dropping it drops the
+/// target's stream at once and frees the request's place.
+pub struct AnswerEvents {
+    running: Running,
+    _slot: Slot,
+}
+
+impl AnswerEvents {
+    pub(crate) fn new(running: Running, slot: Slot) -> Self {
+        Self { running, _slot: slot }
+    }
+}
+
+impl Stream for AnswerEvents {
+    type Item = Result<Event, BackendError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(first) = self.running.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        self.running.poll_event(context)
+    }
+}

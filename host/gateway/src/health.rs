@@ -1,0 +1,203 @@
+//! How a target is doing: requests in flight, a bounded window of recent attempts, its breaker.
+//!
+//! [`Window`] is pure; [`Monitor`] puts it behind a lock, and a [`Flight`] is one request's hold on it,
+//! which reports even when it is only dropped. Being busy (rate limits, overload) counts as an error of
+//! the attempt but does not open the breaker: a full queue is not a broken target.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use lockgate_api::{BackendError, ErrorKind, Health};
+
+use crate::breaker::{Breaker, BreakerPolicy, Pass};
+
+/// Attempts remembered a target.
+const SAMPLES_MAX: usize = 64;
+/// How long an attempt is remembered.
+const SAMPLE_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// What one attempt showed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Measurement {
+    /// From the start to the first text, reasoning or tool call.
+    pub first_token: Option<Duration>,
+    /// Tokens a second from there to the end.
+    pub tokens_per_second: Option<f32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    failed: bool,
+    measured: Measurement,
+}
+
+/// The recent attempts of one target and what they amount to.
+#[derive(Debug, Default)]
+pub struct Window {
+    samples: VecDeque<Sample>,
+    /// The figures as of the last change; computed again when a sample comes or expires.
+    figures: Figures,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Figures {
+    first_token: Option<Duration>,
+    tokens_per_second: Option<f32>,
+    error_rate: Option<f32>,
+}
+
+impl Window {
+    /// Remembers an attempt that ended now.
+    pub fn record(&mut self, now: Instant, failed: bool, measured: Measurement) {
+        if self.samples.len() == SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(Sample { at: now, failed, measured });
+        self.expire(now);
+        self.figures = self.compute();
+    }
+
+    /// Fills the figures of `health` in.
+    pub fn describe(&mut self, now: Instant, health: &mut Health) {
+        if self.expire(now) {
+            self.figures = self.compute();
+        }
+        health.first_token_median = self.figures.first_token;
+        health.tokens_per_second_median = self.figures.tokens_per_second;
+        health.error_rate = self.figures.error_rate;
+    }
+
+    fn expire(&mut self, now: Instant) -> bool {
+        let before = self.samples.len();
+        while self.samples.front().is_some_and(|oldest| now.duration_since(oldest.at) > SAMPLE_AGE_MAX) {
+            self.samples.pop_front();
+        }
+        self.samples.len() != before
+    }
+
+    fn compute(&self) -> Figures {
+        if self.samples.is_empty() {
+            return Figures::default();
+        }
+        let failed = self.samples.iter().filter(|sample| sample.failed).count();
+        let first: Vec<_> = self.samples.iter().filter_map(|sample| sample.measured.first_token).collect();
+        let speed: Vec<_> =
+            self.samples.iter().filter_map(|sample| sample.measured.tokens_per_second).collect();
+        Figures {
+            first_token: median(first, Duration::cmp),
+            tokens_per_second: median(speed, f32::total_cmp),
+            error_rate: Some(failed as f32 / self.samples.len() as f32),
+        }
+    }
+}
+
+/// The lower median.
+fn median<T: Copy>(mut values: Vec<T>, order: fn(&T, &T) -> std::cmp::Ordering) -> Option<T> {
+    let middle = values.len().checked_sub(1)? / 2;
+    Some(*values.select_nth_unstable_by(middle, order).1)
+}
+
+/// A target's health, shared by everybody who sends to it.
+#[derive(Debug)]
+pub struct Monitor {
+    in_flight: AtomicU32,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    breaker: Breaker,
+    window: Window,
+}
+
+impl Monitor {
+    /// A target of which nothing is known yet.
+    pub fn new(policy: BreakerPolicy) -> Arc<Self> {
+        let inner = Inner { breaker: Breaker::new(policy), window: Window::default() };
+        Arc::new(Self { in_flight: AtomicU32::new(0), inner: Mutex::new(inner) })
+    }
+
+    /// What a policy is told; `queued` is the backend's own knowledge.
+    pub fn health(&self, now: Instant, queued: Option<u32>) -> Health {
+        let mut health =
+            Health { in_flight: self.in_flight.load(Ordering::Relaxed), queued, ..Health::default() };
+        let mut inner = self.lock();
+        health.breaker = inner.breaker.state(now);
+        inner.window.describe(now, &mut health);
+        health
+    }
+
+    /// Leave to send one request.
+    ///
+    /// # Errors
+    /// How long to wait, when the breaker is open.
+    pub fn begin(self: &Arc<Self>, now: Instant) -> Result<Flight, Duration> {
+        let pass = self.lock().breaker.admit(now)?;
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Ok(Flight { monitor: Arc::clone(self), pass, over: false })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every change is a few assignments; a panic between them leaves figures, never broken memory.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request that a target is answering. Dropping it without a report means that it was abandoned.
+#[derive(Debug)]
+pub struct Flight {
+    monitor: Arc<Monitor>,
+    pass: Pass,
+    over: bool,
+}
+
+impl Flight {
+    /// The first event has come.
+    pub fn answering(&self) {
+        self.monitor.lock().breaker.alive(self.pass);
+    }
+
+    /// The answer was whole.
+    pub fn succeeded(mut self, now: Instant, measured: Measurement) {
+        self.over = true;
+        let mut inner = self.monitor.lock();
+        inner.breaker.succeeded(self.pass);
+        inner.window.record(now, false, measured);
+    }
+
+    /// The attempt failed.
+    pub fn failed(mut self, now: Instant, error: &BackendError, measured: Measurement) {
+        self.over = true;
+        let mut inner = self.monitor.lock();
+        if !error.counts_against_target() {
+            // It answered, if only to say that the request is wrong; a cancelled one says nothing.
+            match error.kind {
+                ErrorKind::Cancelled | ErrorKind::Internal | ErrorKind::Locality => {
+                    inner.breaker.abandoned(self.pass);
+                }
+                _ => inner.breaker.alive(self.pass),
+            }
+            return;
+        }
+        match error.kind {
+            ErrorKind::RateLimited | ErrorKind::Overloaded => inner.breaker.alive(self.pass),
+            _ => inner.breaker.failed(self.pass, now),
+        }
+        inner.window.record(now, true, measured);
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.monitor.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.over {
+            self.monitor.lock().breaker.abandoned(self.pass);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
