@@ -4,6 +4,12 @@
 //! A `Level` other than `Scalar` can only be had from [`Level::detect`] and [`Level::available`], so holding one
 //! proves that the processor has the features; kernels rely on that when they enter code compiled for them.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod plain;
+pub(crate) mod simd;
 mod threads;
 
 #[cfg(test)]

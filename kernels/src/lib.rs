@@ -7,8 +7,16 @@
 //!
 //! Unsafe code is denied by the workspace and allowed module by module here, each with its reason.
 
+pub mod activation;
+pub mod attention;
 pub mod cpu;
 pub mod disjoint;
 pub mod formats;
 pub mod matmul;
+pub mod memory;
+pub mod norm;
 pub mod pool;
+pub mod rope;
+
+#[cfg(test)]
+mod test_support;

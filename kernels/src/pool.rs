@@ -24,6 +24,8 @@ use std::thread::JoinHandle;
 
 use gate::{Gate, Padded};
 
+use crate::disjoint::DisjointMut;
+
 type Body<'a> = dyn Fn(usize) + Sync + 'a;
 type Panic = Box<dyn Any + Send>;
 
@@ -117,6 +119,40 @@ impl ThreadPool {
             while let Some(task) = queue.take() {
                 body(thread, task);
             }
+        });
+    }
+
+    /// Calls `body(first_row, rows)` for runs of whole rows of `out`, each `width` long, that together are all of
+    /// it. Runs hold at least `rows_min` rows where there are as many; a single run stays on the calling thread.
+    ///
+    /// # Panics
+    /// As [`Self::run`], and when the length is not a multiple of `width`.
+    pub fn for_rows<T: Send>(
+        &self,
+        out: &mut [T],
+        width: usize,
+        rows_min: usize,
+        body: &(dyn Fn(usize, &mut [T]) + Sync),
+    ) {
+        // A few runs a thread, so that one that was interrupted does not hold up the others.
+        const RUNS_PER_THREAD: usize = 4;
+        assert!(
+            width > 0 && out.len().is_multiple_of(width),
+            "{} elements are not rows of {width}",
+            out.len()
+        );
+        let rows = out.len() / width;
+        let rows_of_run = rows.div_ceil(self.threads() * RUNS_PER_THREAD).max(rows_min).max(1);
+        if rows <= rows_of_run || self.threads() == 1 {
+            body(0, out);
+            return;
+        }
+        let out = DisjointMut::new(out);
+        self.for_each(rows.div_ceil(rows_of_run), &|_, run| {
+            let rows = run * rows_of_run..rows.min((run + 1) * rows_of_run);
+            // SAFETY: the runs do not overlap and each is one task.
+            let part = unsafe { out.part(rows.start * width..rows.end * width) };
+            body(rows.start, part);
         });
     }
 }

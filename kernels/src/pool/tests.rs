@@ -134,3 +134,19 @@ fn an_empty_queue_stays_empty() {
     let tasks = Tasks::new(2);
     assert_eq!((tasks.take(), tasks.take(), tasks.take(), tasks.take()), (Some(0), Some(1), None, None));
 }
+
+#[test]
+fn runs_of_rows_cover_everything_once() {
+    for (threads, rows, width, rows_min) in
+        [(1, 7, 3, 1), (2, 100, 3, 1), (2, 100, 1, 64), (3, 1000, 2, 7), (2, 0, 5, 1)]
+    {
+        let mut out = vec![0; rows * width];
+        pool(threads).for_rows(&mut out, width, rows_min, &|first, part| {
+            assert!(part.len().is_multiple_of(width));
+            for (index, element) in part.iter_mut().enumerate() {
+                *element += first * width + index + 1;
+            }
+        });
+        assert!(out.iter().enumerate().all(|(index, &element)| element == index + 1));
+    }
+}
