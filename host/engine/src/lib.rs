@@ -1,6 +1,7 @@
 //! A model on this machine: from the bytes of a file to logits and text.
 //!
-//! Read in this order: [`gguf`] (the file, checked before use); [`scheduler`] (what the next forward pass
+//! Read in this order: [`gguf`] (the file, checked before use); [`tokenizer`] and [`template`] (a conversation to
+//! tokens); [`scheduler`] (what the next forward pass
 //! computes); [`sampler`] (logits to a token); [`text`] (tokens' bytes to what a client sees).
 //!
 //! The crate knows nothing of HTTP, WebAssembly or clouds. It does no I/O beyond reading the model file that
@@ -11,4 +12,6 @@
 pub mod gguf;
 pub mod sampler;
 pub mod scheduler;
+pub mod template;
 pub mod text;
+pub mod tokenizer;

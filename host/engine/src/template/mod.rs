@@ -1,0 +1,206 @@
+//! The model's own chat template: a conversation in, the text of the prompt out.
+//!
+//! Renders as `apply_chat_template` of Hugging Face's transformers does, byte for byte, inside
+//! limits: steps, output, recursion, the stack. Templates come with model files and are hostile until
+//! proved otherwise: they see the conversation and nothing else, not even a clock.
+//! [`ChatTemplate`] gives text; [`PromptTemplate`] also says which control tokens in it are the
+//! template's own, so that nothing a user writes becomes one. Does not tokenize (`tokenizer/`).
+
+mod environment;
+mod error;
+mod prompt;
+mod python;
+mod source;
+#[cfg(test)]
+mod tests;
+mod text_methods;
+
+use std::io::{self, Write};
+
+use jiff::civil::DateTime;
+use minijinja::value::Serde;
+use minijinja::{Environment, ErrorKind, Value};
+use serde_json::Map;
+
+use environment::Raised;
+pub use error::TemplateError;
+pub use prompt::PromptTemplate;
+
+/// The largest template source. The largest in use are about 30 KiB.
+const SOURCE_BYTES_MAX: usize = 1 << 20;
+/// Steps (instructions, or 64 bytes of text handled) that every rendering may take ...
+const STEPS_BASE: u64 = 1_000_000;
+/// ... and further ones for each KiB of conversation.
+const STEPS_PER_KIB: u64 = 500;
+/// Bytes that every rendering may write, and how often the conversation may be repeated in it.
+const OUTPUT_BYTES_BASE: usize = 1 << 20;
+const OUTPUT_REPEATS: usize = 8;
+/// A template can nest values as deep as it has steps, and values are freed recursively: the
+/// renderer's stack is sized for the worst that the steps allow. Only what is used takes memory.
+const STACK_BYTES: usize = 512 << 20;
+
+const TEMPLATE_NAME: &str = "chat_template";
+
+/// What a template sees.
+#[derive(Debug, Clone, Copy)]
+pub struct RenderInput<'a> {
+    /// The conversation: an array of objects with at least a `role`.
+    pub messages: &'a serde_json::Value,
+    /// The tools' schemas: an array, or `None` where there are no tools.
+    pub tools: Option<&'a serde_json::Value>,
+    /// Retrieved documents: an array of objects with `title` and `text`.
+    pub documents: Option<&'a serde_json::Value>,
+    /// End with the opening of the assistant's turn.
+    pub add_generation_prompt: bool,
+    /// Further variables (`bos_token`, `enable_thinking`, ...). `strftime_now`, if it is here, is the
+    /// date for the function of that name, as `2026-08-31` or `2026-08-31T12:00:00`.
+    pub variables: &'a Map<String, serde_json::Value>,
+    /// The local date and time for `strftime_now`; without it a template that asks is an error.
+    pub now: Option<DateTime>,
+}
+
+/// A compiled chat template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+}
+
+impl ChatTemplate {
+    /// Compiles a template.
+    ///
+    /// # Errors
+    /// [`TemplateError::Syntax`] with the line, [`TemplateError::SourceTooLong`].
+    pub fn new(source: &str) -> Result<Self, TemplateError> {
+        if source.len() > SOURCE_BYTES_MAX {
+            return Err(TemplateError::SourceTooLong { bytes: source.len(), bytes_max: SOURCE_BYTES_MAX });
+        }
+        let mut environment = environment::new();
+        environment.add_template_owned(TEMPLATE_NAME, source::prepare(source)).map_err(|error| {
+            TemplateError::Syntax { line: error.line().unwrap_or(0), reason: reason(&error) }
+        })?;
+        Ok(Self { environment })
+    }
+
+    /// Renders a conversation.
+    ///
+    /// # Errors
+    /// [`TemplateError::Refused`] where the template raises an exception, [`TemplateError::Failed`]
+    /// where it cannot work with the input, and the limits.
+    pub fn render(&self, input: &RenderInput<'_>) -> Result<String, TemplateError> {
+        let (context, bytes) = context(input)?;
+        self.render_context(context, bytes)
+    }
+
+    /// Renders with a context that `bytes` of conversation went into.
+    fn render_context(&self, context: Value, bytes: usize) -> Result<String, TemplateError> {
+        let kib = u64::try_from(bytes / 1024).unwrap_or(u64::MAX);
+        let steps = STEPS_BASE.saturating_add(STEPS_PER_KIB.saturating_mul(kib));
+        let bytes_max = OUTPUT_BYTES_BASE.saturating_add(OUTPUT_REPEATS.saturating_mul(bytes));
+        let work = || {
+            let mut environment = self.environment.clone();
+            environment.set_fuel(Some(steps));
+            let mut output = Bounded { bytes: Vec::new(), bytes_max, exceeded: false };
+            let template = environment.get_template(TEMPLATE_NAME).map_err(|error| failure(&error, steps))?;
+            let rendered = template.render_captured_to(context, &mut output).map(drop);
+            if output.exceeded {
+                return Err(TemplateError::OutputTooLong { bytes_max });
+            }
+            rendered.map_err(|error| failure(&error, steps))?;
+            String::from_utf8(output.bytes)
+                .map_err(|error| TemplateError::Failed { line: 0, reason: error.to_string() })
+        };
+        on_deep_stack(work)?
+    }
+}
+
+/// Runs `work` to its end on a stack of [`STACK_BYTES`].
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, TemplateError> {
+    let no_renderer = |reason: String| TemplateError::NoRenderer { reason };
+    std::thread::scope(|scope| {
+        let renderer = std::thread::Builder::new().name("template".to_owned()).stack_size(STACK_BYTES);
+        let handle = renderer.spawn_scoped(scope, work).map_err(|error| no_renderer(error.to_string()))?;
+        handle.join().map_err(|_| no_renderer("it stopped unexpectedly".to_owned()))
+    })
+}
+
+/// The values that a template sees, and how many bytes of text and structure they hold.
+fn context(input: &RenderInput<'_>) -> Result<(Value, usize), TemplateError> {
+    let mut bytes = 0;
+    let mut convert = |value: &serde_json::Value| {
+        bytes += source::json_bytes(value);
+        Value::from(Serde(value))
+    };
+    let mut now = input.now;
+    let mut pairs: Vec<(String, Value)> = Vec::with_capacity(input.variables.len() + 5);
+    for (name, value) in input.variables {
+        if name == "strftime_now" {
+            now = Some(date(name, value)?);
+        } else {
+            pairs.push((name.clone(), convert(value)));
+        }
+    }
+    pairs.push(("messages".to_owned(), convert(input.messages)));
+    pairs.push(("tools".to_owned(), input.tools.map_or(Value::from(()), &mut convert)));
+    pairs.push(("documents".to_owned(), input.documents.map_or(Value::from(()), &mut convert)));
+    pairs.push(("add_generation_prompt".to_owned(), Value::from(input.add_generation_prompt)));
+    if let Some(now) = now {
+        pairs.push((environment::NOW.to_owned(), Value::from_object(environment::Now(now))));
+    }
+    Ok((Value::from_pairs(pairs), bytes))
+}
+
+fn date(name: &str, value: &serde_json::Value) -> Result<DateTime, TemplateError> {
+    let invalid = |problem: String| TemplateError::InvalidVariable { name: name.to_owned(), problem };
+    let text =
+        value.as_str().ok_or_else(|| invalid(format!("{value} is not a date such as \"2026-08-31\"")))?;
+    text.parse::<DateTime>()
+        .or_else(|_| {
+            text.parse::<jiff::civil::Date>().map(|date| date.to_datetime(jiff::civil::Time::midnight()))
+        })
+        .map_err(|error| invalid(error.to_string()))
+}
+
+/// Text of bounded size.
+struct Bounded {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    exceeded: bool,
+}
+
+impl Write for &mut Bounded {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        if self.bytes.len().saturating_add(piece.len()) > self.bytes_max {
+            self.exceeded = true;
+            return Err(io::Error::other("the output limit is reached"));
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn failure(error: &minijinja::Error, steps: u64) -> TemplateError {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = source {
+        if let Some(Raised { message }) = cause.downcast_ref::<Raised>() {
+            return TemplateError::Refused { message: message.clone() };
+        }
+        if let Some(inner) = cause.downcast_ref::<minijinja::Error>()
+            && inner.kind() == ErrorKind::OutOfFuel
+        {
+            return TemplateError::OutOfSteps { steps };
+        }
+        source = cause.source();
+    }
+    TemplateError::Failed { line: error.line().unwrap_or(0), reason: reason(error) }
+}
+
+fn reason(error: &minijinja::Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}

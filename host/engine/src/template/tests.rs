@@ -1,0 +1,1 @@
+//! Templates against what jinja2 prints.

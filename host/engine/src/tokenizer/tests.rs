@@ -1,0 +1,1 @@
+//! The tokenizer against small vocabularies whose right answers can be worked out by hand.
