@@ -74,11 +74,9 @@ fn strftime_now(state: &State<'_, '_>, format: &str) -> Result<String, Error> {
 
 /// `json.dumps` with transformers' defaults.
 fn to_json(value: &Value, arguments: Kwargs) -> Result<String, Error> {
-    let mut layout = python::JsonLayout {
-        ensure_ascii: arguments.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
-        sort_keys: arguments.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
-        ..python::JsonLayout::default()
-    };
+    let ensure_ascii = arguments.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
+    let sort_keys = arguments.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
+    let mut layout = python::JsonLayout::new(ensure_ascii, sort_keys);
     if let Some(indent) = arguments.get::<Option<Value>>("indent")?.filter(|indent| !indent.is_none()) {
         layout = layout.indented(&indent)?;
     }

@@ -26,6 +26,8 @@ use environment::Raised;
 pub use error::TemplateError;
 pub use prompt::PromptTemplate;
 
+use crate::gguf::{Metadata, MetadataError, optional};
+
 /// The largest template source. The largest in use are about 30 KiB.
 const SOURCE_BYTES_MAX: usize = 1 << 20;
 /// Steps (instructions, or 64 bytes of text handled) that every rendering may take ...
@@ -40,6 +42,19 @@ const OUTPUT_REPEATS: usize = 8;
 const STACK_BYTES: usize = 512 << 20;
 
 const TEMPLATE_NAME: &str = "chat_template";
+
+/// The template in a model file: its own one for tools, if it has one and there are tools.
+///
+/// # Errors
+/// The key holds something else than text.
+pub fn source_in(metadata: &Metadata, has_tools: bool) -> Result<Option<&str>, MetadataError> {
+    let for_tools =
+        if has_tools { optional(metadata.string("tokenizer.chat_template.tool_use"))? } else { None };
+    match for_tools {
+        Some(source) => Ok(Some(source)),
+        None => optional(metadata.string("tokenizer.chat_template")),
+    }
+}
 
 /// What a template sees.
 #[derive(Debug, Clone, Copy)]

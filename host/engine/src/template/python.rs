@@ -88,8 +88,8 @@ fn float_repr(number: f64, not_a_number: &str, infinity: &str) -> String {
 /// The options of `json.dumps`.
 #[derive(Debug, Clone)]
 pub(super) struct JsonLayout {
-    pub(super) ensure_ascii: bool,
-    pub(super) sort_keys: bool,
+    ensure_ascii: bool,
+    sort_keys: bool,
     /// What one level of nesting is indented by; `None` for one line.
     indent: Option<String>,
     item_separator: String,
@@ -109,6 +109,11 @@ impl Default for JsonLayout {
 }
 
 impl JsonLayout {
+    /// Whether characters beyond ASCII are escaped, and whether keys are sorted.
+    pub(super) fn new(ensure_ascii: bool, sort_keys: bool) -> Self {
+        Self { ensure_ascii, sort_keys, ..Self::default() }
+    }
+
     /// With the `indent` argument: a number of spaces or the text of one level.
     pub(super) fn indented(mut self, indent: &Value) -> Result<Self, Error> {
         const INDENT_MAX: i64 = 64;

@@ -1,16 +1,20 @@
 //! Why a tokenizer could not be built, or an identifier or text not be converted.
 
 use super::TokenId;
+use crate::gguf::MetadataError;
 
 /// Failures of building or using a [`Tokenizer`](super::Tokenizer).
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TokenizerError {
-    /// A metadata key that this kind of tokenizer needs is not in the file.
-    #[error("`{key}` is missing from the model file")]
-    MissingKey {
-        /// The metadata key.
-        key: &'static str,
-    },
+    /// A metadata key is missing or holds another type.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The file does not say how its text is split into words.
+    #[error(
+        "`tokenizer.ggml.pre` is missing: the file does not say how text is split before merging; \
+         convert the model again with a current tool"
+    )]
+    NoPreTokenizer,
     /// A metadata key holds something that it must not.
     #[error("`{key}`: {problem}")]
     InvalidKey {

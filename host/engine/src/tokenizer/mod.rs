@@ -8,6 +8,7 @@
 
 mod bpe;
 mod error;
+mod metadata;
 mod pre_tokenizer;
 mod recognizer;
 mod spm;
@@ -17,6 +18,7 @@ mod vocabulary;
 
 use std::ops::Range;
 
+use crate::gguf::Metadata;
 use bpe::BytePairEncoder;
 pub use error::TokenizerError;
 use pre_tokenizer::PreTokenizer;
@@ -70,6 +72,14 @@ enum Encoder {
 }
 
 impl Tokenizer {
+    /// The tokenizer of a model file.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::from_metadata`] and [`Tokenizer::new`].
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self, TokenizerError> {
+        Self::new(Vocabulary::from_metadata(metadata)?)
+    }
+
     /// Checks a vocabulary and builds its tables.
     ///
     /// # Errors
@@ -78,16 +88,31 @@ impl Tokenizer {
         let kinds = vocabulary.checked_kinds()?;
         let ends_generation = vocabulary.ends_of_generation(&kinds);
         let Vocabulary { tokens: texts, algorithm, special, add_beginning, add_end, .. } = vocabulary;
-        let encoder = match algorithm {
+        let (encoder, begins_by_habit) = match algorithm {
             Algorithm::BytePair { pre_tokenizer, merges } => {
                 let rules = PreTokenizer::named(&pre_tokenizer)?;
-                Encoder::BytePair(Box::new(BytePairEncoder::new(&texts, &kinds, rules, &merges)?))
+                let begins_by_habit = rules.adds_beginning;
+                let encoder = BytePairEncoder::new(&texts, &kinds, rules, &merges)?;
+                (Encoder::BytePair(Box::new(encoder)), begins_by_habit)
             }
-            Algorithm::SentencePiece { scores, add_space_prefix } => Encoder::SentencePiece {
-                encoder: Box::new(SentencePieceEncoder::new(&texts, &kinds, &scores, special.unknown)?),
-                add_space_prefix,
-            },
+            Algorithm::SentencePiece { scores, add_space_prefix } => {
+                let encoder = SentencePieceEncoder::new(&texts, &kinds, &scores, special.unknown)?;
+                (Encoder::SentencePiece { encoder: Box::new(encoder), add_space_prefix }, true)
+            }
         };
+        let add_beginning = add_beginning.unwrap_or(begins_by_habit);
+        let add_end = add_end.unwrap_or(false);
+        for (wanted, id, flag, key) in [
+            (add_beginning, special.beginning, "tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id"),
+            (add_end, special.end, "tokenizer.ggml.add_eos_token", "tokenizer.ggml.eos_token_id"),
+        ] {
+            if wanted && id.is_none() {
+                return Err(vocabulary::invalid(
+                    key,
+                    format!("is missing, but `{flag}` asks for that token"),
+                ));
+            }
+        }
         let of_kind = |wanted: TokenKind| {
             let tokens = texts.iter().zip(&kinds).zip(0..);
             tokens.filter(move |((_, kind), _)| **kind == wanted).map(|((text, _), id)| (id, text.as_str()))

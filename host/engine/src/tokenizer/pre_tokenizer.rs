@@ -119,8 +119,7 @@ impl PreTokenizer {
 
     /// The words of `text`, in order and without gaps.
     pub(super) fn split(&self, text: &str) -> Vec<Range<usize>> {
-        let mut pieces = vec![0..text.len()];
-        pieces.retain(|piece| !piece.is_empty());
+        let mut pieces: Vec<Range<usize>> = Vec::from_iter((!text.is_empty()).then_some(0..text.len()));
         for pass in &self.passes {
             let mut next = Vec::with_capacity(pieces.len() * 2);
             for piece in pieces {

@@ -25,7 +25,7 @@ pub enum TokenKind {
 impl TokenKind {
     /// The kind for a number of `tokenizer.ggml.token_type`; `None` for a number that the format
     /// does not know. 0 ("undefined") is read as ordinary text, as writers use it.
-    pub fn from_number(number: i64) -> Option<Self> {
+    pub fn from_number(number: i32) -> Option<Self> {
         Some(match number {
             0 | 1 => Self::Normal,
             2 => Self::Unknown,
@@ -85,10 +85,10 @@ pub struct Vocabulary {
     pub algorithm: Algorithm,
     /// Identifiers with a role.
     pub special: SpecialTokens,
-    /// Begin every sequence with the beginning token.
-    pub add_beginning: bool,
-    /// End every sequence with the end token.
-    pub add_end: bool,
+    /// Begin every sequence with the beginning token; `None` for the algorithm's own habit.
+    pub add_beginning: Option<bool>,
+    /// End every sequence with the end token; `None` for no.
+    pub add_end: Option<bool>,
 }
 
 /// Texts by which control tokens that end a generation are known where the file does not say so.
@@ -176,12 +176,6 @@ impl Vocabulary {
                     format!("entry {index} is a byte token but reads {token:?}, not `<0x00>` to `<0xFF>`"),
                 ));
             }
-        }
-        if self.add_beginning && special.beginning.is_none() {
-            return Err(TokenizerError::MissingKey { key: "tokenizer.ggml.bos_token_id" });
-        }
-        if self.add_end && special.end.is_none() {
-            return Err(TokenizerError::MissingKey { key: "tokenizer.ggml.eos_token_id" });
         }
         Ok(kinds)
     }
