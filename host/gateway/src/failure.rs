@@ -116,6 +116,12 @@ fn sentence(failed: &FailedAttempt) -> String {
         ErrorKind::Unsupported { field } => {
             format!("target `{}` cannot honour `{field}`: {error}", target.id)
         }
+        // Both counts, whatever the target's own words are.
+        ErrorKind::ContextExceeded { prompt_tokens, context_tokens } => format!(
+            "target `{}`: the prompt of {prompt_tokens} tokens and its answer do not fit the context of \
+             {context_tokens} tokens",
+            target.id
+        ),
         _ => format!("target `{}`: {error}", target.id),
     }
 }

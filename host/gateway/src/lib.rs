@@ -23,6 +23,6 @@ pub mod setup;
 pub use execute::AnswerEvents;
 pub use failure::{FailedAttempt, Failure, GatewayError};
 pub use gateway::{Answer, Ask, Gateway, Outcome};
-pub use keys::{InvalidKeyHash, Key, KeyHash, Keys, NewKey};
+pub use keys::{InvalidKeyHash, KEY_RANDOM_BYTES, Key, KeyHash, Keys, NewKey};
 pub use limiter::Limits;
-pub use setup::{GatewayOptions, GatewayTarget, Named, OnError, SetupError};
+pub use setup::{AUTO, DIRECT, GatewayOptions, GatewayTarget, Named, OnError, SetupError};

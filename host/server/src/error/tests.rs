@@ -1,0 +1,91 @@
+use std::sync::Arc;
+
+use lockgate_api::{PolicyError, Target};
+
+use super::*;
+
+#[test]
+fn every_kind_of_backend_error_has_its_place() {
+    for (kind, locality, status, code) in [
+        (ErrorKind::InvalidRequest, Locality::Cloud, 400, "invalid_request"),
+        (
+            ErrorKind::ContextExceeded { prompt_tokens: 9, context_tokens: 8 },
+            Locality::Local,
+            400,
+            "context_length_exceeded",
+        ),
+        (ErrorKind::Unsupported { field: "n".to_owned() }, Locality::Cloud, 400, "unsupported_parameter"),
+        (ErrorKind::Authentication, Locality::Cloud, 502, "upstream_authentication"),
+        (ErrorKind::RateLimited, Locality::Cloud, 502, "upstream_rate_limited"),
+        (ErrorKind::Overloaded, Locality::Cloud, 502, "upstream_overloaded"),
+        (ErrorKind::Overloaded, Locality::Local, 429, "overloaded"),
+        (ErrorKind::Unavailable, Locality::Lan, 502, "upstream_unavailable"),
+        (ErrorKind::Timeout(TimeoutKind::Connect), Locality::Lan, 504, "upstream_connect_timeout"),
+        (ErrorKind::Timeout(TimeoutKind::FirstEvent), Locality::Local, 504, "upstream_timeout"),
+        (ErrorKind::Timeout(TimeoutKind::Idle), Locality::Cloud, 504, "upstream_timeout"),
+        (ErrorKind::Timeout(TimeoutKind::Total), Locality::Cloud, 504, "upstream_timeout"),
+        (ErrorKind::Upstream, Locality::Cloud, 502, "upstream_failed"),
+        (ErrorKind::Cut, Locality::Cloud, 502, "upstream_cut"),
+        (ErrorKind::Locality, Locality::Local, 403, "locality_forbidden"),
+        (ErrorKind::Cancelled, Locality::Local, 503, "cancelled"),
+        (ErrorKind::Internal, Locality::Local, 500, "internal_error"),
+    ] {
+        let error = ApiError::from_backend(&BackendError::new(kind.clone(), "why"), locality);
+        assert_eq!((error.status.as_u16(), error.code), (status, code), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_full_context_tells_both_counts() {
+    let kind = ErrorKind::ContextExceeded { prompt_tokens: 9001, context_tokens: 8192 };
+    let error = ApiError::from_backend(&BackendError::new(kind, "too long"), Locality::Local);
+    assert!(error.message.contains("9001") && error.message.contains("8192"), "{}", error.message);
+    assert_eq!(error.param.as_deref(), Some("messages"));
+}
+
+#[test]
+fn overload_always_says_when_to_come_back() {
+    let full = BackendError::new(ErrorKind::Overloaded, "full");
+    assert_eq!(ApiError::from_backend(&full, Locality::Local).retry_after, Some(Duration::from_secs(1)));
+    let told = full.clone().retry_after(Some(Duration::from_secs(7)));
+    assert_eq!(ApiError::from_backend(&told, Locality::Cloud).retry_after, Some(Duration::from_secs(7)));
+    let gateway = GatewayError::Overloaded { retry_after: Duration::from_secs(2) };
+    assert_eq!(ApiError::from_gateway(&gateway).retry_after, Some(Duration::from_secs(2)));
+    assert!(ApiError::busy().retry_after.is_some());
+}
+
+#[test]
+fn every_kind_of_gateway_error_has_its_place() {
+    let policy: Arc<str> = Arc::from("p");
+    let target = Target {
+        id: "t".to_owned(),
+        model: "m".to_owned(),
+        locality: Locality::Lan,
+        region: None,
+        context_tokens: None,
+        price: None,
+        tools: false,
+        images: false,
+    };
+    let kind = ErrorKind::Timeout(TimeoutKind::FirstEvent);
+    let failed =
+        FailedAttempt { target: Arc::new(target), error: BackendError::new(kind, "late"), tried: true };
+    for (error, status, code) in [
+        (GatewayError::UnknownModel { model: "x".to_owned(), known: "y".to_owned() }, 404, "model_not_found"),
+        (GatewayError::NamedRefused { model: "x".to_owned() }, 400, "model_not_selectable"),
+        (GatewayError::NoTarget, 503, "no_target"),
+        (GatewayError::Locality { message: "no".to_owned() }, 403, "locality_forbidden"),
+        (
+            GatewayError::PolicyRefused { policy: Arc::clone(&policy), reason: "r".to_owned() },
+            403,
+            "policy_refused",
+        ),
+        (GatewayError::PolicyFailed { policy, error: PolicyError::Overloaded }, 503, "policy_failed"),
+        (GatewayError::Overloaded { retry_after: Duration::from_secs(1) }, 429, "overloaded"),
+        (GatewayError::Exhausted(vec![failed]), 504, "upstream_timeout"),
+    ] {
+        let mapped = ApiError::from_gateway(&error);
+        assert_eq!((mapped.status.as_u16(), mapped.code), (status, code), "{error:?}");
+        assert_eq!(mapped.message, error.to_string());
+    }
+}

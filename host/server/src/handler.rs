@@ -1,0 +1,88 @@
+//! One request: checks, route, and the headers that every answer has.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use lockgate_gateway::Key;
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use crate::answer::{AnswerBody, failure, json};
+use crate::error::ApiError;
+use crate::headers::REQUEST_ID;
+use crate::routes::Route;
+use crate::state::{AppState, Serving};
+use crate::{access, chat, openai};
+
+/// What a handler knows of its request.
+pub(crate) struct Call {
+    pub(crate) state: Arc<AppState>,
+    /// The configuration that the request began with.
+    pub(crate) serving: Arc<Serving>,
+    pub(crate) request_id: Arc<str>,
+    /// Who asks, where there are keys.
+    pub(crate) key: Option<Arc<Key>>,
+}
+
+/// Answers a request that came in over a loopback listener or another. Never fails: whatever goes wrong
+/// is an answer too.
+pub(crate) async fn respond(
+    state: Arc<AppState>,
+    loopback: bool,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let began = Instant::now();
+    let request_id = state.next_request_id();
+    let mut route = "unknown";
+    let answered = AssertUnwindSafe(dispatch(state, loopback, Arc::clone(&request_id), request, &mut route));
+    let mut response = match answered.catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => failure(&error),
+        Err(_) => {
+            error!(request = %request_id, route, "a handler panicked");
+            failure(&ApiError::internal())
+        }
+    };
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    let waited_ms = began.elapsed().as_secs_f64() * 1e3;
+    info!(request = %request_id, route, status = response.status().as_u16(), waited_ms, "answered");
+    response
+}
+
+async fn dispatch(
+    state: Arc<AppState>,
+    loopback: bool,
+    request_id: Arc<str>,
+    request: Request<Incoming>,
+    name: &mut &'static str,
+) -> Result<Response<AnswerBody>, ApiError> {
+    let (head, body) = request.into_parts();
+    state.hosts.check(&head.headers, &head.uri, loopback)?;
+    let route = Route::find(&head.method, head.uri.path())?;
+    *name = route.name();
+    let serving = state.serving();
+    let key = if route.needs_key() { access::authenticate(&serving.keys, &head.headers)? } else { None };
+    let call = Call { state, serving, request_id, key };
+    match route {
+        Route::ChatCompletions => Ok(chat::complete(&call, &head.headers, body).await),
+        Route::Models => {
+            Ok(json(StatusCode::OK, openai::models_body(call.serving.gateway.targets(), call.state.started)))
+        }
+        Route::Model(id) => openai::model_body(&id, call.serving.gateway.targets(), call.state.started)
+            .map(|body| json(StatusCode::OK, body))
+            .ok_or_else(|| ApiError::no_such_model(&id)),
+        Route::Health => Ok(json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec())),
+        Route::Ready => Ok(match call.state.ready() {
+            Ok(()) => json(StatusCode::OK, br#"{"status":"ready"}"#.to_vec()),
+            Err(reason) => {
+                let body = serde_json::json!({ "status": "not_ready", "reason": reason });
+                json(StatusCode::SERVICE_UNAVAILABLE, body.to_string().into_bytes())
+            }
+        }),
+    }
+}
