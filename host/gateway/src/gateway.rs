@@ -253,3 +253,6 @@ impl Gateway {
         step.map(|step| vec![step]).ok_or(GatewayError::PolicyFailed { policy, error })
     }
 }
+
+#[cfg(test)]
+mod tests;

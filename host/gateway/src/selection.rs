@@ -139,3 +139,6 @@ pub fn first_local<'a>(labels: &Labels, targets: impl Iterator<Item = &'a Arc<Ta
         .find(|(_, target)| target.locality == Locality::Local && permit(labels, target).is_ok())
         .map(|(place, _)| Step { target: place, timeout: None })
 }
+
+#[cfg(test)]
+mod tests;

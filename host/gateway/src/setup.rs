@@ -147,3 +147,6 @@ pub(crate) fn check(targets: &[GatewayTarget], options: &GatewayOptions) -> Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! Scripted targets and policies that record what reaches them.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lockgate_api::{
+    AttemptContext, BackendError, Event, Events, FinishReason, Label, Locality, Message, Permit, Plan,
+    PlannedAttempt, Role, Usage,
+};
+
+use super::super::*;
+use crate::setup::GatewayTarget;
+
+/// One step of what a target does.
+#[derive(Clone, Debug)]
+pub(super) enum Act {
+    Event(Event),
+    Error(BackendError),
+    /// Seconds.
+    Pause(u64),
+    Hang,
+}
+
+pub(super) fn start() -> Act {
+    Act::Event(Event::Start { model: "m".to_owned() })
+}
+
+pub(super) fn text(text: &str) -> Act {
+    Act::Event(Event::Text { choice: 0, text: text.to_owned(), logprobs: Vec::new() })
+}
+
+pub(super) fn finish() -> Act {
+    Act::Event(Event::Finish { choice: 0, reason: FinishReason::Stop })
+}
+
+pub(super) fn usage(output: u64) -> Act {
+    Act::Event(Event::Usage(Usage { output, ..Usage::default() }))
+}
+
+pub(super) fn answer() -> Vec<Act> {
+    vec![start(), text("hello"), finish(), usage(2)]
+}
+
+pub(super) fn fails(kind: ErrorKind) -> Vec<Act> {
+    vec![Act::Error(BackendError::new(kind, "scripted"))]
+}
+
+pub(super) use lockgate_api::ErrorKind;
+
+/// What a target saw of one send.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) permit_target: String,
+    pub(super) permit_locality: Locality,
+    pub(super) labels: Labels,
+    pub(super) total: Duration,
+}
+
+/// A target that does the same each time.
+pub(super) struct Fake {
+    pub(super) target: Arc<Target>,
+    pub(super) script: Mutex<Vec<Act>>,
+    pub(super) refuses: Option<BackendError>,
+    pub(super) sent: Mutex<Vec<Sent>>,
+    /// Streams that are alive.
+    pub(super) alive: Arc<AtomicUsize>,
+    /// Events that were taken.
+    pub(super) taken: Arc<AtomicUsize>,
+}
+
+struct Alive(Arc<AtomicUsize>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Fake {
+    pub(super) fn new(id: &str, locality: Locality, script: Vec<Act>) -> Arc<Self> {
+        Arc::new(Self::plain(id, locality, script))
+    }
+
+    pub(super) fn refusing(id: &str, field: &str) -> Arc<Self> {
+        let kind = ErrorKind::Unsupported { field: field.to_owned() };
+        let refuses = Some(BackendError::new(kind, "not here"));
+        Arc::new(Self { refuses, ..Self::plain(id, Locality::Local, answer()) })
+    }
+
+    fn plain(id: &str, locality: Locality, script: Vec<Act>) -> Self {
+        let target = Target {
+            id: id.to_owned(),
+            model: "m".to_owned(),
+            locality,
+            region: (locality == Locality::Cloud).then(|| "eu-1".to_owned()),
+            context_tokens: None,
+            price: None,
+            tools: true,
+            images: false,
+        };
+        Self {
+            target: Arc::new(target),
+            script: Mutex::new(script),
+            refuses: None,
+            sent: Mutex::default(),
+            alive: Arc::default(),
+            taken: Arc::default(),
+        }
+    }
+
+    pub(super) fn does(&self, script: Vec<Act>) {
+        *self.script.lock().expect("no panic") = script;
+    }
+
+    pub(super) fn sends(&self) -> usize {
+        self.sent.lock().expect("no panic").len()
+    }
+
+    pub(super) fn alive(&self) -> usize {
+        self.alive.load(Ordering::SeqCst)
+    }
+}
+
+impl Backend for Fake {
+    fn accepts(&self, _: &ChatRequest) -> Result<(), BackendError> {
+        self.refuses.clone().map_or(Ok(()), Err)
+    }
+
+    fn stream(&self, _: Arc<ChatRequest>, permit: Permit, context: AttemptContext) -> Events {
+        self.sent.lock().expect("no panic").push(Sent {
+            permit_target: permit.target().to_owned(),
+            permit_locality: permit.locality(),
+            labels: (*context.labels).clone(),
+            total: context.timeouts.total,
+        });
+        self.alive.fetch_add(1, Ordering::SeqCst);
+        let alive = Alive(Arc::clone(&self.alive));
+        let taken = Arc::clone(&self.taken);
+        let steps = self.script.lock().expect("no panic").clone().into_iter();
+        Box::pin(futures_util::stream::unfold((steps, alive), move |(mut steps, alive)| {
+            let taken = Arc::clone(&taken);
+            async move {
+                loop {
+                    let item = match steps.next()? {
+                        Act::Event(event) => Ok(event),
+                        Act::Error(error) => Err(error),
+                        Act::Pause(seconds) => {
+                            tokio::time::sleep(Duration::from_secs(seconds)).await;
+                            continue;
+                        }
+                        Act::Hang => std::future::pending().await,
+                    };
+                    taken.fetch_add(1, Ordering::SeqCst);
+                    return Some((item, (steps, alive)));
+                }
+            }
+        }))
+    }
+
+    fn queued(&self) -> Option<u32> {
+        Some(7)
+    }
+}
+
+type Decision = Box<dyn Fn(&RouteInput) -> Result<Plan, PolicyError> + Send + Sync>;
+
+/// A policy that decides by a function, or never.
+pub(super) struct Policy {
+    decide: Option<Decision>,
+    pub(super) asked: AtomicUsize,
+}
+
+impl Policy {
+    pub(super) fn new(
+        decide: impl Fn(&RouteInput) -> Result<Plan, PolicyError> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { decide: Some(Box::new(decide)), asked: AtomicUsize::new(0) })
+    }
+
+    pub(super) fn hanging() -> Arc<Self> {
+        Arc::new(Self { decide: None, asked: AtomicUsize::new(0) })
+    }
+
+    pub(super) fn failing(error: PolicyError) -> Arc<Self> {
+        Self::new(move |_| Err(error.clone()))
+    }
+
+    /// Always these targets, in this order.
+    pub(super) fn plan(ids: &[&str]) -> Arc<Self> {
+        let plan = plan(ids, &[]);
+        Self::new(move |_| Ok(plan.clone()))
+    }
+
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+pub(super) fn plan(ids: &[&str], labels: &[Label]) -> Plan {
+    let attempts = ids.iter().map(|id| PlannedAttempt { target: (*id).to_owned(), timeout: None }).collect();
+    Plan { attempts, add_labels: labels.to_vec(), reason: "because".to_owned() }
+}
+
+impl Router for Policy {
+    fn id(&self) -> &str {
+        "policy"
+    }
+
+    fn route(&self, input: RouteInput) -> futures_core::future::BoxFuture<'_, Result<Plan, PolicyError>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            match &self.decide {
+                Some(decide) => decide(&input),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+pub(super) fn targets(fakes: &[&Arc<Fake>]) -> Vec<GatewayTarget> {
+    let one = |fake: &&Arc<Fake>| GatewayTarget {
+        target: Arc::clone(&fake.target),
+        backend: Arc::clone(fake) as Arc<dyn Backend>,
+    };
+    fakes.iter().map(one).collect()
+}
+
+pub(super) fn gateway(fakes: &[&Arc<Fake>], router: &Arc<Policy>, options: GatewayOptions) -> Gateway {
+    let router: Arc<dyn Router> = Arc::clone(router) as Arc<dyn Router>;
+    Gateway::new(targets(fakes), router, options).expect("the setup is sound")
+}
+
+pub(super) fn ask(model: &str) -> Ask {
+    ask_with(model, "")
+}
+
+pub(super) fn ask_with(model: &str, labels: &str) -> Ask {
+    Ask {
+        request_id: Arc::from("req_1"),
+        request: Arc::new(ChatRequest::new(model, vec![Message::text(Role::User, "hi")])),
+        labels: labels.parse().expect("labels of a test parse"),
+        key: None,
+    }
+}
+
+/// What a request came to: the answer's text and its error, if any.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) outcome: Outcome,
+    pub(super) text: String,
+    pub(super) error: Option<BackendError>,
+}
+
+impl Told {
+    pub(super) fn target(&self) -> &str {
+        self.outcome.target.as_ref().map_or("", |target| &target.id)
+    }
+}
+
+pub(super) async fn run(gateway: &Gateway, ask: Ask) -> Result<Told, Failure> {
+    let mut answer = gateway.answer(ask).await.map_err(|failure| *failure)?;
+    let mut told = Told { outcome: answer.outcome, text: String::new(), error: None };
+    while let Some(item) = answer.events.next().await {
+        assert!(told.error.is_none(), "nothing follows an error");
+        match item {
+            Ok(Event::Text { text, .. }) => told.text.push_str(&text),
+            Ok(_) => {}
+            Err(error) => told.error = Some(error),
+        }
+    }
+    Ok(told)
+}
