@@ -2,15 +2,25 @@
 //!
 //! Weights are a [`PackedMatrix`], activations an [`Activations`]; [`matmul`] computes several products of the same
 //! activations in one parallel region. The order of operations of an output is part of the contract, so that outputs
-//! are the same bits for every batch, thread count and level; `matmul/reference.rs` states it as naive code.
+//! are the same bits for every batch, thread count and level; [`reference`] states it as naive code.
 //!
 //! Quantized weights meet quantized activations: 8 bits with a scale for every 32 elements (formats with blocks of 32)
 //! or every 256. Float formats meet the activations as they are. An input block that holds an infinity or a NaN makes
 //! the outputs it reaches NaN.
+//!
+//! Start reading at `layout.rs`, then `quantized.rs`; `isa.rs` is what they are written in.
 
 mod activations;
+mod floats;
+mod isa;
+mod layout;
+mod pack;
 mod packed;
+mod quantize;
+mod quantized;
 pub mod reference;
+mod schedule;
+mod source;
 
 #[cfg(test)]
 mod tests;
@@ -18,8 +28,10 @@ mod tests;
 pub use activations::Activations;
 pub use packed::{PackError, PackedMatrix, PanelMut};
 
+use isa::{Isa, Plain};
+use schedule::Plan;
+
 use crate::cpu::Level;
-use crate::disjoint::DisjointMut;
 use crate::pool::ThreadPool;
 
 /// One product of a call.
@@ -41,20 +53,16 @@ pub fn matmul(pool: &ThreadPool, level: Level, jobs: &mut [MatmulJob<'_>], x: &m
         let size = x.rows().checked_mul(job.weights.rows());
         assert_eq!(Some(job.out.len()), size, "the output must hold activations' rows x weights' rows");
     }
-    let _ = level;
-    for job in jobs.iter_mut() {
-        let rows = job.weights.rows();
-        let out = DisjointMut::new(job.out);
-        pool.for_each(rows, &|_, row| {
-            for (token, x) in x.values().chunks_exact(x.cols().max(1)).enumerate() {
-                let at = token * rows + row;
-                let value = reference::dot(job.weights.format(), job.weights.row(row), x);
-                #[allow(unsafe_code, reason = "each task writes one column of the output")]
-                // SAFETY: one task a weight row, and each writes only that row's column.
-                unsafe {
-                    out.part(at..at + 1)[0] = value;
-                }
-            }
-        });
+    let tokens = x.rows();
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(isa) = isa::Avx512::new(level) {
+            return schedule::run::<_, { isa::Avx512::PANELS }>(isa, Plan::best(isa, tokens), pool, jobs, x);
+        }
+        if let Some(isa) = isa::Avx2::new(level) {
+            return schedule::run::<_, { isa::Avx2::PANELS }>(isa, Plan::best(isa, tokens), pool, jobs, x);
+        }
     }
+    let _ = level;
+    schedule::run::<_, { Plain::PANELS }>(Plain, Plan::best(Plain, tokens), pool, jobs, x);
 }

@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 
-use crate::formats::{self, Format};
-
-/// Rows of a panel.
-pub(crate) const PANEL_ROWS: usize = 16;
+use super::layout::{Layout, PANEL_ROWS};
+use super::pack;
+use crate::formats::Format;
+use crate::memory::Buffer;
 
 /// Why a matrix cannot be made.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -35,15 +35,16 @@ pub enum PackError {
 
 /// A matrix of `rows` outputs by `cols` inputs.
 pub struct PackedMatrix {
-    format: Format,
+    layout: Layout,
     rows: usize,
     cols: usize,
     row_bytes: usize,
-    bytes: Vec<u8>,
+    panel_bytes: usize,
+    panels: Buffer<u8>,
 }
 
 impl PackedMatrix {
-    /// A matrix of zero bytes, to be filled through [`Self::panels_mut`].
+    /// A matrix of zeros, to be filled through [`Self::panels_mut`].
     ///
     /// # Errors
     /// When the shape is not one of the format, or its size cannot be had.
@@ -51,24 +52,22 @@ impl PackedMatrix {
         if rows == 0 || cols == 0 || !cols.is_multiple_of(format.block_len()) {
             return Err(PackError::Shape { format, rows, cols });
         }
+        let layout = Layout::of(format);
         let memory = PackError::Memory { format, rows, cols };
-        let Some(row_bytes) = format.row_bytes(cols) else { return Err(memory) };
-        let Some(size) = row_bytes.checked_mul(rows) else { return Err(memory) };
-        let mut bytes = Vec::new();
-        if bytes.try_reserve_exact(size).is_err() {
+        let (Some(row_bytes), Some(panel_bytes)) = (format.row_bytes(cols), layout.panel_bytes(cols)) else {
             return Err(memory);
-        }
-        bytes.resize(size, 0);
-        Ok(PackedMatrix { format, rows, cols, row_bytes, bytes })
+        };
+        let Some(bytes) = panel_bytes.checked_mul(rows.div_ceil(PANEL_ROWS)) else { return Err(memory) };
+        let Ok(panels) = Buffer::zeroed(bytes) else { return Err(memory) };
+        Ok(PackedMatrix { layout, rows, cols, row_bytes, panel_bytes, panels })
     }
 
     /// The panels in order of their rows. They do not overlap, so threads may pack different ones at once.
     pub fn panels_mut(&mut self) -> impl ExactSizeIterator<Item = PanelMut<'_>> + Send {
-        let row_bytes = self.row_bytes;
-        let panels = self.bytes.chunks_mut(row_bytes * PANEL_ROWS).enumerate();
-        panels.map(move |(number, bytes)| {
-            let rows = bytes.len() / row_bytes;
-            PanelMut { first_row: number * PANEL_ROWS, rows, row_bytes, bytes }
+        let (layout, rows, row_bytes) = (self.layout, self.rows, self.row_bytes);
+        self.panels.chunks_exact_mut(self.panel_bytes).enumerate().map(move |(number, bytes)| {
+            let first_row = number * PANEL_ROWS;
+            PanelMut { layout, first_row, rows: PANEL_ROWS.min(rows - first_row), row_bytes, bytes }
         })
     }
 
@@ -87,30 +86,39 @@ impl PackedMatrix {
     /// The format that it was stored in.
     #[must_use]
     pub fn format(&self) -> Format {
-        self.format
+        self.layout.format
     }
 
     /// Bytes that one pass over the matrix reads.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.panels.len()
     }
 
-    /// Row `row` as floats, the same as [`formats::dequantize_row`] gives for the stored row.
+    /// Row `row` as floats, the same as [`crate::formats::dequantize_row`] gives for the stored row.
     ///
     /// # Panics
     /// When there is no such row or `out` is not of as many elements as columns.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
-        formats::dequantize_row(self.format, self.row(row), out);
+        assert!(row < self.rows, "the matrix has no such row");
+        assert_eq!(out.len(), self.cols, "a row has as many elements as the matrix has columns");
+        let panel = &self.panels[row / PANEL_ROWS * self.panel_bytes..][..self.panel_bytes];
+        pack::unpack_row(&self.layout, panel, row % PANEL_ROWS, out);
     }
 
-    pub(super) fn row(&self, row: usize) -> &[u8] {
-        &self.bytes[row * self.row_bytes..][..self.row_bytes]
+    pub(super) fn panel_bytes(&self) -> usize {
+        self.panel_bytes
+    }
+
+    /// The panels from panel `first` on.
+    pub(super) fn panels_from(&self, first: usize) -> &[u8] {
+        &self.panels[first * self.panel_bytes..]
     }
 }
 
 /// One panel of a matrix, to be packed.
 pub struct PanelMut<'a> {
+    layout: Layout,
     first_row: usize,
     rows: usize,
     row_bytes: usize,
@@ -136,6 +144,6 @@ impl PanelMut<'_> {
     /// When `source_rows` is not exactly that many stored rows.
     pub fn pack(&mut self, source_rows: &[u8]) {
         assert_eq!(source_rows.len(), self.rows * self.row_bytes, "a panel is packed from exactly its rows");
-        self.bytes.copy_from_slice(source_rows);
+        pack::pack(&self.layout, self.bytes, source_rows, self.row_bytes);
     }
 }
