@@ -1,15 +1,20 @@
 //! A model on this machine: from the bytes of a file to logits and text.
 //!
 //! Read in this order: [`gguf`] (the file, checked before use); [`tokenizer`] and [`template`] (a conversation to
-//! tokens); [`scheduler`] (what the next forward pass
-//! computes); [`sampler`] (logits to a token); [`text`] (tokens' bytes to what a client sees).
+//! tokens); [`model`] (weights and the forward pass), [`arch`] (one file a family), [`kv`] (what a model remembers of
+//! its sequences); [`scheduler`] (what the next forward pass computes); [`sampler`] (logits to a token); [`text`]
+//! (tokens' bytes to what a client sees); [`bench`] (the work that benchmarks measure).
 //!
 //! The crate knows nothing of HTTP, WebAssembly or clouds. It does no I/O beyond reading the model file that
 //! it is given, reads no clock and no environment, and given a seed it is deterministic.
 
 #![forbid(unsafe_code)]
 
+pub mod arch;
+pub mod bench;
 pub mod gguf;
+pub mod kv;
+pub mod model;
 pub mod sampler;
 pub mod scheduler;
 pub mod template;

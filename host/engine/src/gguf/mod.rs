@@ -24,7 +24,7 @@ pub use read_at::{FileSource, ReadAt};
 pub use reader::Gguf;
 pub use tensor::{TensorInfo, TensorType};
 pub use value::{Array, Value};
-pub use writer::GgufWriter;
+pub use writer::{Directory, GgufWriter};
 
 /// The first four bytes of every GGUF file.
 pub const MAGIC: [u8; 4] = *b"GGUF";

@@ -59,7 +59,7 @@ impl Value {
     }
 
     /// The value as an integer, if it is of an integer type.
-    pub(super) fn integer(&self) -> Option<i128> {
+    pub(crate) fn integer(&self) -> Option<i128> {
         match self {
             Self::U8(value) => Some((*value).into()),
             Self::I8(value) => Some((*value).into()),

@@ -13,7 +13,28 @@ pub struct GgufWriter {
     version: u32,
     alignment: u64,
     metadata: Vec<(String, Value)>,
-    tensors: Vec<(String, Vec<u64>, TensorType, Vec<u8>)>,
+    tensors: Vec<Tensor>,
+}
+
+#[derive(Clone, Debug)]
+struct Tensor {
+    name: String,
+    dimensions: Vec<u64>,
+    tensor_type: TensorType,
+    size_bytes: u64,
+    /// Nothing where the caller wants the directory alone.
+    data: Vec<u8>,
+}
+
+/// Everything of a file that precedes its data, and where the data belongs.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// The bytes from the start of the file to the start of the data.
+    pub bytes: Vec<u8>,
+    /// Where each tensor's data begins, in bytes from the start of the file.
+    pub offsets: Vec<u64>,
+    /// The size of the whole file in bytes.
+    pub file_bytes: u64,
 }
 
 impl Default for GgufWriter {
@@ -56,16 +77,55 @@ impl GgufWriter {
         tensor_type: TensorType,
         data: Vec<u8>,
     ) -> &mut Self {
-        let name = name.into();
-        let size = tensor_type.bytes_of(dimensions.iter().product());
-        assert_eq!(size, Some(data.len() as u64), "bytes of tensor `{name}` {dimensions:?}");
-        self.tensors.push((name, dimensions.to_vec(), tensor_type, data));
+        let described = self.describe(name, dimensions, tensor_type);
+        assert_eq!(described.size_bytes, data.len() as u64, "bytes of tensor `{}`", described.name);
+        described.data = data;
         self
+    }
+
+    /// Adds a tensor whose data is not written: for a [`Self::directory`].
+    ///
+    /// # Panics
+    /// When the elements are no whole number of blocks, or too many.
+    pub fn tensor_without_data(
+        &mut self,
+        name: impl Into<String>,
+        dimensions: &[u64],
+        tensor_type: TensorType,
+    ) -> &mut Self {
+        self.describe(name, dimensions, tensor_type);
+        self
+    }
+
+    fn describe(
+        &mut self,
+        name: impl Into<String>,
+        dimensions: &[u64],
+        tensor_type: TensorType,
+    ) -> &mut Tensor {
+        let name = name.into();
+        let elements = dimensions.iter().try_fold(1u64, |product, size| product.checked_mul(*size));
+        let size_bytes = elements.and_then(|elements| tensor_type.bytes_of(elements));
+        let size_bytes = size_bytes.expect("the caller gives whole blocks");
+        let data = Vec::new();
+        self.tensors.push(Tensor { name, dimensions: dimensions.to_vec(), tensor_type, size_bytes, data });
+        self.tensors.last_mut().expect("just pushed")
     }
 
     /// The bytes of the file.
     #[must_use]
     pub fn finish(&self) -> Vec<u8> {
+        let Directory { bytes: mut out, offsets, .. } = self.directory();
+        for (tensor, offset) in self.tensors.iter().zip(offsets) {
+            out.resize(offset as usize, 0);
+            out.extend_from_slice(&tensor.data);
+        }
+        out
+    }
+
+    /// The file without its data.
+    #[must_use]
+    pub fn directory(&self) -> Directory {
         let mut out = Vec::new();
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&self.version.to_le_bytes());
@@ -75,22 +135,28 @@ impl GgufWriter {
             put_string(&mut out, key);
             put_value(&mut out, value);
         }
-        let mut offset = 0u64;
-        for (name, dimensions, tensor_type, data) in &self.tensors {
-            put_string(&mut out, name);
-            out.extend_from_slice(&(dimensions.len() as u32).to_le_bytes());
-            for dimension in dimensions {
+        let mut offsets = Vec::new();
+        let mut end = 0u64;
+        for tensor in &self.tensors {
+            let offset = end.next_multiple_of(self.alignment);
+            end = offset + tensor.size_bytes;
+            offsets.push(offset);
+            put_string(&mut out, &tensor.name);
+            out.extend_from_slice(&(tensor.dimensions.len() as u32).to_le_bytes());
+            for dimension in &tensor.dimensions {
                 out.extend_from_slice(&dimension.to_le_bytes());
             }
-            out.extend_from_slice(&tensor_type.number().to_le_bytes());
+            out.extend_from_slice(&tensor.tensor_type.number().to_le_bytes());
             out.extend_from_slice(&offset.to_le_bytes());
-            offset = (offset + data.len() as u64).next_multiple_of(self.alignment);
         }
-        for (_, _, _, data) in &self.tensors {
+        if !self.tensors.is_empty() {
             out.resize(out.len().next_multiple_of(self.alignment as usize), 0);
-            out.extend_from_slice(data);
         }
-        out
+        let data_start = out.len() as u64;
+        for offset in &mut offsets {
+            *offset += data_start;
+        }
+        Directory { bytes: out, offsets, file_bytes: data_start + end }
     }
 }
 

@@ -1,0 +1,125 @@
+//! The work that `bench` measures: prompts and single tokens of a batch of sequences, at a chosen depth.
+//!
+//! Owns which tokens are computed in which passes. Reads no clock: the caller times [`Bench::prefill`] and
+//! [`Bench::decode`]. Tokens are chosen by a fixed rule, since what is computed does not depend on their meaning.
+
+use std::sync::Arc;
+
+use lockgate_kernels::cpu::Level;
+use lockgate_kernels::memory::OutOfMemory;
+use lockgate_kernels::pool::ThreadPool;
+
+use crate::kv::{Cache, Sequence};
+use crate::model::{Compute, ForwardError, Input, Model, Wanted};
+
+/// A model with a batch of sequences that only ever grow, until they are [rewound](Bench::rewind).
+#[derive(Debug)]
+pub struct Bench<'m> {
+    model: &'m Model,
+    compute: Compute,
+    cache: Cache,
+    sequences: Vec<Sequence>,
+    /// The next token of each sequence.
+    next: Vec<u32>,
+}
+
+/// Tokens of one pass over a prompt.
+const STEP_TOKENS: usize = 512;
+
+impl<'m> Bench<'m> {
+    /// A batch of `batch` empty sequences, at least one.
+    ///
+    /// # Errors
+    /// The system has no memory for the planned cache.
+    pub fn new(
+        model: &'m Model,
+        pool: Arc<ThreadPool>,
+        level: Level,
+        batch: usize,
+    ) -> Result<Self, OutOfMemory> {
+        let cache = model.cache()?;
+        let sequences: Vec<Sequence> = (0..batch.max(1)).map(|_| cache.sequence()).collect();
+        let next =
+            (0..sequences.len() as u32).map(|number| number % model.config().vocabulary as u32).collect();
+        Ok(Self { model, compute: Compute::new(pool, level), cache, sequences, next })
+    }
+
+    /// Tokens in each sequence.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.sequences.first().map_or(0, Sequence::tokens)
+    }
+
+    /// Computes `tokens` tokens of a prompt for every sequence, in passes of at most 512 tokens, with the logits
+    /// after the last.
+    ///
+    /// # Errors
+    /// The context or the cache ends before.
+    pub fn prefill(&mut self, tokens: usize) -> Result<(), ForwardError> {
+        for number in 0..self.sequences.len() {
+            let mut left = tokens;
+            while left > 0 {
+                let chunk = left.min(STEP_TOKENS);
+                left -= chunk;
+                let prompt: Vec<u32> = (0..chunk).map(|_| self.step(number)).collect();
+                let wanted = if left == 0 { Wanted::Last } else { Wanted::None };
+                let sequence = &mut self.sequences[number];
+                let mut input = [Input { sequence, tokens: &prompt, wanted }];
+                self.compute.forward(self.model, &mut self.cache, &mut input, &|| false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes one token of every sequence in one pass. Each is the likeliest after the last, as in an answer.
+    ///
+    /// # Errors
+    /// The context or the cache ends.
+    pub fn decode(&mut self) -> Result<(), ForwardError> {
+        let mut inputs: Vec<Input<'_>> = self
+            .sequences
+            .iter_mut()
+            .zip(&self.next)
+            .map(|(sequence, token)| Input {
+                sequence,
+                tokens: std::slice::from_ref(token),
+                wanted: Wanted::Last,
+            })
+            .collect();
+        let logits = self.compute.forward(self.model, &mut self.cache, &mut inputs, &|| false)?;
+        let likeliest: Vec<u32> = logits.rows().map(likeliest).collect();
+        self.next = likeliest;
+        Ok(())
+    }
+
+    /// Forgets all tokens from the `tokens`th on in every sequence.
+    pub fn rewind(&mut self, tokens: usize) {
+        for sequence in &mut self.sequences {
+            sequence.truncate(tokens);
+        }
+    }
+
+    /// Passes computed so far.
+    #[must_use]
+    pub fn passes(&self) -> u64 {
+        self.compute.passes()
+    }
+
+    /// The next token of a sequence's prompt: a walk through the vocabulary that does not repeat soon.
+    fn step(&mut self, number: usize) -> u32 {
+        let (token, vocabulary) = (&mut self.next[number], self.model.config().vocabulary as u64);
+        *token = ((u64::from(*token) * 31 + 17) % vocabulary) as u32;
+        *token
+    }
+}
+
+/// The token with the greatest logit, the first of equals.
+fn likeliest(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (token, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = token;
+        }
+    }
+    best as u32
+}

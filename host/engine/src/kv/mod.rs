@@ -1,0 +1,168 @@
+//! What a model remembers of its sequences: for each layer a state of that layer's own kind, and for each sequence
+//! the blocks that are its.
+//!
+//! Owns the block allocator and the page tables. Does not own the layout within a block, which is the attention
+//! kernel's, nor who may use how much, which is the scheduler's. There is no prefix cache yet.
+//! Start at [`Cache::sequence`].
+
+mod blocks;
+
+#[cfg(test)]
+mod tests;
+
+pub use blocks::OutOfBlocks;
+
+use blocks::Blocks;
+use lockgate_kernels::attention::{KvLayout, KvPages, PAGE_TOKENS, Slot};
+use lockgate_kernels::memory::OutOfMemory;
+
+/// Tokens of one block.
+pub const BLOCK_TOKENS: usize = PAGE_TOKENS;
+
+/// The state of one layer, for all sequences. A family whose layers remember something else adds its kind here.
+#[derive(Debug)]
+pub enum LayerState {
+    /// Keys and values of every token, in pages.
+    Attention(KvPages),
+}
+
+/// The cache of one model: a state for each layer, over a common set of blocks.
+#[derive(Debug)]
+pub struct Cache {
+    layers: Vec<LayerState>,
+    blocks: Blocks,
+}
+
+impl Cache {
+    /// A cache of `blocks` blocks whose layers are of these shapes. Blocks that were never used cost no memory.
+    ///
+    /// # Errors
+    /// The system has no memory for it.
+    pub fn new(layouts: &[KvLayout], blocks: u32) -> Result<Self, OutOfMemory> {
+        let layer = |layout: &KvLayout| KvPages::new(*layout, blocks as usize).map(LayerState::Attention);
+        let layers = layouts.iter().map(layer).collect::<Result<_, _>>()?;
+        Ok(Self { layers, blocks: Blocks::new(blocks) })
+    }
+
+    /// A new sequence, empty and without blocks.
+    #[must_use]
+    pub fn sequence(&self) -> Sequence {
+        Sequence { blocks: self.blocks.clone(), pages: Vec::new(), tokens: 0 }
+    }
+
+    /// Blocks in all.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.blocks.total()
+    }
+
+    /// Blocks that no sequence holds.
+    #[must_use]
+    pub fn blocks_free(&self) -> usize {
+        self.blocks.free()
+    }
+
+    /// Whether `sequence` was made by this cache.
+    #[must_use]
+    pub fn owns(&self, sequence: &Sequence) -> bool {
+        self.blocks.is(&sequence.blocks)
+    }
+
+    pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut LayerState {
+        &mut self.layers[layer]
+    }
+
+    pub(crate) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+}
+
+/// One sequence's place in a [`Cache`]: its page table, and how many tokens are in it. Dropping it frees its blocks.
+#[derive(Debug)]
+pub struct Sequence {
+    blocks: Blocks,
+    pages: Vec<u32>,
+    tokens: usize,
+}
+
+impl Sequence {
+    /// Tokens whose state is in the cache: the position of the next one.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The blocks that it holds, in the order of their tokens.
+    #[must_use]
+    pub fn pages(&self) -> &[u32] {
+        &self.pages
+    }
+
+    /// Makes room for `tokens` tokens in all. What it holds already is kept.
+    ///
+    /// # Errors
+    /// The cache has too few blocks left; then nothing has changed.
+    pub fn reserve(&mut self, tokens: usize) -> Result<(), OutOfBlocks> {
+        let missing = tokens.div_ceil(BLOCK_TOKENS).saturating_sub(self.pages.len());
+        self.blocks.take(missing, &mut self.pages)
+    }
+
+    /// Forgets all tokens from the `tokens`th on and gives back the blocks that only they used.
+    pub fn truncate(&mut self, tokens: usize) {
+        self.tokens = self.tokens.min(tokens);
+        self.blocks.give_back(&mut self.pages, self.tokens.div_ceil(BLOCK_TOKENS));
+    }
+
+    /// Where the token at `position` is; nothing where no block has been reserved for it.
+    pub(crate) fn slot(&self, position: usize) -> Option<Slot> {
+        Slot::of(&self.pages, position)
+    }
+
+    /// Counts `tokens` more as being in the cache, after a forward pass has put them there.
+    pub(crate) fn advance(&mut self, tokens: usize) {
+        self.tokens += tokens;
+        assert!(self.tokens <= self.pages.len() * BLOCK_TOKENS, "room is reserved before tokens are written");
+    }
+}
+
+impl Drop for Sequence {
+    fn drop(&mut self) {
+        self.blocks.give_back(&mut self.pages, 0);
+    }
+}
+
+/// How many blocks a cache should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Tokens of the longest sequence.
+    pub context: usize,
+    /// Sequences of that length that should fit.
+    pub sequences: usize,
+    /// The most memory that it may take, if there is a limit.
+    pub memory_bytes_max: Option<u64>,
+}
+
+impl Capacity {
+    /// The number of blocks, for layers of these shapes: as many as the sequences need, fewer where memory ends.
+    ///
+    /// # Errors
+    /// Memory does not suffice for one sequence of the whole context: the tokens that it does suffice for.
+    pub fn blocks(self, layouts: &[KvLayout]) -> Result<u32, usize> {
+        let one = self.context.div_ceil(BLOCK_TOKENS);
+        let wanted = one.saturating_mul(self.sequences.max(1)).min(u32::MAX as usize);
+        let affordable = match self.memory_bytes_max {
+            None => wanted,
+            Some(bytes) => usize::try_from(bytes / block_bytes(layouts).max(1)).unwrap_or(usize::MAX),
+        };
+        if affordable < one {
+            return Err(affordable.saturating_mul(BLOCK_TOKENS));
+        }
+        Ok(u32::try_from(wanted.min(affordable)).unwrap_or(u32::MAX))
+    }
+}
+
+/// The memory of one block over all layers, in bytes.
+#[must_use]
+pub fn block_bytes(layouts: &[KvLayout]) -> u64 {
+    layouts.iter().map(|layout| layout.page_bytes() as u64).sum()
+}

@@ -1,0 +1,225 @@
+//! The forward pass over a batch: checks the inputs, finds their places in the cache, has the network compute them,
+//! and counts them as computed only when all is done.
+
+use std::sync::Arc;
+
+use lockgate_kernels::attention::{self, Slot};
+use lockgate_kernels::cpu::Level;
+use lockgate_kernels::memory::OutOfMemory;
+use lockgate_kernels::pool::ThreadPool;
+
+use super::Model;
+use crate::arch::pass::{Buffers, Pass, PassError};
+use crate::kv::{Cache, OutOfBlocks, Sequence};
+
+/// Tokens that continue one sequence.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// The sequence; the first token's position is [`Sequence::tokens`].
+    pub sequence: &'a mut Sequence,
+    /// The tokens, at least one.
+    pub tokens: &'a [u32],
+    /// Which of their logits are wanted.
+    pub wanted: Wanted,
+}
+
+/// The tokens of an input after which logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// After none.
+    None,
+    /// After the last.
+    Last,
+    /// After each.
+    All,
+}
+
+/// Logits of one pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Logits<'a> {
+    values: &'a [f32],
+    vocabulary: usize,
+}
+
+impl<'a> Logits<'a> {
+    /// The rows, in the order of the inputs and their tokens: raw logits, one for each token of the vocabulary.
+    pub fn rows(&self) -> std::slice::ChunksExact<'a, f32> {
+        self.values.chunks_exact(self.vocabulary)
+    }
+
+    /// Row `row`.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[must_use]
+    pub fn row(&self, row: usize) -> &'a [f32] {
+        &self.values[row * self.vocabulary..][..self.vocabulary]
+    }
+}
+
+/// Why there are no logits. The sequences are as they were, but may hold more blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    /// It was told to stop.
+    #[error("stopped")]
+    Stopped,
+    /// There is nothing to compute.
+    #[error("an input has no tokens")]
+    Empty,
+    /// A token that the model does not have.
+    #[error("token {token} does not exist; the vocabulary has {vocabulary}")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Tokens in the vocabulary.
+        vocabulary: usize,
+    },
+    /// A sequence longer than the model was loaded for.
+    #[error("a sequence of {tokens} tokens is longer than the context of {context}")]
+    Context {
+        /// Tokens that the sequence would have.
+        tokens: usize,
+        /// The context.
+        context: usize,
+    },
+    /// The cache is full.
+    #[error(transparent)]
+    Blocks(#[from] OutOfBlocks),
+    /// The system is out of memory.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+}
+
+/// Computes passes: the threads, and the buffers that passes reuse.
+pub struct Compute {
+    pool: Arc<ThreadPool>,
+    level: Level,
+    buffers: Buffers,
+    tokens: Vec<u32>,
+    positions: Vec<u32>,
+    slots: Vec<Slot>,
+    wanted: Vec<usize>,
+    passes: u64,
+}
+
+impl std::fmt::Debug for Compute {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = formatter.debug_struct("Compute");
+        debug
+            .field("threads", &self.pool.threads())
+            .field("level", &self.level)
+            .field("passes", &self.passes);
+        debug.finish_non_exhaustive()
+    }
+}
+
+impl Compute {
+    /// Computes on the threads of `pool` with the instructions of `level`. Neither changes a bit of the results.
+    #[must_use]
+    pub fn new(pool: Arc<ThreadPool>, level: Level) -> Self {
+        Self {
+            pool,
+            level,
+            buffers: Buffers::default(),
+            tokens: Vec::new(),
+            positions: Vec::new(),
+            slots: Vec::new(),
+            wanted: Vec::new(),
+            passes: 0,
+        }
+    }
+
+    /// How many passes were begun.
+    #[must_use]
+    pub fn passes(&self) -> u64 {
+        self.passes
+    }
+
+    /// Computes all inputs in one pass, and counts their tokens into their sequences. `stop` is polled between
+    /// layers.
+    ///
+    /// # Errors
+    /// An input is not of this model or does not fit, or the pass was stopped; no sequence has moved on then.
+    ///
+    /// # Panics
+    /// When a sequence is not of this cache, or the cache not of this model.
+    pub fn forward(
+        &mut self,
+        model: &Model,
+        cache: &mut Cache,
+        inputs: &mut [Input<'_>],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Logits<'_>, ForwardError> {
+        self.place(model, cache, inputs)?;
+        self.passes += 1;
+        let sequences: Vec<attention::Sequence<'_>> = inputs
+            .iter()
+            .map(|input| attention::Sequence {
+                pages: input.sequence.pages(),
+                first_position: input.sequence.tokens(),
+                rows: input.tokens.len(),
+            })
+            .collect();
+        let mut pass = Pass {
+            pool: &self.pool,
+            level: self.level,
+            cache,
+            buffers: &mut self.buffers,
+            tokens: &self.tokens,
+            positions: &self.positions,
+            slots: &self.slots,
+            sequences: &sequences,
+            wanted: &self.wanted,
+            hidden: model.config().hidden,
+            stop,
+        };
+        model.network().forward(&mut pass).map_err(|error| match error {
+            PassError::Stopped => ForwardError::Stopped,
+            PassError::Memory(error) => ForwardError::Memory(error),
+        })?;
+        for input in inputs {
+            input.sequence.advance(input.tokens.len());
+        }
+        Ok(Logits { values: &self.buffers.logits, vocabulary: model.config().vocabulary })
+    }
+
+    /// Checks the inputs, reserves their blocks, and writes down where each of their tokens belongs.
+    fn place(&mut self, model: &Model, cache: &Cache, inputs: &mut [Input<'_>]) -> Result<(), ForwardError> {
+        let (vocabulary, context) = (model.config().vocabulary, model.plan().context);
+        assert_eq!(cache.layers(), model.config().layers, "the cache must be the model's");
+        for list in [&mut self.tokens, &mut self.positions] {
+            list.clear();
+        }
+        self.slots.clear();
+        self.wanted.clear();
+        if inputs.is_empty() {
+            return Err(ForwardError::Empty);
+        }
+        for input in inputs {
+            assert!(cache.owns(input.sequence), "a sequence is computed in the cache that made it");
+            let start = input.sequence.tokens();
+            let tokens = start.saturating_add(input.tokens.len());
+            if input.tokens.is_empty() {
+                return Err(ForwardError::Empty);
+            }
+            if let Some(token) = input.tokens.iter().copied().find(|token| *token as usize >= vocabulary) {
+                return Err(ForwardError::Token { token, vocabulary });
+            }
+            if tokens > context {
+                return Err(ForwardError::Context { tokens, context });
+            }
+            input.sequence.reserve(tokens)?;
+            let first_row = self.tokens.len();
+            self.tokens.extend_from_slice(input.tokens);
+            // The context is far below 32 bits.
+            self.positions.extend((start..tokens).map(|position| position as u32));
+            self.slots.extend((start..tokens).filter_map(|position| input.sequence.slot(position)));
+            match input.wanted {
+                Wanted::None => {}
+                Wanted::Last => self.wanted.push(self.tokens.len() - 1),
+                Wanted::All => self.wanted.extend(first_row..self.tokens.len()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! Reads tensors out of a model file into the layout that the kernels compute with, on all threads.
+//!
+//! Owns the checks that a tensor is there, of the right shape and of a type that has kernels, and that none is left
+//! over. Which tensors there are is the business of the family's file under `arch`.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use lockgate_kernels::formats::{self, Format};
+use lockgate_kernels::matmul::{PackedMatrix, PanelMut};
+use lockgate_kernels::pool::ThreadPool;
+
+use super::config::Config;
+use super::error::LoadProblem;
+use crate::gguf::{Gguf, TensorInfo, TensorType};
+
+/// How far loading has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of weights that have been read.
+    pub bytes_read: u64,
+    /// Bytes of weights in all.
+    pub bytes_total: u64,
+}
+
+/// Gets a [`Progress`] about every mebibyte, from any of the threads that load.
+pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
+
+/// Bytes that a thread reads at a time: enough for a disk to run at full speed, little enough to stay in cache.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// The tensors of a file on their way into a model.
+pub(crate) struct Loader<'a> {
+    gguf: &'a Gguf,
+    config: &'a Config,
+    pool: &'a ThreadPool,
+    on_progress: OnProgress<'a>,
+    bytes_read: AtomicU64,
+    bytes_total: u64,
+    used: HashSet<&'a str>,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(
+        gguf: &'a Gguf,
+        config: &'a Config,
+        pool: &'a ThreadPool,
+        on_progress: OnProgress<'a>,
+    ) -> Self {
+        let bytes_total = gguf.tensors().map(|tensor| tensor.size_bytes).fold(0, u64::saturating_add);
+        let (bytes_read, used) = (AtomicU64::new(0), HashSet::new());
+        Self { gguf, config, pool, on_progress, bytes_read, bytes_total, used }
+    }
+
+    /// The hyperparameters.
+    pub(crate) fn config(&self) -> &'a Config {
+        self.config
+    }
+
+    /// The matrix `name` with `rows` outputs and `columns` inputs.
+    pub(crate) fn matrix(
+        &mut self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<PackedMatrix, LoadProblem> {
+        let tensor = self.tensor(name, &[columns as u64, rows as u64])?;
+        let format = format_of(tensor)?;
+        let pack_problem = |reason| LoadProblem::Pack { tensor: tensor.name.clone(), reason };
+        let mut matrix = PackedMatrix::new(format, rows, columns).map_err(pack_problem)?;
+        self.fill(tensor, &mut matrix, (tensor.size_bytes / rows as u64) as usize)?;
+        Ok(matrix)
+    }
+
+    /// The matrix `name`, if the file has it.
+    pub(crate) fn optional_matrix(
+        &mut self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Option<PackedMatrix>, LoadProblem> {
+        self.gguf.tensor(name).map(|_| self.matrix(name, rows, columns)).transpose()
+    }
+
+    /// The vector `name` of `length` finite numbers.
+    pub(crate) fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, LoadProblem> {
+        let tensor = self.tensor(name, &[length as u64])?;
+        let format = format_of(tensor)?;
+        let mut bytes = vec![0; tensor.size_bytes as usize];
+        self.gguf.read_data(tensor, 0, &mut bytes)?;
+        let mut values = vec![0.0; length];
+        formats::dequantize_row(format, &bytes, &mut values);
+        // There are few of these numbers and each reaches every output, so that checking them is worth it.
+        if let Some(element) = values.iter().position(|value| !value.is_finite()) {
+            let found = values[element];
+            return Err(LoadProblem::NotFinite { tensor: tensor.name.clone(), element, found });
+        }
+        self.report(bytes.len() as u64);
+        Ok(values)
+    }
+
+    /// The vector `name`, if the file has it.
+    pub(crate) fn optional_vector(
+        &mut self,
+        name: &str,
+        length: usize,
+    ) -> Result<Option<Vec<f32>>, LoadProblem> {
+        self.gguf.tensor(name).map(|_| self.vector(name, length)).transpose()
+    }
+
+    /// Passes over the tensor `name`, whose content the model does not need.
+    pub(crate) fn ignore(&mut self, name: &str) {
+        if let Some(tensor) = self.gguf.tensor(name) {
+            self.used.insert(&tensor.name);
+        }
+    }
+
+    /// Refuses a file with tensors that nobody asked for.
+    pub(super) fn finish(self) -> Result<(), LoadProblem> {
+        match self.gguf.tensors().find(|tensor| !self.used.contains(tensor.name.as_str())) {
+            None => Ok(()),
+            Some(tensor) => Err(LoadProblem::UnexpectedTensor {
+                tensor: tensor.name.clone(),
+                architecture: self.config.architecture.clone(),
+            }),
+        }
+    }
+
+    fn tensor(&mut self, name: &str, expected: &[u64]) -> Result<&'a TensorInfo, LoadProblem> {
+        let tensor = find(self.gguf, name)?;
+        if tensor.dimensions != expected {
+            let (tensor, found) = (tensor.name.clone(), tensor.dimensions.clone());
+            return Err(LoadProblem::Shape { tensor, found, expected: expected.to_vec() });
+        }
+        self.used.insert(&tensor.name);
+        Ok(tensor)
+    }
+
+    fn fill(
+        &self,
+        tensor: &TensorInfo,
+        matrix: &mut PackedMatrix,
+        row_bytes: usize,
+    ) -> Result<(), LoadProblem> {
+        let panels = Mutex::new(matrix.panels_mut());
+        let failure = Mutex::new(None);
+        let failed = AtomicBool::new(false);
+        self.pool.run(&|_thread| {
+            let mut bytes = Vec::new();
+            while !failed.load(Ordering::Relaxed) {
+                let batch = take_batch(&mut *lock(&panels), row_bytes);
+                let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return };
+                let (start, end) =
+                    (first.first_row() * row_bytes, (last.first_row() + last.rows()) * row_bytes);
+                bytes.resize(end - start, 0);
+                if let Err(error) = self.gguf.read_data(tensor, start as u64, &mut bytes) {
+                    *lock(&failure) = Some(error);
+                    failed.store(true, Ordering::Relaxed);
+                    return;
+                }
+                let mut rest = bytes.as_slice();
+                for mut panel in batch {
+                    let (own, after) = rest.split_at(panel.rows() * row_bytes);
+                    panel.pack(own);
+                    rest = after;
+                }
+                self.report(bytes.len() as u64);
+            }
+        });
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(error) => Err(error.into()),
+        }
+    }
+
+    fn report(&self, bytes: u64) {
+        let bytes_read = self.bytes_read.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        (self.on_progress)(Progress { bytes_read, bytes_total: self.bytes_total });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A panic of another thread ends the load as soon as the pool's run returns.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Consecutive panels of about [`BATCH_BYTES`], at least one while there are any.
+fn take_batch<'m>(panels: &mut impl Iterator<Item = PanelMut<'m>>, row_bytes: usize) -> Vec<PanelMut<'m>> {
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    while bytes < BATCH_BYTES {
+        let Some(panel) = panels.next() else { break };
+        bytes += panel.rows() * row_bytes;
+        batch.push(panel);
+    }
+    batch
+}
+
+pub(super) fn find<'a>(gguf: &'a Gguf, name: &str) -> Result<&'a TensorInfo, LoadProblem> {
+    let missing = || LoadProblem::File(crate::gguf::Problem::MissingTensor { tensor: name.to_owned() });
+    gguf.tensor(name).ok_or_else(missing)
+}
+
+/// An estimate from above of what a tensor takes once it is loaded: rows of matrices fill up panels of 16, and some
+/// formats grow by up to a thirty-second.
+pub(super) fn packed_bytes(tensor: &TensorInfo) -> u64 {
+    if tensor.rows() == 1 {
+        return tensor.elements().saturating_mul(size_of::<f32>() as u64);
+    }
+    let row_bytes = tensor.size_bytes / tensor.rows();
+    let padded = tensor.rows().checked_next_multiple_of(16).and_then(|rows| rows.checked_mul(row_bytes));
+    let padded = padded.unwrap_or(u64::MAX);
+    padded.saturating_add(padded / 32)
+}
+
+/// The kernels' format of a tensor.
+pub(super) fn format_of(tensor: &TensorInfo) -> Result<Format, LoadProblem> {
+    Ok(match tensor.tensor_type {
+        TensorType::F32 => Format::F32,
+        TensorType::F16 => Format::F16,
+        TensorType::BF16 => Format::Bf16,
+        TensorType::Q8_0 => Format::Q8_0,
+        TensorType::Q4_0 => Format::Q4_0,
+        TensorType::Q4_1 => Format::Q4_1,
+        TensorType::Q5_0 => Format::Q5_0,
+        TensorType::Q5_1 => Format::Q5_1,
+        TensorType::Q4_K => Format::Q4K,
+        TensorType::Q5_K => Format::Q5K,
+        TensorType::Q6_K => Format::Q6K,
+        other => {
+            let (tensor, found) = (tensor.name.clone(), other.name());
+            return Err(LoadProblem::Format { tensor, found, known: &Format::ALL });
+        }
+    })
+}

@@ -1,0 +1,316 @@
+//! Model files of random weights that exist only as a rule: a directory in memory, and data made when it is read.
+//!
+//! They go through the same reader and loader as files on disk, so that what benchmarks and tests compute is what
+//! the product computes. The same seed gives the same bytes, whatever the order and size of reads. Weights are of
+//! the size that keeps activations near one; a block is random bytes under a scale that gives that size.
+
+use std::io;
+
+use half::f16;
+
+use super::shapes::{Mix, Role, Shape, ShapeError};
+use crate::gguf::{Gguf, GgufWriter, Limits, Metadata, ReadAt, TensorType};
+
+/// A random model of this shape, stored in this mix of formats. The keys of `extra` (a tokenizer, say) are added to
+/// its metadata.
+///
+/// # Errors
+/// The shape is none that a model file may have.
+pub fn random_model(shape: &Shape, mix: Mix, seed: u64, extra: &Metadata) -> Result<Gguf, ShapeError> {
+    let source = RandomSource::new(shape, mix, seed, extra);
+    let name = format!("random {} model", shape.architecture);
+    Ok(Gguf::read(Box::new(source), name, &Limits::default())?)
+}
+
+/// The bytes of such a model's file, for writing it out.
+#[derive(Debug)]
+pub struct RandomSource {
+    directory: Vec<u8>,
+    pieces: Vec<Piece>,
+    file_bytes: u64,
+}
+
+/// The data of one tensor.
+#[derive(Debug)]
+struct Piece {
+    start: u64,
+    end: u64,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Given(Vec<u8>),
+    Random { tensor_type: TensorType, deviation: f32, seed: u64 },
+}
+
+impl RandomSource {
+    /// The file of a random model.
+    #[must_use]
+    pub fn new(shape: &Shape, mix: Mix, seed: u64, extra: &Metadata) -> Self {
+        let mut writer = GgufWriter::new();
+        write_metadata(shape, &mut writer);
+        for (key, value) in extra.iter() {
+            writer.metadata(key, value.clone());
+        }
+        let mut contents = Vec::new();
+        for (number, tensor) in tensors(shape, mix).into_iter().enumerate() {
+            let seed = scramble(seed ^ scramble(number as u64));
+            let tensor_type = tensor.tensor_type;
+            writer.tensor_without_data(tensor.name, &tensor.dimensions, tensor_type);
+            contents.push(match tensor.values {
+                Values::Weights => {
+                    // Sums of as many products as there are inputs come out near one.
+                    let deviation = 1.0 / (tensor.dimensions[0] as f32).sqrt();
+                    Content::Random { tensor_type, deviation, seed }
+                }
+                Values::Near(mean) => {
+                    let mut random = Random(seed);
+                    let value = |_| mean + 0.2 * random.symmetric();
+                    Content::Given((0..tensor.dimensions[0]).map(value).flat_map(f32::to_le_bytes).collect())
+                }
+                Values::RopeFactors(factors) => {
+                    Content::Given(factors.into_iter().flat_map(f32::to_le_bytes).collect())
+                }
+            });
+        }
+        let directory = writer.directory();
+        let ends = directory.offsets.iter().skip(1).copied().chain([directory.file_bytes]);
+        let places = directory.offsets.iter().copied().zip(ends);
+        let pieces =
+            places.zip(contents).map(|((start, end), content)| Piece { start, end, content }).collect();
+        Self { directory: directory.bytes, pieces, file_bytes: directory.file_bytes }
+    }
+}
+
+impl ReadAt for RandomSource {
+    fn size_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| end > self.file_bytes) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        while !buffer.is_empty() {
+            let (content_end, content) = match self.pieces.partition_point(|piece| piece.start <= offset) {
+                0 => (self.directory.len() as u64, None),
+                after => (self.pieces[after - 1].end, Some(&self.pieces[after - 1])),
+            };
+            let count = (content_end - offset).min(buffer.len() as u64) as usize;
+            let (now, later) = buffer.split_at_mut(count);
+            match content {
+                None => now.copy_from_slice(&self.directory[offset as usize..][..count]),
+                Some(piece) => piece.content.read(now, offset - piece.start),
+            }
+            (buffer, offset) = (later, offset + count as u64);
+        }
+        Ok(())
+    }
+}
+
+impl Content {
+    /// Fills `target` from byte `start` of the data on; beyond the data there is padding.
+    fn read(&self, mut target: &mut [u8], start: u64) {
+        match self {
+            Self::Given(bytes) => {
+                let given = bytes.get(start as usize..).unwrap_or_default();
+                let count = given.len().min(target.len());
+                target[..count].copy_from_slice(&given[..count]);
+                target[count..].fill(0);
+            }
+            Self::Random { tensor_type, deviation, seed } => {
+                let unit_bytes = unit_elements(*tensor_type) / tensor_type.block_elements() as usize
+                    * tensor_type.block_bytes() as usize;
+                let mut number = start / unit_bytes as u64;
+                let mut skip = (start % unit_bytes as u64) as usize;
+                while !target.is_empty() {
+                    let random = Random(scramble(seed.wrapping_add(number)));
+                    let count = (unit_bytes - skip).min(target.len());
+                    let (now, later) = target.split_at_mut(count);
+                    if count == unit_bytes {
+                        fill_unit(*tensor_type, *deviation, random, now);
+                    } else {
+                        let mut unit = [0; UNIT_BYTES_MAX];
+                        fill_unit(*tensor_type, *deviation, random, &mut unit[..unit_bytes]);
+                        now.copy_from_slice(&unit[skip..skip + count]);
+                    }
+                    (target, number, skip) = (later, number + 1, 0);
+                }
+            }
+        }
+    }
+}
+
+/// Elements that are made together: a block, and several where a block is a single number.
+fn unit_elements(tensor_type: TensorType) -> usize {
+    (tensor_type.block_elements() as usize).max(32)
+}
+
+/// A unit of the largest type, Q8_K.
+const UNIT_BYTES_MAX: usize = 292;
+
+/// Fills one unit with weights of about this standard deviation around zero.
+fn fill_unit(tensor_type: TensorType, deviation: f32, mut random: Random, out: &mut [u8]) {
+    let half = |value: f32| f16::from_f32(value).to_le_bytes();
+    let mut number = || random.symmetric() * deviation * 3f32.sqrt();
+    match tensor_type {
+        TensorType::F32 => out.as_chunks_mut().0.iter_mut().for_each(|bytes| *bytes = number().to_le_bytes()),
+        TensorType::F16 => out.as_chunks_mut().0.iter_mut().for_each(|bytes| *bytes = half(number())),
+        TensorType::BF16 => {
+            out.as_chunks_mut()
+                .0
+                .iter_mut()
+                .for_each(|bytes| *bytes = half::bf16::from_f32(number()).to_le_bytes());
+        }
+        _ => {
+            random.fill(out);
+            // What one step of the random bytes deviates by, where the minimum must stand for a mean of zero,
+            // and where the scale stands.
+            let (step_deviation, minimum, at) = match tensor_type {
+                TensorType::Q8_0 => (73.9, None, 0),
+                TensorType::Q4_0 => (4.61, None, 0),
+                TensorType::Q4_1 => (4.61, Some(-7.5), 0),
+                TensorType::Q5_0 => (9.23, None, 0),
+                TensorType::Q5_1 => (9.23, Some(-15.5), 0),
+                // Six-bit scales and minima are random as well.
+                TensorType::Q4_K => (258.0, Some(7.5), 0),
+                TensorType::Q5_K => (527.0, Some(15.5), 0),
+                TensorType::Q6_K => (1_366.0, None, 208),
+                // No mix names another type.
+                _ => return,
+            };
+            let scale = deviation / step_deviation;
+            out[at..at + 2].copy_from_slice(&half(scale));
+            if let Some(minimum) = minimum {
+                out[at + 2..at + 4].copy_from_slice(&half(scale * minimum));
+            }
+        }
+    }
+}
+
+/// A small generator of numbers that need to look random, not to be unpredictable (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        scramble(self.0)
+    }
+
+    /// From −1 to 1.
+    fn symmetric(&mut self) -> f32 {
+        // The upper 24 bits, as many as a float keeps.
+        (self.next() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    }
+
+    fn fill(&mut self, out: &mut [u8]) {
+        let (words, rest) = out.as_chunks_mut::<8>();
+        for word in words {
+            *word = self.next().to_le_bytes();
+        }
+        let last = self.next().to_le_bytes();
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+}
+
+fn scramble(mut value: u64) -> u64 {
+    value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
+}
+
+struct Tensor {
+    name: String,
+    dimensions: Vec<u64>,
+    tensor_type: TensorType,
+    values: Values,
+}
+
+enum Values {
+    Weights,
+    /// Around this mean.
+    Near(f32),
+    RopeFactors(Vec<f32>),
+}
+
+fn write_metadata(shape: &Shape, writer: &mut GgufWriter) {
+    let key = |name: &str| format!("{}.{name}", shape.architecture);
+    let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+    writer
+        .metadata("general.architecture", shape.architecture)
+        .metadata("general.name", format!("random {}", shape.architecture))
+        .metadata(key("block_count"), size(shape.layers))
+        .metadata(key("context_length"), size(shape.context))
+        .metadata(key("embedding_length"), size(shape.hidden))
+        .metadata(key("feed_forward_length"), size(shape.feed_forward))
+        .metadata(key("attention.head_count"), size(shape.heads))
+        .metadata(key("attention.head_count_kv"), size(shape.kv_heads))
+        .metadata(key("attention.key_length"), size(shape.head_dim))
+        .metadata(key("attention.value_length"), size(shape.head_dim))
+        .metadata(key("attention.layer_norm_rms_epsilon"), shape.norm_epsilon)
+        .metadata(key("rope.dimension_count"), size(shape.head_dim))
+        .metadata(key("rope.freq_base"), shape.rope_base)
+        .metadata(key("vocab_size"), size(shape.vocabulary));
+}
+
+fn tensors(shape: &Shape, mix: Mix) -> Vec<Tensor> {
+    let mut tensors = Vec::new();
+    let mut matrix = |name: String, rows: usize, columns: usize, role: Role| {
+        let tensor_type = mix.format(role, columns, shape.layers);
+        let dimensions = vec![columns as u64, rows as u64];
+        tensors.push(Tensor { name, dimensions, tensor_type, values: Values::Weights });
+    };
+    let (queries, keys) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
+    let embedding = if shape.tied { Role::Output } else { Role::Embedding };
+    matrix("token_embd.weight".to_owned(), shape.vocabulary, shape.hidden, embedding);
+    if !shape.tied {
+        matrix("output.weight".to_owned(), shape.vocabulary, shape.hidden, Role::Output);
+    }
+    for layer in 0..shape.layers {
+        let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        let sensitive = Role::Sensitive { layer };
+        matrix(name("attn_q"), queries, shape.hidden, Role::Plain);
+        matrix(name("attn_k"), keys, shape.hidden, Role::Plain);
+        matrix(name("attn_v"), keys, shape.hidden, sensitive);
+        matrix(name("attn_output"), shape.hidden, queries, Role::Plain);
+        matrix(name("ffn_gate"), shape.feed_forward, shape.hidden, Role::Plain);
+        matrix(name("ffn_up"), shape.feed_forward, shape.hidden, Role::Plain);
+        matrix(name("ffn_down"), shape.hidden, shape.feed_forward, sensitive);
+    }
+    let mut vector = |name: String, length: usize, values: Values| {
+        let dimensions = vec![length as u64];
+        tensors.push(Tensor { name, dimensions, tensor_type: TensorType::F32, values });
+    };
+    vector("output_norm.weight".to_owned(), shape.hidden, Values::Near(1.0));
+    for layer in 0..shape.layers {
+        vector(format!("blk.{layer}.attn_norm.weight"), shape.hidden, Values::Near(1.0));
+        vector(format!("blk.{layer}.ffn_norm.weight"), shape.hidden, Values::Near(1.0));
+        if shape.architecture == "qwen2" {
+            for (part, length) in [("attn_q", queries), ("attn_k", keys), ("attn_v", keys)] {
+                vector(format!("blk.{layer}.{part}.bias"), length, Values::Near(0.0));
+            }
+        }
+    }
+    if let Some(factor) = shape.rope_factor {
+        let factors = llama3_rope_factors(shape.head_dim, shape.rope_base, factor);
+        vector("rope_freqs.weight".to_owned(), factors.len(), Values::RopeFactors(factors));
+    }
+    tensors
+}
+
+/// By what Llama 3 divides each rope frequency: nothing for short waves, `factor` for waves longer than the context
+/// that it was first trained with, and a ramp in between.
+fn llama3_rope_factors(head_dim: usize, base: f32, factor: f32) -> Vec<f32> {
+    const CONTEXT: f32 = 8_192.0;
+    const LOW: f32 = 1.0;
+    const HIGH: f32 = 4.0;
+    (0..head_dim / 2)
+        .map(|pair| {
+            let wave = std::f32::consts::TAU * base.powf(2.0 * pair as f32 / head_dim as f32);
+            let ramp = ((CONTEXT / wave - LOW) / (HIGH - LOW)).clamp(0.0, 1.0);
+            1.0 / ((1.0 - ramp) / factor + ramp)
+        })
+        .collect()
+}

@@ -1,0 +1,10 @@
+//! The engine from outside: whole models through the public interface.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "helpers of tests are tests, which the lint cannot know"
+)]
+
+mod invariance;
+mod reference;
+mod support;
