@@ -9,12 +9,14 @@
 
 pub mod activation;
 pub mod attention;
+pub mod bandwidth;
 pub mod cpu;
 pub mod disjoint;
 pub mod formats;
 pub mod matmul;
 pub mod memory;
 pub mod norm;
+pub mod peak;
 pub mod pool;
 pub mod rope;
 

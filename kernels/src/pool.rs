@@ -15,10 +15,10 @@ mod gate;
 mod tests;
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -38,19 +38,28 @@ thread_local! {
 pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// Serialises callers: the job slot holds one job.
-    turn: Mutex<()>,
+    /// The last run; locked by a caller for the whole of its run.
+    turn: Mutex<u32>,
 }
 
+/// What the threads share. A run moves the start's cache line to each worker and a line of each worker back.
 struct Shared {
-    /// Counts runs; a worker starts when it changes. `STOP` ends the workers.
-    start: Padded<Gate>,
-    /// Workers that have not yet finished the run; the caller waits for zero.
-    remaining: Padded<Gate>,
-    /// The body of the run, as a thin pointer to a fat reference on the caller's stack.
-    job: Padded<AtomicPtr<&'static Body<'static>>>,
-    panic: Mutex<Option<Panic>>,
+    start: Padded<Start>,
+    /// For each worker, the last run that it has finished.
+    ends: Vec<Padded<Gate>>,
+    panic: Padded<Mutex<Option<Panic>>>,
 }
+
+#[derive(Default)]
+struct Start {
+    /// The number of the run; a worker starts when it changes. `STOP` ends the workers.
+    run: Gate,
+    /// The body of the run. Written before the run is announced and while no worker is in a run, read during it.
+    body: UnsafeCell<Option<&'static Body<'static>>>,
+}
+
+// SAFETY: the body is written and read at different times, as its comment says, ordered by the gates.
+unsafe impl Sync for Start {}
 
 const STOP: u32 = u32::MAX;
 
@@ -59,10 +68,9 @@ impl ThreadPool {
     #[must_use]
     pub fn new(threads: NonZeroUsize) -> ThreadPool {
         let shared = Arc::new(Shared {
-            start: Padded(Gate::new(0)),
-            remaining: Padded(Gate::new(0)),
-            job: Padded(AtomicPtr::new(std::ptr::null_mut())),
-            panic: Mutex::new(None),
+            start: Padded::default(),
+            ends: (1..threads.get()).map(|_| Padded::default()).collect(),
+            panic: Padded::default(),
         });
         let workers = (1..threads.get())
             .map_while(|thread| {
@@ -71,7 +79,7 @@ impl ThreadPool {
                 builder.spawn(move || shared.work(thread)).ok()
             })
             .collect();
-        ThreadPool { shared, workers, turn: Mutex::new(()) }
+        ThreadPool { shared, workers, turn: Mutex::new(0) }
     }
 
     /// The number of threads, the caller of a run included.
@@ -90,18 +98,22 @@ impl ThreadPool {
             (0..self.threads()).for_each(body);
             return;
         }
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: only the lifetime changes. Workers use the body before they count `remaining` down, and this
-        // function does not return or unwind before they all have.
-        let mut body: &'static Body<'static> = unsafe { std::mem::transmute::<&Body<'_>, _>(body) };
-        let shared = &*self.shared;
-        shared.job.0.store(&raw mut body, Ordering::Relaxed);
-        shared.remaining.0.store(self.workers.len() as u32);
-        let run = shared.start.0.load();
-        shared.start.0.store(if run + 1 == STOP { 0 } else { run + 1 });
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (start, ends) = (&self.shared.start.0, &self.shared.ends[..self.workers.len()]);
+        // SAFETY: only the lifetime changes, and workers use the body only until they announce the end of the run:
+        // this function neither returns nor unwinds before they all have. For the same reason none reads the cell now.
+        unsafe { *start.body.get() = Some(std::mem::transmute::<&Body<'_>, &'static Body<'static>>(body)) };
+        *turn = if *turn + 1 == STOP { 0 } else { *turn + 1 };
+        let run = *turn;
+        start.run.announce(run);
+        start.run.wake_visible();
         let own = inside(body, 0);
-        shared.remaining.0.wait(|remaining| remaining == 0);
-        let theirs = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A worker that parked at the very moment of the announcement may have been overlooked above.
+        start.run.wake();
+        for end in ends {
+            end.0.wait(|finished| finished == run);
+        }
+        let theirs = self.shared.panic.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(turn);
         if let Some(panic) = own.err().or(theirs) {
             resume_unwind(panic);
@@ -159,7 +171,8 @@ impl ThreadPool {
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        self.shared.start.0.store(STOP);
+        self.shared.start.0.run.announce(STOP);
+        self.shared.start.0.run.wake();
         for worker in self.workers.drain(..) {
             // A worker catches the panics of bodies; were one to die all the same, there is nothing left to do.
             let _ = worker.join();
@@ -171,17 +184,20 @@ impl Shared {
     fn work(&self, thread: usize) {
         let mut seen = 0;
         loop {
-            seen = self.start.0.wait(|run| run != seen);
-            if seen == STOP {
+            let run = self.start.0.run.wait(|run| run != seen);
+            if run == STOP {
                 return;
             }
-            // SAFETY: the caller stored a pointer to its own reference before it opened the gate, and keeps both
-            // alive until this thread has counted itself off below.
-            let body = unsafe { *self.job.0.load(Ordering::Relaxed) };
-            if let Err(panic) = inside(body, thread) {
-                self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
+            seen = run;
+            // SAFETY: the caller wrote the body before it announced the run, and neither changes it nor lets it go
+            // before this thread has announced its end below.
+            let body = unsafe { *self.start.0.body.get() };
+            if let Err(panic) = body.map_or(Ok(()), |body| inside(body, thread)) {
+                self.panic.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
             }
-            self.remaining.0.subtract_one();
+            let end = &self.ends[thread - 1].0;
+            end.announce(run);
+            end.wake();
         }
     }
 }

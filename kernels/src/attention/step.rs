@@ -18,19 +18,19 @@ use std::ops::Range;
 use half::f16;
 
 use super::{BLOCK_TOKENS, PAGE_TOKENS};
-use crate::cpu::simd::{Element, LANES, Operation, Simd, exp2};
+use crate::cpu::simd::{LANES, Operation, Simd, exp2};
 
 /// The most rows of a step: with sixteen lanes each and 256-bit registers, twelve accumulators of sixteen registers.
 pub(super) const STEP_ROWS_MAX: usize = 6;
 /// The pages of a block.
 pub(super) const BLOCK_PAGES: usize = BLOCK_TOKENS / PAGE_TOKENS;
 
-/// Keys and values of one head over 64 tokens, as F16 from the cache or widened once for many rows.
-pub(super) struct Block<'a, E> {
+/// Keys and values of one head over 64 tokens.
+pub(super) struct Block<'a> {
     /// Each `[head_dim][16 tokens]`; empty beyond the sequence's end.
-    pub(super) keys: [&'a [[E; LANES]]; BLOCK_PAGES],
+    pub(super) keys: [&'a [[f16; LANES]]; BLOCK_PAGES],
     /// Each `[16 tokens][value_width]`.
-    pub(super) values: [&'a [[E; LANES]]; BLOCK_PAGES],
+    pub(super) values: [&'a [[f16; LANES]]; BLOCK_PAGES],
 }
 
 /// The addresses of a block's pages.
@@ -50,10 +50,10 @@ pub(super) struct Rows<'a> {
 }
 
 /// One step; all slices hold `valid.len()` rows, at most [`STEP_ROWS_MAX`].
-pub(super) struct Step<'a, E> {
+pub(super) struct Step<'a> {
     /// `[head_dim][rows]`, times the scale and log2(e).
     pub(super) queries: &'a [f32],
-    pub(super) block: &'a Block<'a, E>,
+    pub(super) block: &'a Block<'a>,
     /// What the next block will read, to be asked for while this one is computed.
     pub(super) ahead: Option<Ahead>,
     /// How many of the block's tokens each row sees, not decreasing; at least one row sees some.
@@ -61,7 +61,7 @@ pub(super) struct Step<'a, E> {
     pub(super) rows: Rows<'a>,
 }
 
-impl<E: Element> Operation for Step<'_, E> {
+impl Operation for Step<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -72,7 +72,8 @@ impl<E: Element> Operation for Step<'_, E> {
             3 => self.step::<S, 3>(simd),
             4 => self.step::<S, 4>(simd),
             5 => self.step::<S, 5>(simd),
-            _ => self.step::<S, 6>(simd),
+            6 => self.step::<S, 6>(simd),
+            rows => unreachable!("a step of {rows} rows"),
         }
     }
 }
@@ -81,7 +82,7 @@ impl<E: Element> Operation for Step<'_, E> {
 #[repr(align(64))]
 struct Weights<const R: usize>([[f32; BLOCK_TOKENS]; R]);
 
-impl<E: Element> Step<'_, E> {
+impl Step<'_> {
     #[inline(always)]
     fn step<S: Simd, const R: usize>(self, simd: S) {
         let (queries, []) = self.queries.as_chunks::<R>() else {
@@ -96,17 +97,17 @@ impl<E: Element> Step<'_, E> {
         let mut page = 0;
         if S::WIDE || R == 1 {
             if pages == BLOCK_PAGES {
-                scores::<S, E, R, 4>(simd, queries, self.block, self.ahead, page, weights);
+                scores::<S, R, 4>(simd, queries, self.block, self.ahead, page, weights);
                 page = BLOCK_PAGES;
             }
         } else if R == 2 {
             while page + 2 <= pages {
-                scores::<S, E, R, 2>(simd, queries, self.block, self.ahead, page, weights);
+                scores::<S, R, 2>(simd, queries, self.block, self.ahead, page, weights);
                 page += 2;
             }
         }
         while page < pages {
-            scores::<S, E, R, 1>(simd, queries, self.block, self.ahead, page, weights);
+            scores::<S, R, 1>(simd, queries, self.block, self.ahead, page, weights);
             page += 1;
         }
 
@@ -142,29 +143,32 @@ impl<E: Element> Step<'_, E> {
 
 /// Scores of R rows with C pages of tokens.
 #[inline(always)]
-fn scores<S: Simd, E: Element, const R: usize, const C: usize>(
+fn scores<S: Simd, const R: usize, const C: usize>(
     simd: S,
     queries: &[[f32; R]],
-    block: &Block<E>,
+    block: &Block,
     ahead: Option<Ahead>,
     page: usize,
     weights: &mut [[f32; BLOCK_TOKENS]; R],
 ) {
-    let mut keys: [&[[E; LANES]]; C] = [&[]; C];
+    let mut keys: [&[[f16; LANES]]; C] = [&[]; C];
     for column in 0..C {
         keys[column] = &block.keys[page + column][..queries.len()];
     }
     let mut sums = [[simd.splat(0.0); C]; R];
+    let mut next = [std::ptr::null(); C];
+    if let Some(ahead) = ahead {
+        next.copy_from_slice(&ahead.keys[page..page + C]);
+    }
     for (dimension, query) in queries.iter().enumerate() {
-        if let Some(ahead) = ahead
-            && dimension % 2 == 0
-        {
+        // Two dimensions of a page share a cache line.
+        if ahead.is_some() && dimension % 2 == 0 {
             for column in 0..C {
-                simd.prefetch(ahead.keys[page + column].wrapping_add(dimension));
+                simd.prefetch(next[column].wrapping_add(dimension));
             }
         }
         for column in 0..C {
-            let key = E::load(simd, &keys[column][dimension]);
+            let key = simd.load_f16(&keys[column][dimension]);
             for row in 0..R {
                 sums[row][column] = simd.mul_add(simd.splat(query[row]), key, sums[row][column]);
             }
@@ -210,14 +214,14 @@ fn softmax<S: Simd>(
 }
 
 /// What the outputs of R rows are summed from.
-struct Weighting<'a, E, const R: usize> {
+struct Weighting<'a, const R: usize> {
     weights: &'a [[f32; BLOCK_TOKENS]; R],
     valid: &'a [usize; R],
-    block: &'a Block<'a, E>,
+    block: &'a Block<'a>,
     ahead: Option<Ahead>,
 }
 
-impl<E: Element, const R: usize> Weighting<'_, E, R> {
+impl<const R: usize> Weighting<'_, R> {
     /// C vectors of every row's outputs: the tokens that all rows see together, then those that only some do.
     #[inline(always)]
     fn outputs<S: Simd, const C: usize>(
@@ -263,17 +267,18 @@ impl<E: Element, const R: usize> Weighting<'_, E, R> {
             let (page, first) = (token / PAGE_TOKENS, token % PAGE_TOKENS);
             let count = (PAGE_TOKENS - first).min(tokens.end - token);
             let page_values = &self.block.values[page][first * vectors..(first + count) * vectors];
+            let next = self.ahead.map_or(std::ptr::null(), |ahead| ahead.values[page]);
             for (index, values) in page_values.chunks_exact(vectors).enumerate() {
-                if let Some(ahead) = self.ahead {
-                    let next = ahead.values[page].wrapping_add((first + index) * vectors + column);
+                if self.ahead.is_some() {
+                    let next = next.wrapping_add((first + index) * vectors + column);
                     for vector in (0..C).step_by(2) {
                         simd.prefetch(next.wrapping_add(vector));
                     }
                 }
-                let values: &[[E; LANES]; C] =
+                let values: &[[f16; LANES]; C] =
                     values[column..].first_chunk().expect("columns end within the width");
                 for vector in 0..C {
-                    let value = E::load(simd, &values[vector]);
+                    let value = simd.load_f16(&values[vector]);
                     for row in 0..R {
                         let weight = simd.splat(self.weights[row][token + index]);
                         sums[row][vector] = simd.mul_add(weight, value, sums[row][vector]);

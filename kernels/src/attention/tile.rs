@@ -4,17 +4,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use half::f16;
-
 use super::plan::{Plan, Task, Tile, partial_len};
 use super::step::{Ahead, BLOCK_PAGES, Block, Rows, STEP_ROWS_MAX, Step};
 use super::{Attention, BLOCK_TOKENS, PAGE_TOKENS, PART_TOKENS};
-use crate::cpu::simd::{Element, Enter, LANES, Operation, Simd, exp2, store_partial};
+use crate::cpu::simd::{Enter, LANES, Operation, Simd, exp2, store_partial};
 use crate::disjoint::DisjointMut;
 use crate::memory::{Buffer, OutOfMemory};
-
-/// From how many rows on it pays to widen a block to f32 once instead of in every step.
-const WIDEN_ROWS: usize = 2 * STEP_ROWS_MAX + 1;
 
 /// What all tasks of a call share.
 pub(super) struct Shared<'a> {
@@ -40,9 +35,6 @@ struct Working {
     /// Scaled, step by step: `[head_dim][rows of the step]`.
     queries: Buffer<f32>,
     sums: Buffer<f32>,
-    /// A block's keys and values in f32.
-    keys: Buffer<f32>,
-    values: Buffer<f32>,
 }
 
 impl Scratch {
@@ -53,10 +45,6 @@ impl Scratch {
         self.working.sums.grow(rows * LANES)?;
         for result in &mut self.results {
             result.grow(partial_len(layout, rows))?;
-        }
-        if rows >= WIDEN_ROWS {
-            self.working.keys.grow(layout.key_head_len() * BLOCK_PAGES)?;
-            self.working.values.grow(layout.value_head_len() * BLOCK_PAGES)?;
         }
         Ok(())
     }
@@ -180,7 +168,6 @@ fn walk<E: Enter>(
     working: &mut Working,
     into: &mut Partial,
 ) {
-    let layout = shared.job.pages.layout();
     let rows = into.greatest.len();
     let (sums, _) = working.sums[..rows * LANES].as_chunks_mut();
     into.greatest.fill(f32::NEG_INFINITY);
@@ -191,27 +178,15 @@ fn walk<E: Enter>(
     let tokens_end = tile.tokens().min((part + 1) * PART_TOKENS);
     let ahead_end = tile.tokens().min(parts_end * PART_TOKENS);
     for start in (part * PART_TOKENS..tokens_end).step_by(BLOCK_TOKENS) {
-        let block = block(shared, tile, start);
-        if rows >= WIDEN_ROWS {
-            let (keys, values) = (working.keys.as_chunks_mut().0, working.values.as_chunks_mut().0);
-            enter.enter(Widen { from: &block.keys, to: keys, length: layout.head_dim });
-            enter.enter(Widen { from: &block.values, to: values, length: layout.value_width() });
-            let widened = Block {
-                keys: pages_of(keys, layout.head_dim),
-                values: pages_of(values, layout.value_width()),
-            };
-            block_steps(enter, shared, tile, start, &widened, None, &working.queries, &mut progress);
-        } else {
-            let next = start + BLOCK_TOKENS;
-            let ahead = (next < ahead_end).then(|| self::block(shared, tile, next).addresses());
-            block_steps(enter, shared, tile, start, &block, ahead, &working.queries, &mut progress);
-        }
+        let next = start + BLOCK_TOKENS;
+        let ahead = (next < ahead_end).then(|| block(shared, tile, next).addresses());
+        block_steps(enter, shared, tile, start, ahead, &working.queries, &mut progress);
     }
     enter.enter(CloseSums { from: sums, to: into.sums });
 }
 
 /// The tile's block that starts at a token.
-fn block<'a>(shared: &Shared<'a>, tile: &Tile, start: usize) -> Block<'a, f16> {
+fn block<'a>(shared: &Shared<'a>, tile: &Tile, start: usize) -> Block<'a> {
     let pages = &shared.job.sequences[tile.sequence].pages[start / PAGE_TOKENS..];
     let mut block = Block { keys: [&[]; BLOCK_PAGES], values: [&[]; BLOCK_PAGES] };
     for (index, &page) in
@@ -223,30 +198,25 @@ fn block<'a>(shared: &Shared<'a>, tile: &Tile, start: usize) -> Block<'a, f16> {
     block
 }
 
-impl Block<'_, f16> {
+impl Block<'_> {
     fn addresses(&self) -> Ahead {
         Ahead { keys: self.keys.map(<[_]>::as_ptr), values: self.values.map(<[_]>::as_ptr) }
     }
 }
 
-fn pages_of(block: &[[f32; LANES]], length: usize) -> [&[[f32; LANES]]; BLOCK_PAGES] {
-    std::array::from_fn(|page| &block[page * length..(page + 1) * length])
-}
-
 /// Takes every row that sees some of a block through it.
-#[allow(clippy::too_many_arguments, reason = "one caller, which would only pack and unpack a structure")]
-fn block_steps<E: Enter, T: Element>(
+fn block_steps<E: Enter>(
     enter: E,
     shared: &Shared,
     tile: &Tile,
     start: usize,
-    block: &Block<T>,
     mut ahead: Option<Ahead>,
     queries: &[f32],
     progress: &mut Rows,
 ) {
     let (group, head_dim) = (shared.plan.group, shared.job.pages.layout().head_dim);
     let vectors = progress.outputs.len() / progress.greatest.len();
+    let block = &block(shared, tile, start);
     for step in steps(progress.greatest.len()) {
         let mut valid = [0; STEP_ROWS_MAX];
         let valid = &mut valid[..step.len()];
@@ -268,26 +238,6 @@ fn block_steps<E: Enter, T: Element>(
                 outputs: &mut progress.outputs[step.start * vectors..step.end * vectors],
             },
         });
-    }
-}
-
-/// Widens the pages of a block to f32, each to a place of `length` vectors.
-struct Widen<'a> {
-    from: &'a [&'a [[f16; LANES]]; BLOCK_PAGES],
-    to: &'a mut [[f32; LANES]],
-    length: usize,
-}
-
-impl Operation for Widen<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        for (from, to) in self.from.iter().zip(self.to.chunks_exact_mut(self.length)) {
-            for (from, to) in from.iter().zip(to) {
-                simd.store(simd.load_f16(from), to);
-            }
-        }
     }
 }
 

@@ -76,7 +76,9 @@ impl<const IS_WIDE: bool> Simd for Plain<IS_WIDE> {
         lanes!(lane => a[lane] / b[lane])
     }
 
-    #[inline(always)]
+    // Without an instruction for it, it is sixteen calls: inlining them into unrolled loops only grows the code.
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
         lanes!(lane => a[lane].mul_add(b[lane], c[lane]))
     }

@@ -84,25 +84,6 @@ pub(crate) trait Simd: Copy {
     fn prefetch<T>(self, address: *const T);
 }
 
-/// What a kernel reads sixteen of at a time.
-pub(crate) trait Element: Copy {
-    fn load<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F32;
-}
-
-impl Element for f32 {
-    #[inline(always)]
-    fn load<S: Simd>(simd: S, from: &[f32; LANES]) -> S::F32 {
-        simd.load(from)
-    }
-}
-
-impl Element for f16 {
-    #[inline(always)]
-    fn load<S: Simd>(simd: S, from: &[f16; LANES]) -> S::F32 {
-        simd.load_f16(from)
-    }
-}
-
 /// 1.5 · 2^23: added to a small number, it leaves the nearest integer in the low bits.
 const SHIFT: f32 = 12_582_912.0;
 

@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Tasks, ThreadPool};
 
@@ -43,6 +43,29 @@ fn a_parked_pool_wakes_up() {
         });
         assert_eq!(done.into_inner(), 3);
     }
+}
+
+#[test]
+fn runs_that_begin_or_end_while_a_thread_parks_are_not_lost() {
+    // The pauses sweep over the moment at which a waiting thread gives up spinning, on both sides of a run.
+    let pool = pool(2);
+    let pause = |microseconds: usize| {
+        let until = Instant::now() + Duration::from_micros(microseconds as u64);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+    };
+    let done = AtomicUsize::new(0);
+    for microseconds in (40..90).cycle().take(400) {
+        pause(microseconds);
+        pool.run(&|thread| {
+            if thread == 1 {
+                pause(microseconds);
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    assert_eq!(done.into_inner(), 800);
 }
 
 #[test]
