@@ -38,8 +38,10 @@ struct Sample {
 #[derive(Debug, Default)]
 pub struct Window {
     samples: VecDeque<Sample>,
-    /// The figures as of the last change; computed again when a sample comes or expires.
+    /// What the samples amounted to when they were last described.
     figures: Figures,
+    /// Whether samples have come or gone since.
+    stale: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -56,26 +58,22 @@ impl Window {
             self.samples.pop_front();
         }
         self.samples.push_back(Sample { at: now, failed, measured });
-        self.expire(now);
-        self.figures = self.compute();
+        self.stale = true;
     }
 
     /// Fills the figures of `health` in.
     pub fn describe(&mut self, now: Instant, health: &mut Health) {
-        if self.expire(now) {
+        while self.samples.front().is_some_and(|oldest| now.duration_since(oldest.at) > SAMPLE_AGE_MAX) {
+            self.samples.pop_front();
+            self.stale = true;
+        }
+        if self.stale {
             self.figures = self.compute();
+            self.stale = false;
         }
         health.first_token_median = self.figures.first_token;
         health.tokens_per_second_median = self.figures.tokens_per_second;
         health.error_rate = self.figures.error_rate;
-    }
-
-    fn expire(&mut self, now: Instant) -> bool {
-        let before = self.samples.len();
-        while self.samples.front().is_some_and(|oldest| now.duration_since(oldest.at) > SAMPLE_AGE_MAX) {
-            self.samples.pop_front();
-        }
-        self.samples.len() != before
     }
 
     fn compute(&self) -> Figures {

@@ -18,11 +18,14 @@ use tracing::error;
 
 use crate::body::Share;
 use crate::error::ApiError;
+use crate::headers::{describe, describe_no_attempt};
 use crate::openai;
 use crate::openai::ChunkEncoder;
 
 /// Bytes gathered into one frame while events are ready, so that a burst costs one write.
 const FRAME_BYTES_ENOUGH: usize = 8 << 10;
+/// What one event takes on the wire, usually.
+const EVENT_BYTES_USUAL: usize = 512;
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
 /// An answer's body.
@@ -83,8 +86,9 @@ pub(crate) fn failure(error: &ApiError) -> Response<AnswerBody> {
     if let Some(allow) = error.allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
-    if let Some(outcome) = &error.outcome {
-        crate::headers::describe(headers, outcome);
+    match &error.outcome {
+        Some(outcome) => describe(headers, outcome),
+        None => describe_no_attempt(headers),
     }
     response
 }
@@ -142,7 +146,7 @@ impl EventBody {
         if self.live.is_none() {
             return Poll::Ready(None);
         }
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(EVENT_BYTES_USUAL);
         while out.len() < FRAME_BYTES_ENOUGH {
             let Poll::Ready(next) = self.poll_next(context) else {
                 if out.is_empty() {

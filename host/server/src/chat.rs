@@ -13,24 +13,27 @@ use crate::answer::{AnswerBody, EventBody, Live, event_stream_headers, failure, 
 use crate::body;
 use crate::error::ApiError;
 use crate::handler::Call;
-use crate::headers::{describe, describe_no_attempt, labels_asked};
+use crate::headers::{describe, labels_asked};
+use crate::linger::Lingering;
 use crate::openai::{ChunkEncoder, Collected, Decoded, ResponseId, decode};
 
 /// Bodies beyond this are decoded on a thread of their own, so that others are served meanwhile.
 const DECODE_INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Answers a chat completion.
-pub(crate) async fn complete(call: &Call, headers: &HeaderMap, body: Incoming) -> Response<AnswerBody> {
-    answer(call, headers, body).await.unwrap_or_else(|error| {
-        let mut response = failure(&error);
-        if error.outcome.is_none() {
-            describe_no_attempt(response.headers_mut());
-        }
-        response
-    })
+pub(crate) async fn complete(
+    call: &Call,
+    headers: &HeaderMap,
+    body: Lingering<Incoming>,
+) -> Response<AnswerBody> {
+    answer(call, headers, body).await.unwrap_or_else(|error| failure(&error))
 }
 
-async fn answer(call: &Call, headers: &HeaderMap, body: Incoming) -> Result<Response<AnswerBody>, ApiError> {
+async fn answer(
+    call: &Call,
+    headers: &HeaderMap,
+    body: Lingering<Incoming>,
+) -> Result<Response<AnswerBody>, ApiError> {
     let labels = labels_asked(headers)?;
     let body = body::read(body, headers, &call.state.options, &call.state.body_budget).await?;
     let bytes = body.bytes;

@@ -21,6 +21,9 @@ use tracing::debug;
 use crate::handler::respond;
 use crate::state::AppState;
 
+/// What is read of a connection at a time, at most.
+const READ_BYTES_MAX: usize = 128 << 10;
+
 /// Serves a connection to its end. When `draining` is cancelled it finishes the request in work and
 /// closes.
 pub(crate) async fn serve(
@@ -39,8 +42,8 @@ pub(crate) async fn serve(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(options.head_timeout)
-        .max_headers(options.headers_max)
-        .max_buf_size(options.head_bytes_max.max(8 << 10));
+        .max_header_size(options.head_bytes_max)
+        .max_buf_size(options.head_bytes_max.max(READ_BYTES_MAX));
     let service = service_fn({
         let state = Arc::clone(&state);
         move |request| {

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use http::header::EXPECT;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use lockgate_gateway::Key;
@@ -13,6 +14,7 @@ use tracing::{error, info};
 use crate::answer::{AnswerBody, failure, json};
 use crate::error::ApiError;
 use crate::headers::REQUEST_ID;
+use crate::linger::Lingering;
 use crate::routes::Route;
 use crate::state::{AppState, Serving};
 use crate::{access, chat, openai};
@@ -62,6 +64,8 @@ async fn dispatch(
     name: &mut &'static str,
 ) -> Result<Response<AnswerBody>, ApiError> {
     let (head, body) = request.into_parts();
+    let waits = head.headers.contains_key(EXPECT);
+    let body = Lingering::new(body, if waits { 0 } else { state.options.body_bytes_max.saturating_mul(4) });
     state.hosts.check(&head.headers, &head.uri, loopback)?;
     let route = Route::find(&head.method, head.uri.path())?;
     *name = route.name();

@@ -16,6 +16,7 @@ mod connection;
 mod error;
 mod handler;
 mod headers;
+mod linger;
 mod openai;
 mod options;
 mod routes;

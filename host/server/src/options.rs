@@ -15,10 +15,8 @@ pub struct ServerOptions {
     pub bodies_bytes_max: usize,
     /// The largest answer that is collected for a client that does not stream, in bytes.
     pub answer_bytes_max: usize,
-    /// A request's line and headers, in bytes; at least 8192.
+    /// A request's line and headers, in bytes. There may be 100 headers.
     pub head_bytes_max: usize,
-    /// A request's headers.
-    pub headers_max: usize,
     /// Connections at once. Further ones wait in the kernel's own short queue.
     pub connections_max: usize,
     /// How long a connection may take to send a request's head, idle time before it included.
@@ -45,7 +43,6 @@ impl Default for ServerOptions {
             bodies_bytes_max: 512 << 20,
             answer_bytes_max: 64 << 20,
             head_bytes_max: 64 << 10,
-            headers_max: 100,
             connections_max: 1024,
             head_timeout: Duration::from_secs(30),
             body_pause_max: Duration::from_secs(30),

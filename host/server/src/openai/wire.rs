@@ -151,6 +151,7 @@ pub(crate) struct UsageBody {
 #[derive(Clone, Copy, Serialize)]
 struct PromptDetails {
     cached_tokens: u64,
+    cache_write_tokens: u64,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -165,7 +166,10 @@ impl From<Usage> for UsageBody {
             prompt_tokens: prompt,
             completion_tokens: completion,
             total_tokens: prompt.saturating_add(completion),
-            prompt_tokens_details: PromptDetails { cached_tokens: usage.cache_read },
+            prompt_tokens_details: PromptDetails {
+                cached_tokens: usage.cache_read,
+                cache_write_tokens: usage.cache_write,
+            },
             completion_tokens_details: CompletionDetails { reasoning_tokens: usage.reasoning },
         }
     }

@@ -72,7 +72,7 @@ fn usage_comes_last_and_only_where_asked_for() {
         last["usage"],
         json!({
             "prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18,
-            "prompt_tokens_details": { "cached_tokens": 3 },
+            "prompt_tokens_details": { "cached_tokens": 3, "cache_write_tokens": 1 },
             "completion_tokens_details": { "reasoning_tokens": 2 },
         })
     );

@@ -41,7 +41,7 @@ fn a_plain_answer_is_what_openai_sends() {
             }],
             "usage": {
                 "prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5,
-                "prompt_tokens_details": { "cached_tokens": 0 },
+                "prompt_tokens_details": { "cached_tokens": 0, "cache_write_tokens": 0 },
                 "completion_tokens_details": { "reasoning_tokens": 0 },
             },
         })
