@@ -12,7 +12,7 @@
 
 mod pace;
 
-pub use pace::Pace;
+pub use pace::{Departures, Pace};
 
 use std::collections::VecDeque;
 
@@ -262,6 +262,11 @@ impl Scheduler {
         }
         let index = self.waiting.iter().position(|sequence| sequence.id == id);
         index.is_some_and(|index| self.waiting.remove(index).is_some())
+    }
+
+    /// Whether a sequence runs; false for one that waits or is gone.
+    pub fn runs(&self, id: SequenceId) -> bool {
+        self.running.iter().any(|sequence| sequence.id == id)
     }
 
     /// Sequences that wait.

@@ -1,6 +1,6 @@
-//! How many prompt tokens may join a step that also decodes: as many as keep the step near a wanted length, by
-//! the cost of recent steps. Owns the estimate; the runner measures and passes durations in. The choice changes
-//! when tokens are computed, never what they are.
+//! Two running estimates. [`Pace`]: how many prompt tokens may join a step that also decodes, namely as many as
+//! keep the step near a wanted length by the cost of recent steps; it changes when tokens are computed, never what
+//! they are. [`Departures`]: when a full queue is worth asking again. The runner measures and passes times in.
 
 use std::time::Duration;
 
@@ -43,5 +43,27 @@ impl Pace {
             Some(cost) => ((STEP.as_secs_f64() / cost.max(1e-9)) as usize).max(TOKENS_MIN),
             None => TOKENS_FIRST,
         }
+    }
+}
+
+/// How often a sequence leaves while others wait, which is how often the queue has a place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Departures {
+    last: Option<Duration>,
+    seconds_between: Option<f64>,
+}
+
+impl Departures {
+    /// Notes that a sequence left at `now` (since any fixed moment), and returns when to ask again: 1 to 60
+    /// seconds. Times when nobody waits say nothing about a full queue.
+    pub fn leave(&mut self, now: Duration, others_wait: bool) -> Duration {
+        if let Some(last) = self.last.replace(now)
+            && others_wait
+        {
+            let between = now.saturating_sub(last).as_secs_f64();
+            let mean = self.seconds_between.unwrap_or(between);
+            self.seconds_between = Some(mean + NEWEST * (between - mean));
+        }
+        Duration::from_secs_f64(self.seconds_between.unwrap_or(1.0).ceil().clamp(1.0, 60.0))
     }
 }

@@ -142,6 +142,17 @@ fn the_pace_follows_the_cost_of_a_token() {
     assert!(pace.prefill_tokens_max() > 1_000_000);
 }
 
+#[test]
+fn a_full_queue_is_worth_asking_again_when_somebody_has_left() {
+    let mut departures = Departures::default();
+    let at = Duration::from_secs;
+    assert_eq!(departures.leave(at(100), true), at(1), "nothing is known yet");
+    assert_eq!(departures.leave(at(200), false), at(1), "an idle hour says nothing");
+    assert_eq!(departures.leave(at(208), true), at(8));
+    assert_eq!(departures.leave(at(210), true), at(7), "8 and 0.3 of the way to 2, rounded up");
+    assert_eq!(departures.leave(at(9000), true), at(60), "bounded");
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Submit {

@@ -46,11 +46,13 @@ pub struct TextStream {
     /// Entries that wait, each with the place in the text where its token begins.
     entries: VecDeque<(usize, TokenLogprob)>,
     stopped: bool,
+    drop_first_space: bool,
 }
 
 impl TextStream {
-    /// A stream that ends before any of `stops`. Empty ones are passed over.
-    pub fn new<'a>(stops: impl IntoIterator<Item = &'a str>) -> Self {
+    /// A stream that ends before any of `stops`; empty ones are passed over. With `drop_first_space`, a space at
+    /// the very beginning is left out: some tokenizers put one before every first word.
+    pub fn new<'a>(stops: impl IntoIterator<Item = &'a str>, drop_first_space: bool) -> Self {
         Self {
             assembler: Assembler::default(),
             matcher: StopMatcher::new(stops),
@@ -58,18 +60,24 @@ impl TextStream {
             shown: 0,
             entries: VecDeque::new(),
             stopped: false,
+            drop_first_space,
         }
     }
 
     /// Takes the bytes of one token, with its entry where one is wanted, and returns what can be shown now.
     /// After a stop string there is nothing more.
-    pub fn push(&mut self, bytes: &[u8], entry: Option<TokenLogprob>) -> Piece {
+    pub fn push(&mut self, whole: &[u8], entry: Option<TokenLogprob>) -> Piece {
         if self.stopped {
             return Piece::default();
         }
         let decided = self.held.len();
         let begin = self.shown + decided;
         self.entries.extend(entry.map(|entry| (begin, entry)));
+        let bytes = match whole.strip_prefix(b" ") {
+            Some(rest) if self.drop_first_space => rest,
+            _ => whole,
+        };
+        self.drop_first_space &= whole.is_empty();
         self.assembler.push(bytes, &mut self.held);
         for place in decided..self.held.len() {
             if let Some(length) = self.matcher.push(self.held.as_bytes()[place]) {

@@ -10,7 +10,7 @@ fn entry(bytes: &[u8]) -> TokenLogprob {
 
 /// Feeds tokens and returns what each of them, and the end, showed; the entries as their bytes.
 fn feed(stops: &[&str], tokens: &[&[u8]]) -> Vec<(String, Vec<Vec<u8>>)> {
-    let mut stream = TextStream::new(stops.iter().copied());
+    let mut stream = TextStream::new(stops.iter().copied(), false);
     let mut pieces: Vec<Piece> = tokens.iter().map(|token| stream.push(token, Some(entry(token)))).collect();
     pieces.push(stream.finish());
     let bytes = |entry: TokenLogprob| entry.chosen.bytes.expect("set above");
@@ -83,6 +83,18 @@ fn entries_end_where_the_text_ends() {
 fn a_stop_string_of_several_bytes_a_character_is_found_across_them() {
     assert_eq!(joined(&["é!"], &[b"caf\xc3", b"\xa9", b"! x"]), "caf");
     assert_eq!(joined(&["é!"], &[b"caf\xc3", b"\xa9", b"s"]), "cafés");
+}
+
+#[test]
+fn the_tokenizers_own_first_space_is_left_out_once() {
+    let feed = |drop_first_space: bool, tokens: &[&[u8]]| -> String {
+        let mut stream = TextStream::new([], drop_first_space);
+        tokens.iter().map(|token| stream.push(token, None).text).collect()
+    };
+    assert_eq!(feed(true, &[b"", b" a", b" b"]), "a b");
+    assert_eq!(feed(true, &[b"a", b" b"]), "a b");
+    assert_eq!(feed(true, &[b" ", b" b"]), " b");
+    assert_eq!(feed(false, &[b" a"]), " a");
 }
 
 /// Text over a small alphabet, so that stop strings do occur.

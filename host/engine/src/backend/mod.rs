@@ -1,0 +1,187 @@
+//! A model on this machine as a target: [`LocalModel`] implements [`Backend`].
+//!
+//! Owns what a request needs on its way to the runner and back: which fields are honoured, the permit, the prompt,
+//! the stream of events. Does not compute (`model`, `kv`), batch (`scheduler`) or route.
+//!
+//! What requests leave open: `max_tokens` is what remains of the context; sampling is the operator's, then the model
+//! file's own recommendation, then OpenAI's default (temperature 1, nothing else). Tools, images and structured
+//! answers are refused by name: nothing is silently dropped.
+
+mod accepts;
+mod blocking;
+mod load;
+mod options;
+mod prompts;
+mod recommended;
+
+pub use crate::runner::Stats;
+pub use blocking::BlockingEvents;
+pub use load::LoadError;
+pub use options::{CONTEXT_TOKENS_DEFAULT, Device, ModelOptions, UnknownDevice};
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use lockgate_api::{
+    AttemptContext, Backend, BackendError, ChatRequest, ErrorKind, Event, Events, Labels, Locality, Permit,
+    Price, Sampling, Target, permit,
+};
+
+use crate::runner::{Answer, Ask, Runner};
+use prompts::Prompts;
+
+/// Plain text to be continued, without a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompletionRequest {
+    /// The text. It never becomes a control token.
+    pub prompt: String,
+    /// How tokens are drawn and when the answer ends.
+    pub sampling: Sampling,
+    /// Independent answers, at least 1.
+    pub choices: u32,
+    /// As in [`ChatRequest::logprobs`].
+    pub logprobs: Option<u8>,
+}
+
+/// A model that is loaded and ready. Its threads end when the last answer and the last clone of this are dropped.
+#[derive(Clone, Debug)]
+pub struct LocalModel {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    target: Target,
+    prompts: Arc<Prompts>,
+    runner: Runner,
+}
+
+impl LocalModel {
+    fn assemble(prompts: Prompts, model: String, runner: Runner) -> Self {
+        let target = Target {
+            id: prompts.id.to_string(),
+            model,
+            locality: Locality::Local,
+            region: None,
+            context_tokens: Some(prompts.context_tokens as u64),
+            price: Some(Price { input: 0.0, output: 0.0 }),
+            tools: false,
+            images: false,
+        };
+        Self { inner: Arc::new(Inner { target, prompts: Arc::new(prompts), runner }) }
+    }
+
+    /// The model as policies see it: local, free, text only.
+    pub fn target(&self) -> &Target {
+        &self.inner.target
+    }
+
+    /// Tokens of prompt and answer together.
+    pub fn context_tokens(&self) -> usize {
+        self.inner.prompts.context_tokens
+    }
+
+    /// What the model has done and is doing. Never waits for it.
+    pub fn stats(&self) -> Stats {
+        self.inner.runner.stats()
+    }
+
+    /// Answers on the calling thread, which waits for each event: for a command line. Nothing is sent anywhere, so
+    /// no labels can be against it.
+    pub fn chat(&self, request: ChatRequest) -> BlockingEvents {
+        let events = match permit(&Labels::default(), &self.inner.target) {
+            Ok(permit) => self.answer(Arc::new(request), &permit),
+            Err(forbidden) => failed(BackendError::new(ErrorKind::Locality, forbidden.to_string())),
+        };
+        BlockingEvents::new(events)
+    }
+
+    /// Continues plain text. `permit` as for [`Backend::stream`].
+    pub fn complete(&self, request: CompletionRequest, permit: &Permit) -> Events {
+        self.begin(permit, |_| Ok(()), move |prompts| prompts.completion(&request))
+    }
+
+    fn answer(&self, request: Arc<ChatRequest>, permit: &Permit) -> Events {
+        let checked = Arc::clone(&request);
+        self.begin(
+            permit,
+            move |prompts| accepts::accepts(&prompts.id, &checked),
+            move |prompts| prompts.chat(&request),
+        )
+    }
+
+    /// An answer that begins when it is polled: `check` on the polling thread, `prepare` on one of the runner's.
+    fn begin(
+        &self,
+        permit: &Permit,
+        check: impl FnOnce(&Prompts) -> Result<(), BackendError> + Send + 'static,
+        prepare: impl FnOnce(&Prompts) -> Result<Ask, BackendError> + Send + 'static,
+    ) -> Events {
+        let id = &self.inner.target.id;
+        if permit.target() != id {
+            let message = format!("the permit is for target `{}`, not for model `{id}`", permit.target());
+            return failed(BackendError::new(ErrorKind::Internal, message));
+        }
+        let inner = Arc::clone(&self.inner);
+        let begin = move || {
+            check(&inner.prompts)?;
+            // The job must not own the runner, whose threads it waits in.
+            let prompts = Arc::clone(&inner.prompts);
+            let answer = inner.runner.submit(move || prepare(&prompts))?;
+            Ok((answer, inner))
+        };
+        Box::pin(LocalEvents::Begin(Box::new(begin)))
+    }
+}
+
+impl Backend for LocalModel {
+    fn accepts(&self, request: &ChatRequest) -> Result<(), BackendError> {
+        accepts::accepts(&self.inner.target.id, request)
+    }
+
+    fn stream(&self, request: Arc<ChatRequest>, permit: Permit, _context: AttemptContext) -> Events {
+        self.answer(request, &permit)
+    }
+
+    fn queued(&self) -> Option<u32> {
+        Some(u32::try_from(self.stats().waiting).unwrap_or(u32::MAX))
+    }
+}
+
+fn failed(error: BackendError) -> Events {
+    Box::pin(LocalEvents::Begin(Box::new(move || Err(error))))
+}
+
+type Begun = Result<(Answer, Arc<Inner>), BackendError>;
+
+/// An answer that has not been asked for yet, or is being read. It keeps the model alive.
+enum LocalEvents {
+    Begin(Box<dyn FnOnce() -> Begun + Send>),
+    Reading { answer: Answer, _model: Arc<Inner> },
+    Over,
+}
+
+impl Stream for LocalEvents {
+    type Item = Result<Event, BackendError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if matches!(this, Self::Begin(_))
+            && let Self::Begin(begin) = std::mem::replace(this, Self::Over)
+        {
+            match begin() {
+                Ok((answer, model)) => *this = Self::Reading { answer, _model: model },
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+        match this {
+            Self::Reading { answer, .. } => Pin::new(answer).poll_next(context),
+            _ => Poll::Ready(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
