@@ -8,8 +8,15 @@
 //! Retry, failover and every timer but the connect timer are the gateway's. Start with [`Provider`].
 #![forbid(unsafe_code)]
 
+mod bedrock;
+mod context;
+mod http;
+mod openai;
 mod provider;
+mod quote;
+mod retry_after;
 mod settings;
+mod sse;
 
 pub use provider::{Forwarding, Provider};
 pub use settings::{ProviderKind, ProviderSettings, Secret, SettingsError, SettingsProblem};

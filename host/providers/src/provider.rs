@@ -3,17 +3,27 @@
 //! A [`Provider`] owns what its targets share: the connections, the credentials and what was learnt
 //! about forwarding. Targets of one provider therefore share a connection pool.
 
+use std::fmt;
 use std::sync::Arc;
 
 use lockgate_api::{Backend, Locality, Target};
 
+use crate::bedrock::{BedrockBackend, Service};
+use crate::openai::{OpenAiBackend, Server};
 use crate::settings::{ProviderKind, ProviderSettings, SettingsError, SettingsProblem};
 
-/// One configured provider.
-#[derive(Clone, Debug)]
+/// One configured provider. Cloning is cheap and shares everything.
+#[derive(Clone)]
 pub struct Provider {
-    settings: Arc<ProviderSettings>,
+    id: Arc<str>,
     locality: Locality,
+    wire: Wire,
+}
+
+#[derive(Clone)]
+enum Wire {
+    OpenAi(Arc<Server>),
+    Bedrock(Arc<Service>),
 }
 
 /// What a server says about passing requests on to somewhere else.
@@ -61,7 +71,13 @@ impl Provider {
         if air_gapped && locality != Locality::Local {
             return Err(fail(SettingsProblem::AirGapped { locality }));
         }
-        Ok(Self { settings: Arc::new(settings), locality })
+        let wire = match settings.kind {
+            ProviderKind::OpenAiCompatible => {
+                Wire::OpenAi(Arc::new(Server::new(&settings, locality).map_err(fail)?))
+            }
+            ProviderKind::Bedrock => Wire::Bedrock(Arc::new(Service::new(&settings).map_err(fail)?)),
+        };
+        Ok(Self { id: settings.id.as_str().into(), locality, wire })
     }
 
     /// Where its bytes go: what its targets' [`Target::locality`] should say.
@@ -74,20 +90,41 @@ impl Provider {
     /// # Errors
     /// When the target claims to be nearer than its provider is.
     pub fn backend(&self, target: Arc<Target>) -> Result<Arc<dyn Backend>, SettingsError> {
-        let fail = |problem| Err(SettingsError { provider: self.settings.id.clone(), problem });
         if target.locality < self.locality {
-            return fail(SettingsProblem::TargetTooNear {
+            let problem = SettingsProblem::TargetTooNear {
                 target: target.id.clone(),
                 claimed: target.locality,
                 actual: self.locality,
-            });
+            };
+            return Err(SettingsError { provider: self.id.to_string(), problem });
         }
-        fail(SettingsProblem::Invalid { setting: "kind", problem: "cannot be served yet".to_owned() })
+        Ok(match &self.wire {
+            Wire::OpenAi(server) => Arc::new(OpenAiBackend { server: Arc::clone(server), target }),
+            Wire::Bedrock(service) => Arc::new(BedrockBackend::new(Arc::clone(service), target)),
+        })
     }
 
     /// Asks a `local` or `lan` server whether it passes requests for `model` on, and remembers the
-    /// answer. Meant for the host's start; takes at most five seconds and never fails.
+    /// answer. Meant for the host's start; takes at most five seconds and never fails. For a cloud
+    /// nothing is asked.
     pub async fn probe(&self, model: &str) -> Forwarding {
-        Forwarding::Unknown { reason: format!("`{model}` was not asked about") }
+        match &self.wire {
+            Wire::OpenAi(server) if self.locality != Locality::Cloud => match server.probe(model).await {
+                Ok(None) => Forwarding::NotRevealed,
+                Ok(Some(to)) => Forwarding::Revealed { to },
+                Err(reason) => Forwarding::Unknown { reason },
+            },
+            Wire::OpenAi(_) | Wire::Bedrock(_) => Forwarding::NotRevealed,
+        }
+    }
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Provider")
+            .field("id", &self.id)
+            .field("locality", &self.locality)
+            .finish_non_exhaustive()
     }
 }

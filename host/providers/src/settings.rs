@@ -77,7 +77,6 @@ impl Secret {
     }
 
     /// The text itself, to be sent to the provider and nowhere else.
-    #[allow(dead_code, reason = "used once the wires are built")]
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
