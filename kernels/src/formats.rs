@@ -146,9 +146,7 @@ pub fn dequantize_row(format: Format, bytes: &[u8], out: &mut [f32]) {
             let blocks = bytes.chunks_exact(format.block_bytes());
             for (out, bytes) in out.chunks_exact_mut(format.block_len()).zip(blocks) {
                 block.read(format, bytes);
-                for (index, out) in out.iter_mut().enumerate() {
-                    *out = block.element(format, index);
-                }
+                block.floats(format, out);
             }
         }
     }

@@ -76,8 +76,10 @@ impl Block {
                 (self.d, self.dmin) = (half(0), half(2));
                 self.scales_6_bits(&bytes[4..16]);
                 self.nibbles_32(&bytes[48..176]);
-                for (index, value) in self.values.iter_mut().enumerate() {
-                    *value |= ((bytes[16 + index % 32] >> (index / 32)) & 1) << 4;
+                for (group, values) in self.values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+                    for (value, byte) in values.iter_mut().zip(&bytes[16..48]) {
+                        *value |= (byte >> group & 1) << 4;
+                    }
                 }
             }
             Format::Q6K => {
@@ -86,24 +88,31 @@ impl Block {
                     *scale = *byte as i8;
                 }
                 // Each half of 128 elements: 64 bytes of nibbles, low ones first, and 32 bytes of four 2-bit fields.
-                for (index, value) in self.values.iter_mut().enumerate() {
-                    let (part, within) = (index / 128, index % 128);
-                    let low = bytes[part * 64 + within % 64] >> (within / 64 * 4) & 0xF;
-                    let high = bytes[128 + part * 32 + within % 32] >> (within / 32 * 2) & 3;
-                    *value = low | high << 4;
+                for (part, values) in self.values.as_chunks_mut::<128>().0.iter_mut().enumerate() {
+                    let (low, high) = (&bytes[part * 64..], &bytes[128 + part * 32..]);
+                    for (quarter, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+                        let low = &low[quarter % 2 * 32..][..32];
+                        for ((value, low), high) in values.iter_mut().zip(low).zip(high) {
+                            *value = low >> (quarter / 2 * 4) & 0xF | (high >> (quarter * 2) & 3) << 4;
+                        }
+                    }
                 }
             }
             Format::F32 | Format::F16 | Format::Bf16 => unreachable!("float formats have no blocks"),
         }
     }
 
-    /// Element `index` as a float.
-    pub(crate) fn element(&self, format: Format, index: usize) -> f32 {
-        let group = index / group_len(format);
-        let value = f32::from(i16::from(self.values[index]) - offset(format) as i16);
-        let scale = self.d.to_f32() * f32::from(self.scales[group]);
-        let minimum = self.mins.get(group).map_or(0.0, |&min| self.dmin.to_f32() * f32::from(min));
-        scale * value - minimum
+    /// The elements as floats; `out` is as long as a block.
+    pub(crate) fn floats(&self, format: Format, out: &mut [f32]) {
+        let group_len = group_len(format);
+        let groups = out.chunks_exact_mut(group_len).zip(self.values.chunks_exact(group_len));
+        for (group, (out, values)) in groups.enumerate() {
+            let scale = self.d.to_f32() * f32::from(self.scales[group]);
+            let minimum = self.mins.get(group).map_or(0.0, |&min| self.dmin.to_f32() * f32::from(min));
+            for (out, value) in out.iter_mut().zip(values) {
+                *out = scale * f32::from(i16::from(*value) - offset(format) as i16) - minimum;
+            }
+        }
     }
 
     fn minimum(&mut self, minimum: f16) {
@@ -126,9 +135,11 @@ impl Block {
 
     /// Blocks of 256: each 32 bytes hold 32 elements below the next 32.
     fn nibbles_32(&mut self, bytes: &[u8]) {
-        for (index, byte) in bytes.iter().enumerate() {
-            let at = index / 32 * 64 + index % 32;
-            (self.values[at], self.values[at + 32]) = (byte & 0xF, byte >> 4);
+        for (values, bytes) in self.values.as_chunks_mut::<64>().0.iter_mut().zip(bytes.as_chunks::<32>().0) {
+            let (low, high) = values.split_at_mut(32);
+            for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
+                (*low, *high) = (byte & 0xF, byte >> 4);
+            }
         }
     }
 

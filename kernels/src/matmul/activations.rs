@@ -2,8 +2,8 @@
 //! forms are interleaved by tiles of tokens, since a tile's inner loop takes one number of each token at a time.
 #![allow(unsafe_code, reason = "tiles of tokens are derived on several threads, each writing its own part")]
 
-use super::isa::Isa;
-use super::quantize::{Interleave, Quantize, QuantizedMut};
+use super::isa::{self, Isa};
+use super::quantize::{Copy, Interleave, Quantize, QuantizedMut};
 use super::quantized::QuantizedTile;
 use crate::cpu::Level;
 use crate::disjoint::DisjointMut;
@@ -55,7 +55,7 @@ impl Activations {
     ///
     /// # Panics
     /// When `values` is not of `rows` x `cols` elements.
-    pub fn set(&mut self, pool: &ThreadPool, _level: Level, rows: usize, cols: usize, values: &[f32]) {
+    pub fn set(&mut self, pool: &ThreadPool, level: Level, rows: usize, cols: usize, values: &[f32]) {
         assert_eq!(Some(values.len()), rows.checked_mul(cols), "activations must be rows x columns");
         (self.rows, self.cols) = (rows, cols);
         (self.floats.tile, self.blocks_32.tile, self.blocks_256.tile) = (0, 0, 0);
@@ -66,7 +66,8 @@ impl Activations {
         for_each(pool, parts, &|number| {
             let range = (number * part).min(values.len())..((number + 1) * part).min(values.len());
             // SAFETY: parts of different numbers do not overlap.
-            unsafe { copy.part(range.clone()) }.copy_from_slice(&values[range]);
+            let to = unsafe { copy.part(range.clone()) };
+            isa::enter(level, Copy { from: &values[range], to });
         });
     }
 
@@ -94,7 +95,9 @@ impl Activations {
     /// The prepared floats of the tile that starts with token `first`.
     pub(super) fn floats(&self, first: usize) -> *const f32 {
         debug_assert!(self.floats.tile > 0 && first.is_multiple_of(self.floats.tile) && first < self.rows);
-        self.floats.values[first * self.cols..].as_ptr()
+        // A token alone is interleaved with nothing.
+        let values = if self.floats.tile == 1 { &self.values } else { &self.floats.values };
+        values[first * self.cols..].as_ptr()
     }
 
     /// The prepared blocks of `block_len` of the tile that starts with token `first`.
@@ -117,6 +120,9 @@ impl Floats {
             return;
         }
         self.tile = tile;
+        if tile == 1 {
+            return;
+        }
         self.values.resize(values.len(), 0.0);
         let interleaved = DisjointMut::new(&mut self.values);
         for_each_tile(pool, values, cols, tile, &|first, values| {

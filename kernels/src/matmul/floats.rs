@@ -8,6 +8,7 @@
 //! ```
 //! The chains keep rounding errors small, and those of one output are independent, so that a lone token can work on
 //! two of them at a time.
+#![allow(clippy::needless_range_loop, reason = "arrays of registers are indexed alike, by token and panel")]
 #![allow(unsafe_code, reason = "reads panels and activations through pointers")]
 
 use std::marker::PhantomData;
@@ -111,10 +112,10 @@ impl<F: Float, const PANELS: usize> FloatTile<F, PANELS> {
     unsafe fn tile<I: Isa, const TOKENS: usize>(&self, isa: I) {
         let mut sums = [[isa.zero_float(); PANELS]; TOKENS];
         if self.add {
-            for (token, sums) in sums.iter_mut().enumerate() {
-                for (panel, sum) in sums.iter_mut().enumerate() {
+            for token in 0..TOKENS {
+                for panel in 0..PANELS {
                     // SAFETY: the output holds every token and the rows it says.
-                    *sum = unsafe { self.out.load(isa, token, panel) };
+                    sums[token][panel] = unsafe { self.out.load(isa, token, panel) };
                 }
             }
         }
@@ -132,10 +133,10 @@ impl<F: Float, const PANELS: usize> FloatTile<F, PANELS> {
                 }
             }
         }
-        for (token, sums) in sums.into_iter().enumerate() {
-            for (panel, sum) in sums.into_iter().enumerate() {
+        for token in 0..TOKENS {
+            for panel in 0..PANELS {
                 // SAFETY: the output holds every token and the rows it says.
-                unsafe { self.out.store(isa, token, panel, sum) }
+                unsafe { self.out.store(isa, token, panel, sums[token][panel]) }
             }
         }
     }
@@ -154,28 +155,29 @@ impl<F: Float, const PANELS: usize> FloatTile<F, PANELS> {
     ) {
         let mut chains = [[[isa.zero_float(); PANELS]; TOKENS]; CHAINS];
         for column in first..first + length {
-            for (number, chain) in chains.iter_mut().enumerate() {
-                let column = column + number * CHAIN_LEN;
+            for chain in 0..CHAINS {
+                let column = column + chain * CHAIN_LEN;
                 let mut weights = [isa.zero_float(); PANELS];
-                for (panel, weights) in weights.iter_mut().enumerate() {
+                for panel in 0..PANELS {
                     let at = self.weights.at(column, panel);
                     isa.prefetch(at.wrapping_add(PREFETCH_BYTES));
                     // SAFETY: a column of that panel.
-                    *weights = unsafe { F::load(isa, at) };
+                    weights[panel] = unsafe { F::load(isa, at) };
                 }
-                for (token, chain) in chain.iter_mut().enumerate() {
+                for token in 0..TOKENS {
                     // SAFETY: activations have a number for every column and token.
                     let x = unsafe { isa.splat_float(self.x.add(column * TOKENS + token)) };
-                    for (chain, weights) in chain.iter_mut().zip(weights) {
-                        *chain = isa.multiply_add(weights, x, *chain);
+                    for panel in 0..PANELS {
+                        let sum = chains[chain][token][panel];
+                        chains[chain][token][panel] = isa.multiply_add(weights[panel], x, sum);
                     }
                 }
             }
         }
-        for chain in chains {
-            for (sums, chain) in sums.iter_mut().zip(chain) {
-                for (sum, chain) in sums.iter_mut().zip(chain) {
-                    *sum = isa.add_float(*sum, chain);
+        for chain in 0..CHAINS {
+            for token in 0..TOKENS {
+                for panel in 0..PANELS {
+                    sums[token][panel] = isa.add_float(sums[token][panel], chains[chain][token][panel]);
                 }
             }
         }

@@ -7,6 +7,8 @@
 //! the implementations agree in every bit.
 #![allow(unsafe_code, reason = "reads panels through pointers")]
 
+use crate::cpu::Level;
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -41,6 +43,21 @@ impl<K: TileKernel, const TOKENS: usize> Kernel for Sized<K, TOKENS> {
     fn run<I: Isa>(self, isa: I) {
         self.0.run::<I, TOKENS>(isa);
     }
+}
+
+/// Runs `kernel` compiled for `level`.
+pub(super) fn enter<K: Kernel>(level: Level, kernel: K) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(isa) = Avx512::new(level) {
+            return isa.enter(kernel);
+        }
+        if let Some(isa) = Avx2::new(level) {
+            return isa.enter(kernel);
+        }
+    }
+    let _ = level;
+    Plain.enter(kernel);
 }
 
 /// An instruction set; holding a value is the proof that the processor has it.

@@ -10,6 +10,7 @@
 //! ```
 //! Limits: a few tokens read each weight once and are bound by memory; many are bound by the dot products, of which
 //! AVX2 does 32 in four instructions for 8 bits and in two for fewer, AVX-512 64 in one.
+#![allow(clippy::needless_range_loop, reason = "arrays of registers are indexed alike, by token and panel")]
 #![allow(unsafe_code, reason = "reads panels and activations through pointers")]
 
 use super::isa::{Isa, TileKernel};
@@ -54,7 +55,7 @@ impl Output {
         let mut all = [0.0; PANEL_ROWS];
         // SAFETY: those that are copied are readable, and `all` has sixteen elements.
         unsafe {
-            all.as_mut_ptr().copy_from_nonoverlapping(from, self.rows.saturating_sub(first));
+            copy_some(from, all.as_mut_ptr(), self.rows.saturating_sub(first));
             isa.load_floats(all.as_ptr())
         }
     }
@@ -76,9 +77,20 @@ impl Output {
         // SAFETY: `all` has sixteen elements, and those that are copied are writable.
         unsafe {
             isa.store_floats(all.as_mut_ptr(), values);
-            to.copy_from_nonoverlapping(all.as_ptr(), self.rows.saturating_sub(first));
+            copy_some(all.as_ptr(), to, self.rows.saturating_sub(first));
         }
     }
+}
+
+/// Copies the rows of a panel that is not full; a call, for it is rare and there are many places.
+///
+/// # Safety
+/// `count` floats must be readable and writable.
+#[cold]
+#[inline(never)]
+unsafe fn copy_some(from: *const f32, to: *mut f32, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { to.copy_from_nonoverlapping(from, count) }
 }
 
 /// One tile: `PANELS` panels of weights by as many tokens as it is entered with.
@@ -119,93 +131,95 @@ unsafe fn tile<I: Isa, S: Source<I>, const PANELS: usize, const TOKENS: usize>(
 ) {
     let mut out = [[isa.zero_float(); PANELS]; TOKENS];
     for block in 0..tile.x.blocks {
+        let mut totals = [[isa.zero(); PANELS]; TOKENS];
         // SAFETY: a block below the number of blocks.
         unsafe {
-            let totals = block_totals::<I, S, PANELS, TOKENS>(isa, tile, block);
+            add_products::<I, S, PANELS, TOKENS>(isa, tile, block, &mut totals);
             add_block::<I, S, PANELS, TOKENS>(isa, tile, block, &totals, &mut out);
         }
     }
-    for (token, panels) in out.into_iter().enumerate() {
-        for (panel, values) in panels.into_iter().enumerate() {
+    for token in 0..TOKENS {
+        for panel in 0..PANELS {
             // SAFETY: the output holds every token and the rows it says.
-            unsafe { tile.out.store(isa, token, panel, values) }
+            unsafe { tile.out.store(isa, token, panel, out[token][panel]) }
         }
     }
 }
 
-/// The integer products of a block: centred and, for formats with group scales, scaled.
+/// Adds the integer products of a block: centred and, for formats with group scales, scaled.
 ///
 /// # Safety
 /// The block must exist.
 #[inline(always)]
-unsafe fn block_totals<I: Isa, S: Source<I>, const PANELS: usize, const TOKENS: usize>(
+unsafe fn add_products<I: Isa, S: Source<I>, const PANELS: usize, const TOKENS: usize>(
     isa: I,
     tile: &Tile<S, PANELS>,
     block: usize,
-) -> Each<I::Int, TOKENS, PANELS> {
+    totals: &mut Each<I::Int, TOKENS, PANELS>,
+) {
     // Unsigned values of 5 bits fill the short sums after half of a group of 32.
     let halfway = I::SHORT_SUMS && F::<I, S>::LAYOUT.bits == 5 && F::<I, S>::LAYOUT.offset == 0;
-    let mut totals = [[isa.zero(); PANELS]; TOKENS];
     for group in 0..F::<I, S>::GROUPS {
         tile.weights.prefetch(isa, block, group);
-        // SAFETY: a group of this block.
-        let mut sums = unsafe { start::<I, S, PANELS, TOKENS>(isa, tile, block, group) };
+        let mut sums = [[isa.zero(); PANELS]; TOKENS];
         let mut planes = [isa.zero(); PANELS];
-        for (panel, plane) in planes.iter_mut().enumerate() {
-            // SAFETY: a group of this block.
-            *plane = unsafe { tile.weights.plane(isa, panel, block, group) };
+        // SAFETY: a group of this block.
+        unsafe {
+            centre::<I, S, PANELS, TOKENS>(isa, tile, block, group, &mut sums);
+            for panel in 0..PANELS {
+                planes[panel] = tile.weights.plane(isa, panel, block, group);
+            }
         }
         for pair in 0..F::<I, S>::PAIRS {
             if halfway && pair == F::<I, S>::PAIRS / 2 {
                 // SAFETY: a group of this block.
-                unsafe { collect::<I, S, PANELS, TOKENS>(isa, tile, block, group, &sums, &mut totals) };
+                unsafe { collect::<I, S, PANELS, TOKENS>(isa, tile, block, group, &sums, totals) };
                 sums = [[isa.zero(); PANELS]; TOKENS];
             }
-            let mut weights = [[isa.zero(); 2]; PANELS];
-            for (panel, weights) in weights.iter_mut().enumerate() {
-                // SAFETY: a pair of this group.
-                *weights =
-                    unsafe { tile.weights.pair(isa, At { panel, block, group }, pair, &mut planes[panel]) };
-            }
             let step = ((block * F::<I, S>::GROUPS + group) * F::<I, S>::PAIRS + pair) * 2;
-            // SAFETY: two steps of this block, for each token.
+            let mut weights = [[isa.zero(); 2]; PANELS];
+            // SAFETY: a pair of steps of this group.
             unsafe {
-                two_steps::<I, S, PANELS, TOKENS>(isa, tile.x.steps.add(step * TOKENS), &weights, &mut sums)
-            };
+                for panel in 0..PANELS {
+                    let at = At { panel, block, group };
+                    weights[panel] = tile.weights.pair(isa, at, pair, &mut planes[panel]);
+                }
+                two_steps::<I, S, PANELS, TOKENS>(isa, tile.x.steps.add(step * TOKENS), &weights, &mut sums);
+            }
         }
         // SAFETY: a group of this block.
-        unsafe { collect::<I, S, PANELS, TOKENS>(isa, tile, block, group, &sums, &mut totals) };
+        unsafe { collect::<I, S, PANELS, TOKENS>(isa, tile, block, group, &sums, totals) };
     }
-    totals
 }
 
-/// What the sums of a group start from.
+/// Starts the sums of a group from minus what its values are centred on.
 ///
 /// # Safety
 /// The group must exist.
 #[inline(always)]
-unsafe fn start<I: Isa, S: Source<I>, const PANELS: usize, const TOKENS: usize>(
+unsafe fn centre<I: Isa, S: Source<I>, const PANELS: usize, const TOKENS: usize>(
     isa: I,
     tile: &Tile<S, PANELS>,
     block: usize,
     group: usize,
-) -> Each<I::Int, TOKENS, PANELS> {
-    let mut sums = [[isa.zero(); PANELS]; TOKENS];
+    sums: &mut Each<I::Int, TOKENS, PANELS>,
+) {
     if F::<I, S>::LAYOUT.offset == 0 {
-        return sums;
+        return;
     }
-    for (token, sums) in sums.iter_mut().enumerate() {
+    for token in 0..TOKENS {
+        let at = (block * F::<I, S>::GROUPS + group) * TOKENS + token;
         // SAFETY: activations have a sum for every group and token.
-        let negated =
-            unsafe { isa.splat(tile.x.negated.add((block * F::<I, S>::GROUPS + group) * TOKENS + token)) };
+        let negated = unsafe { isa.splat(tile.x.negated.add(at)) };
         let start = if F::<I, S>::WIDE {
             isa.centre_wide(negated)
         } else {
             isa.centre(negated, F::<I, S>::LAYOUT.offset)
         };
-        *sums = [start; PANELS];
+        for panel in 0..PANELS {
+            sums[token][panel] = start;
+        }
     }
-    sums
 }
 
 /// # Safety
@@ -218,16 +232,14 @@ unsafe fn two_steps<I: Isa, S: Source<I>, const PANELS: usize, const TOKENS: usi
     sums: &mut Each<I::Int, TOKENS, PANELS>,
 ) {
     for step in 0..2 {
-        for (token, sums) in sums.iter_mut().enumerate() {
+        for token in 0..TOKENS {
             // SAFETY: the caller's promise.
             let x = unsafe { isa.splat(x.add(step * TOKENS + token)) };
-            for (sum, weights) in sums.iter_mut().zip(weights) {
-                let next = if F::<I, S>::WIDE {
-                    isa.dot_wide(*sum, weights[step], x)
-                } else {
-                    isa.dot(*sum, weights[step], x)
-                };
-                *sum = isa.pin(next);
+            for panel in 0..PANELS {
+                let (sum, weights) = (sums[token][panel], weights[panel][step]);
+                let sum =
+                    if F::<I, S>::WIDE { isa.dot_wide(sum, weights, x) } else { isa.dot(sum, weights, x) };
+                sums[token][panel] = isa.pin(sum);
             }
         }
     }
@@ -250,13 +262,14 @@ unsafe fn collect<I: Isa, S: Source<I>, const PANELS: usize, const TOKENS: usize
         if F::<I, S>::SCALED_GROUPS {
             // SAFETY: a group of this block.
             let scales = unsafe { tile.weights.scales(isa, panel, block, group) };
-            for (totals, sums) in totals.iter_mut().zip(sums) {
-                totals[panel] = isa.add_scaled(totals[panel], sums[panel], scales);
+            for token in 0..TOKENS {
+                totals[token][panel] = isa.add_scaled(totals[token][panel], sums[token][panel], scales);
             }
         } else {
-            for (totals, sums) in totals.iter_mut().zip(sums) {
-                let sum = if F::<I, S>::WIDE { sums[panel] } else { isa.total(sums[panel]) };
-                totals[panel] = isa.add(totals[panel], sum);
+            for token in 0..TOKENS {
+                let sum = sums[token][panel];
+                let sum = if F::<I, S>::WIDE { sum } else { isa.total(sum) };
+                totals[token][panel] = isa.add(totals[token][panel], sum);
             }
         }
     }
@@ -274,46 +287,61 @@ unsafe fn add_block<I: Isa, S: Source<I>, const PANELS: usize, const TOKENS: usi
     totals: &Each<I::Int, TOKENS, PANELS>,
     out: &mut Each<I::Float, TOKENS, PANELS>,
 ) {
-    let x_scale = |token| {
-        // SAFETY: activations have a scale for every block and token.
-        unsafe { isa.splat_float(tile.x.scales.add(block * TOKENS + token)) }
-    };
+    let x_scales = tile.x.scales.wrapping_add(block * TOKENS);
     for panel in 0..PANELS {
-        // SAFETY: the block exists.
-        let d = unsafe { tile.weights.d(isa, panel, block) };
-        if !F::<I, S>::LAYOUT.minimums {
-            for (token, out) in out.iter_mut().enumerate() {
-                let scale = isa.multiply(d, x_scale(token));
-                out[panel] = isa.multiply_add(isa.to_float(totals[token][panel]), scale, out[panel]);
+        // SAFETY: the block exists, and activations have a scale for it and every token.
+        unsafe {
+            let d = tile.weights.d(isa, panel, block);
+            if F::<I, S>::SCALED_GROUPS && F::<I, S>::LAYOUT.minimums {
+                let mut minimums = [isa.zero(); TOKENS];
+                add_minimums::<I, S, PANELS, TOKENS>(isa, tile, block, panel, &mut minimums);
+                let dmin = tile.weights.dmin(isa, panel, block);
+                for token in 0..TOKENS {
+                    let product = isa.multiply(d, isa.to_float(totals[token][panel]));
+                    let part = isa.multiply_subtract(dmin, isa.to_float(minimums[token]), product);
+                    out[token][panel] =
+                        isa.multiply_add(part, isa.splat_float(x_scales.add(token)), out[token][panel]);
+                }
+                continue;
             }
-            continue;
-        }
-        // SAFETY: the block exists.
-        let dmin = unsafe { tile.weights.dmin(isa, panel, block) };
-        if !F::<I, S>::SCALED_GROUPS {
-            for (token, out) in out.iter_mut().enumerate() {
-                let scale = isa.multiply(d, x_scale(token));
-                let sum = isa.multiply_add(isa.to_float(totals[token][panel]), scale, out[panel]);
-                // SAFETY: activations have a sum for every block and token.
-                let x_sum = unsafe { isa.splat_float(tile.x.sums.add(block * TOKENS + token).cast()) };
-                out[panel] = isa.multiply_add(dmin, x_sum, sum);
+            for token in 0..TOKENS {
+                let scale = isa.multiply(d, isa.splat_float(x_scales.add(token)));
+                let product = isa.to_float(totals[token][panel]);
+                out[token][panel] = isa.multiply_add(product, scale, out[token][panel]);
             }
-            continue;
-        }
-        let mut minimums = [isa.zero(); TOKENS];
-        for pair in 0..F::<I, S>::GROUPS / 2 {
-            // SAFETY: a pair of groups of this block.
-            let weights = unsafe { tile.weights.minimums(isa, panel, block, pair) };
-            for (token, minimum) in minimums.iter_mut().enumerate() {
-                let at = (block * F::<I, S>::GROUPS / 2 + pair) * TOKENS + token;
-                // SAFETY: activations have a sum for every pair of groups and token.
-                *minimum = isa.add_pairs(*minimum, weights, unsafe { isa.splat(tile.x.sums.add(at)) });
+            if F::<I, S>::LAYOUT.minimums {
+                let dmin = tile.weights.dmin(isa, panel, block);
+                let x_sums: *const f32 = tile.x.sums.add(block * TOKENS).cast();
+                for token in 0..TOKENS {
+                    let x_sum = isa.splat_float(x_sums.add(token));
+                    out[token][panel] = isa.multiply_add(dmin, x_sum, out[token][panel]);
+                }
             }
         }
-        for (token, out) in out.iter_mut().enumerate() {
-            let product = isa.multiply(d, isa.to_float(totals[token][panel]));
-            let part = isa.multiply_subtract(dmin, isa.to_float(minimums[token]), product);
-            out[panel] = isa.multiply_add(part, x_scale(token), out[panel]);
+    }
+}
+
+/// Adds the products of the group minimums of a block of 256 and the sums of the activations.
+///
+/// # Safety
+/// The block must exist.
+#[inline(always)]
+unsafe fn add_minimums<I: Isa, S: Source<I>, const PANELS: usize, const TOKENS: usize>(
+    isa: I,
+    tile: &Tile<S, PANELS>,
+    block: usize,
+    panel: usize,
+    minimums: &mut [I::Int; TOKENS],
+) {
+    let pairs = F::<I, S>::GROUPS / 2;
+    for pair in 0..pairs {
+        // SAFETY: a pair of groups of this block; activations have a sum for it and every token.
+        unsafe {
+            let weights = tile.weights.minimums(isa, panel, block, pair);
+            for token in 0..TOKENS {
+                let sums = isa.splat(tile.x.sums.add((block * pairs + pair) * TOKENS + token));
+                minimums[token] = isa.add_pairs(minimums[token], weights, sums);
+            }
         }
     }
 }

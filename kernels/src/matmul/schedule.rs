@@ -42,11 +42,8 @@ pub(super) struct Plan {
 impl Plan {
     /// The best for this instruction set.
     pub(super) fn best<I: Isa>(_: I, tokens: usize) -> Plan {
-        if tokens <= I::DIRECT_TOKENS {
-            Plan { tile_tokens: tokens.max(1), unpack: false }
-        } else {
-            Plan { tile_tokens: I::TOKENS, unpack: true }
-        }
+        let unpack = tokens > I::DIRECT_TOKENS;
+        Plan { tile_tokens: if unpack { I::TOKENS } else { tokens }, unpack }
     }
 }
 
