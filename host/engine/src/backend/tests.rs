@@ -1,6 +1,7 @@
 mod batching;
 mod chat;
 mod fields;
+mod real;
 
 use lockgate_api::{FinishReason, Message, TokenLogprob, Usage};
 

@@ -247,7 +247,8 @@ impl<F: Forward> Core<F> {
         Ok(Some(drawn))
     }
 
-    /// Hands out what a sequence's next token makes visible, and ends the sequence where that is due.
+    /// Hands out what a sequence's next token makes visible, and ends the sequence where that is due. An answer
+    /// starts with its first token: until then whoever waits may still go elsewhere.
     fn hand_out(&mut self, id: SequenceId, drawn: Drawn) -> Result<(), TooSlow> {
         let Self { name, tokenizer, scheduler, counters, requests, sequences, .. } = self;
         let Some(sequence) = sequences.get_mut(&id) else { return Ok(()) };

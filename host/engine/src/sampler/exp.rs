@@ -25,7 +25,7 @@ fn exp_nonpositive(x: f32) -> f32 {
     if x > -87.0 { sum * power } else { 0.0 }
 }
 
-/// Replaces every logit by e^((logit − best) · scale); none may exceed `best`.
+/// Replaces every logit by e^((logit − best) · scale), a NaN by 0; none may exceed `best`.
 pub(super) fn weigh(values: &mut [f32], best: f32, scale: f32) {
     weights(values.iter_mut(), best, scale);
 }
@@ -45,19 +45,6 @@ pub(super) fn sum(values: &[f32]) -> f64 {
     for chunk in chunks {
         for (lane, &value) in lanes.iter_mut().zip(chunk) {
             *lane += f64::from(value);
-        }
-    }
-    lanes.into_iter().sum::<f64>() + rest
-}
-
-/// The sum of e^(logit − best) over the logits; NaN counts as impossible.
-pub(super) fn sum_of_exponentials(logits: &[f32], best: f32) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let chunks = logits.chunks_exact(8);
-    let rest: f64 = chunks.remainder().iter().map(|&logit| f64::from(exp_nonpositive(logit - best))).sum();
-    for chunk in chunks {
-        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
-            *lane += f64::from(exp_nonpositive(logit - best));
         }
     }
     lanes.into_iter().sum::<f64>() + rest
@@ -93,8 +80,6 @@ mod tests {
         for length in 0..40 {
             let values: Vec<f32> = (0..length).map(|value| value as f32).collect();
             assert_eq!(sum(&values), (0..length).sum::<usize>() as f64);
-            let logits = vec![0.0; length];
-            assert_eq!(sum_of_exponentials(&logits, 0.0), length as f64);
         }
     }
 }

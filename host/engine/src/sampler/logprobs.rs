@@ -1,6 +1,6 @@
 //! Log-probabilities of the raw distribution, before any sampling parameter.
 
-use super::exp::sum_of_exponentials;
+use super::exp::{sum, weigh};
 use super::top::top;
 use super::{Scratch, greatest};
 
@@ -19,7 +19,10 @@ const IMPOSSIBLE: f32 = -9999.0;
 /// The chosen token's natural log-probability and those of the `count` most likely tokens.
 pub fn logprobs(logits: &[f32], chosen: u32, count: usize, scratch: &mut Scratch) -> Logprobs {
     let best = greatest(logits).min(f32::MAX);
-    let normaliser = f64::from(best) + sum_of_exponentials(logits, best).ln();
+    scratch.values.clear();
+    scratch.values.extend_from_slice(logits);
+    weigh(&mut scratch.values, best, 1.0);
+    let normaliser = f64::from(best) + sum(&scratch.values).ln();
     let logprob = |logit: f32| -> f32 {
         let value = (f64::from(logit) - normaliser) as f32;
         // Rounding must not report more than certainty.

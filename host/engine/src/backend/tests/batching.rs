@@ -8,7 +8,7 @@ fn count(number: usize) -> NonZeroUsize {
 }
 
 /// Answers of all prompts at once, in their order.
-fn together(model: &LocalModel, prompts: &[String], sampling: &Sampling) -> Vec<String> {
+pub(super) fn together(model: &LocalModel, prompts: &[String], sampling: &Sampling) -> Vec<String> {
     std::thread::scope(|scope| {
         let asking: Vec<_> =
             prompts.iter().map(|prompt| scope.spawn(|| answer(model, prompt, sampling.clone()))).collect();

@@ -1,0 +1,54 @@
+//! With the real default model, whose path `LOCKGATE_TEST_MODEL` gives (`cargo xtask test` fetches it and sets it).
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::*;
+
+/// The model, or `None` with a word on standard error where the tests run without it.
+fn model(options: ModelOptions) -> Option<LocalModel> {
+    let Some(path) = std::env::var_os("LOCKGATE_TEST_MODEL").map(PathBuf::from) else {
+        eprintln!("skipped: LOCKGATE_TEST_MODEL names no model file");
+        return None;
+    };
+    Some(LocalModel::load(&path, &options, &|_| {}).expect("the model loads"))
+}
+
+fn greedy(max_tokens: u32) -> Sampling {
+    Sampling { temperature: Some(0.0), max_tokens: Some(max_tokens), ..Sampling::default() }
+}
+
+#[test]
+fn the_capital_of_france_is_paris() {
+    let Some(model) = model(ModelOptions::new("tiny")) else { return };
+    let whole = ask(&model, request("Name the capital city of France.", greedy(40))).expect("an answer");
+    assert!(whole.text.contains("Paris"), "{:?}", whole.text);
+    assert_eq!(whole.reason, Some(FinishReason::Stop));
+}
+
+#[test]
+fn eight_at_once_say_what_each_says_alone_in_a_fraction_of_the_steps() {
+    let Some(model) = model(ModelOptions::new("tiny")) else { return };
+    let cities = ["Rome", "Oslo", "Lima", "Cairo", "Tokyo", "Delhi", "Paris", "Quito"];
+    let prompts = cities.map(|city| format!("Tell me about {city}.")).to_vec();
+    let begin = Instant::now();
+    let alone: Vec<String> = prompts.iter().map(|prompt| answer(&model, prompt, greedy(24))).collect();
+    let apart = (begin.elapsed(), model.stats().steps);
+    let begin = Instant::now();
+    let together = super::batching::together(&model, &prompts, &greedy(24));
+    let at_once = (begin.elapsed(), model.stats().steps - apart.1);
+    assert_eq!(together, alone);
+    assert!(at_once.1 * 3 < apart.1, "{} steps apart, {} at once", apart.1, at_once.1);
+    eprintln!("one after another (time, steps): {apart:?}, all at once: {at_once:?}");
+}
+
+#[test]
+fn seeded_answers_repeat_and_stop_strings_hold() {
+    let Some(model) = model(ModelOptions::new("tiny")) else { return };
+    let sampling = Sampling { seed: Some(4), max_tokens: Some(24), ..Sampling::default() };
+    let first = answer(&model, "Write a list of five fruits.", sampling.clone());
+    assert_eq!(answer(&model, "Write a list of five fruits.", sampling.clone()), first);
+    let stop = Sampling { stop: vec![first.chars().skip(5).take(6).collect()], ..sampling };
+    let cut = answer(&model, "Write a list of five fruits.", stop.clone());
+    assert!(first.starts_with(&cut) && !cut.contains(&stop.stop[0]), "{cut:?} of {first:?}");
+}
