@@ -1,1 +1,163 @@
-//! Under construction.
+//! Loads, grants, limits and calls WebAssembly components.
+//!
+//! A [`Sandbox`] is the one engine of a host. It turns a component's bytes into a [`RouterPlugin`], which
+//! implements [`lockgate_api::Router`]: each call gets a fresh instance with a memory of its own, sees the
+//! facts it is given and nothing else, and is stopped at its [`Limits`]. Whatever a component does ends in a
+//! plan or in a [`lockgate_api::PolicyError`] of the right kind.
+//!
+//! Not owned here: which plugin serves which request, what a failure means for it (`gateway`), and files'
+//! whereabouts (`cli`). Start reading at `plugin`, then `contract` for what a plugin can ask and `load` for
+//! what it must be.
+#![forbid(unsafe_code)]
+
+mod call;
+mod contract;
+mod engine;
+mod grant;
+mod limits;
+mod load;
+mod plugin;
+mod slots;
+mod stop;
+mod text;
+mod ticker;
+mod wasi;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+
+use crate::ticker::Ticker;
+
+pub use engine::SandboxOptions;
+pub use grant::{Grant, World};
+pub use limits::Limits;
+pub use load::{COMPONENT_BYTES_MAX, LoadError, Report};
+pub use plugin::RouterPlugin;
+
+/// Why there is no sandbox.
+#[derive(Debug, Error)]
+pub enum SandboxError {
+    /// The pool cannot be set up, most often for want of address space.
+    #[error("cannot set up the pool of plugin instances: {message}; fewer calls at once need less of it")]
+    Engine {
+        /// The runtime's words.
+        message: String,
+    },
+    /// No thread for the clock.
+    #[error("cannot start the plugins' clock: {0}")]
+    Ticker(std::io::Error),
+}
+
+/// A plugin as the configuration describes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PluginSpec {
+    /// Its id, for headers and logs.
+    pub id: String,
+    /// What it may do beyond reading the request.
+    pub grants: Vec<Grant>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Its own settings.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// The engine that plugins are compiled by and run in. Cheap to clone.
+#[derive(Clone)]
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    memory_bytes_max: usize,
+    table_elements_max: usize,
+}
+
+/// What the calls of all plugins share.
+struct Shared {
+    engine: Engine,
+    ticker: Ticker,
+    tick: Duration,
+    /// One permit for each instance that the pool has.
+    free_instances: Semaphore,
+}
+
+impl Sandbox {
+    /// Sets up the engine and its pool, and starts the thread that makes time pass.
+    ///
+    /// # Errors
+    /// [`SandboxError`], most often for want of address space.
+    pub fn new(options: &SandboxOptions) -> Result<Self, SandboxError> {
+        let engine = engine::engine(options)?;
+        let ticking = engine.weak();
+        let tick = move || {
+            if let Some(engine) = ticking.upgrade() {
+                engine.increment_epoch();
+            }
+        };
+        let ticker = Ticker::start(options.tick, tick).map_err(SandboxError::Ticker)?;
+        let free_instances = Semaphore::new(options.calls_max.max(1) as usize);
+        Ok(Self {
+            shared: Arc::new(Shared { engine, ticker, tick: options.tick, free_instances }),
+            memory_bytes_max: options.memory_bytes_max,
+            table_elements_max: options.table_elements_max,
+        })
+    }
+
+    /// Loads a router from its component's bytes. Compiles it, which takes a tenth of a second or more: not
+    /// for a thread that serves requests.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the plugin's id and what to do.
+    pub fn load(&self, bytes: &[u8], spec: PluginSpec) -> Result<RouterPlugin, LoadError> {
+        let name = spec.id.clone();
+        self.load_named(&name, bytes, spec)
+    }
+
+    /// Loads a router from a component's file.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the file and what to do.
+    pub fn load_file(&self, path: &Path, spec: PluginSpec) -> Result<RouterPlugin, LoadError> {
+        let bytes = load::read(path)?;
+        self.load_named(&path.display().to_string(), &bytes, spec)
+    }
+
+    /// Compiles a component and says what it is and needs, without calling it.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the file and what to do.
+    pub fn inspect(&self, path: &Path) -> Result<Report, LoadError> {
+        let bytes = load::read(path)?;
+        load::inspect(&self.shared.engine, &path.display().to_string(), &bytes)
+    }
+
+    fn load_named(&self, name: &str, bytes: &[u8], spec: PluginSpec) -> Result<RouterPlugin, LoadError> {
+        let PluginSpec { id, grants, limits, settings } = spec;
+        self.check_pool(name, &limits)?;
+        let loaded = load::load(&self.shared.engine, name, bytes, World::Router, &grants, &limits)?;
+        Ok(RouterPlugin {
+            id,
+            shared: Arc::clone(&self.shared),
+            router: loaded.router,
+            limits: Arc::new(limits),
+            settings: Arc::new(settings),
+            compile_time: loaded.compile_time,
+            grants_unused: loaded.grants_unused,
+        })
+    }
+
+    /// A plugin's limits must fit into the pool, or it would meet the pool's instead, unnamed.
+    fn check_pool(&self, name: &str, limits: &Limits) -> Result<(), LoadError> {
+        let problem = if limits.memory_bytes_max > self.memory_bytes_max {
+            format!("limits.memory_mib is more than the pool's {} bytes", self.memory_bytes_max)
+        } else if limits.table_elements_max > self.table_elements_max {
+            format!("its tables may have more entries than the pool's {}", self.table_elements_max)
+        } else {
+            return Ok(());
+        };
+        Err(LoadError::Limits { name: name.to_owned(), problem })
+    }
+}

@@ -145,7 +145,8 @@ fn command(program: &Path, manifest: &Path, target_folder: &Path, build_folder: 
         }
     }
     // Cargo separates encoded flags by this byte.
-    let flags = ["-C", &format!("link-arg=-zstack-size={STACK_BYTES}")].join("\x1f");
+    let stack = format!("link-arg=-zstack-size={STACK_BYTES}");
+    let flags = ["-C", &stack, "-C", "target-feature=+simd128"].join("\x1f");
     command
         .env("CARGO_ENCODED_RUSTFLAGS", flags)
         .env("CARGO_TARGET_DIR", target_folder)

@@ -48,7 +48,7 @@ fn the_nested_build_has_both_folders_of_its_own() {
     };
     assert_eq!(value("CARGO_TARGET_DIR").as_deref(), Some("/out/target"));
     assert_eq!(value("CARGO_BUILD_BUILD_DIR").as_deref(), Some("/out/build"));
-    assert_eq!(value("CARGO_ENCODED_RUSTFLAGS").as_deref(), Some("-C\x1flink-arg=-zstack-size=32768"));
+    assert_eq!(value("CARGO_ENCODED_RUSTFLAGS").as_deref(), Some("-C\x1flink-arg=-zstack-size=32768\x1f-C\x1ftarget-feature=+simd128"));
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! One routing decision: a fresh instance of `privacy-first`, the whole prompt read and nothing found in it.
+//!
+//! Criterion gives the distribution of the median; a plain loop before it prints p50 and p99, which is what
+//! a request feels, and compares the pool's settings when `LOCKGATE_TUNE` is set.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use lockgate_api::{
+    ChatRequest, Health, Labels, Locality, Message, Role, RouteInput, Router as _, Target, TargetFacts,
+};
+use lockgate_sandbox::{PluginSpec, RouterPlugin, Sandbox, SandboxOptions};
+use tokio::runtime::Runtime;
+
+const WORDS: &str = "The committee met on Tuesday to discuss the budget for 2024, which had grown by 12 percent. \
+                     Several members asked whether the new library could open earlier than planned; the \
+                     architect said that the roof would take three more weeks. ";
+
+fn input(prompt_bytes: usize) -> RouteInput {
+    let prompt: String = WORDS.chars().cycle().take(prompt_bytes).collect();
+    let target = |number: usize| {
+        let locality = if number < 2 { Locality::Local } else { Locality::Cloud };
+        let target = Target {
+            id: format!("target-{number}"),
+            model: format!("model-{number}"),
+            locality,
+            region: None,
+            context_tokens: Some(8192),
+            price: None,
+            tools: true,
+            images: false,
+        };
+        TargetFacts { target: Arc::new(target), health: Health::default(), permitted: true }
+    };
+    RouteInput {
+        request_id: "request-1".into(),
+        request: Arc::new(ChatRequest::new("auto", vec![Message::text(Role::User, prompt)])),
+        labels: Arc::new(Labels::none()),
+        catalog: (0..6).map(target).collect(),
+        key: None,
+    }
+}
+
+fn plugin(options: &SandboxOptions) -> RouterPlugin {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let built = lockgate_plugin_build::build(root.join("plugins/privacy-first"), out).expect("it compiles");
+    let spec = PluginSpec { id: "privacy-first".to_owned(), ..PluginSpec::default() };
+    let sandbox = Sandbox::new(options).expect("the pool fits");
+    sandbox.load_file(&built.path, spec).expect("the component loads")
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime starts")
+}
+
+/// Median and 99th percentile of many decisions.
+fn percentiles(runtime: &Runtime, plugin: &RouterPlugin, input: &RouteInput, count: usize) -> [Duration; 2] {
+    let mut times: Vec<Duration> = (0..count)
+        .map(|_| {
+            let input = input.clone();
+            let start = Instant::now();
+            let plan = runtime.block_on(plugin.route(input)).expect("it gives a plan");
+            let time = start.elapsed();
+            assert_eq!(plan.attempts.len(), 6, "{}", plan.reason);
+            time
+        })
+        .collect();
+    times.sort_unstable();
+    [times[count / 2], times[count * 99 / 100]]
+}
+
+fn decision(criterion: &mut Criterion) {
+    let runtime = runtime();
+    if std::env::var_os("LOCKGATE_TUNE").is_some() {
+        tune(&runtime);
+    }
+    let plugin = plugin(&SandboxOptions::default());
+    println!("compiling privacy-first took {:?}", plugin.compile_time());
+    for (name, bytes) in [("4 KiB", 4 << 10), ("100 KiB", 100 << 10)] {
+        let input = input(bytes);
+        let [p50, p99] = percentiles(&runtime, &plugin, &input, 4000);
+        println!("privacy-first, {name} prompt: p50 {p50:?}, p99 {p99:?}");
+        criterion.bench_function(&format!("decision/privacy-first/{name}"), |bencher| {
+            bencher.iter_batched(
+                || input.clone(),
+                |input| black_box(runtime.block_on(plugin.route(input))),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+}
+
+/// The settings that `engine` documents, each against the others.
+fn tune(runtime: &Runtime) {
+    let inputs = [input(4 << 10), input(100 << 10)];
+    for copy_on_write in [true, false] {
+        for resident_kib in [0, 64, 128, 256, 1024] {
+            let options = SandboxOptions {
+                copy_on_write,
+                memory_resident_bytes: resident_kib << 10,
+                ..SandboxOptions::default()
+            };
+            let plugin = plugin(&options);
+            let [short, long] = inputs.each_ref().map(|input| percentiles(runtime, &plugin, input, 3000));
+            println!("copy on write {copy_on_write}, {resident_kib} KiB resident: {short:?} {long:?}");
+        }
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3))
+        .without_plots();
+    targets = decision
+}
+criterion_main!(benches);

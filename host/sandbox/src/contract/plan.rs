@@ -1,0 +1,150 @@
+//! The interface `plan`, and the check that turns a guest's draft into a plan of the host's.
+
+use std::time::Duration;
+
+use lockgate_api::{Label, Plan, PlannedAttempt, PolicyError, TargetFacts};
+use wasmtime::component::Resource;
+
+use super::bindings::lockgate::plugin::plan;
+use crate::call::Call;
+use crate::stop::Stop;
+
+const ATTEMPTS_MAX: usize = 16;
+const LABELS_MAX: usize = 16;
+const REASON_BYTES_MAX: usize = 4096;
+
+/// A plan as the guest builds it. Nothing of it is believed.
+#[derive(Debug, Default)]
+#[allow(unreachable_pub, reason = "the generated bindings name it in their own public items")]
+pub struct Draft {
+    attempts: Vec<(String, Option<u64>)>,
+    labels: Vec<String>,
+    reason: String,
+    /// The first thing wrong with it that would be lost otherwise.
+    problem: Option<String>,
+}
+
+/// A refusal as the guest states it.
+#[derive(Debug)]
+#[allow(unreachable_pub, reason = "the generated bindings name it in their own public items")]
+pub struct Refused {
+    pub(crate) reason: String,
+}
+
+impl plan::Host for Call {}
+
+impl plan::HostPlan for Call {
+    fn new(&mut self) -> wasmtime::Result<Resource<Draft>> {
+        self.enter()?;
+        self.drafts.insert(Draft::default())
+    }
+
+    fn add_attempt(&mut self, draft: Resource<Draft>, target: String) -> wasmtime::Result<u32> {
+        self.enter_with(target.len())?;
+        let draft = self.drafts.get_mut(&draft)?;
+        let number = u32::try_from(draft.attempts.len())?;
+        if draft.attempts.len() < ATTEMPTS_MAX {
+            draft.attempts.push((target, None));
+        } else {
+            draft.problem(|| format!("more than {ATTEMPTS_MAX} attempts"));
+        }
+        Ok(number)
+    }
+
+    fn set_timeout_ms(
+        &mut self,
+        draft: Resource<Draft>,
+        attempt: u32,
+        timeout_ms: u64,
+    ) -> wasmtime::Result<()> {
+        self.enter()?;
+        let draft = self.drafts.get_mut(&draft)?;
+        match draft.attempts.get_mut(attempt as usize) {
+            Some((_, timeout)) if timeout_ms > 0 => *timeout = Some(timeout_ms),
+            Some(_) => draft.problem(|| format!("attempt {attempt} has a timeout of 0 ms")),
+            None => draft.problem(|| format!("a timeout for attempt {attempt}, which does not exist")),
+        }
+        Ok(())
+    }
+
+    fn add_label(&mut self, draft: Resource<Draft>, label: String) -> wasmtime::Result<()> {
+        self.enter_with(label.len())?;
+        let draft = self.drafts.get_mut(&draft)?;
+        if draft.labels.len() < LABELS_MAX {
+            draft.labels.push(label);
+        } else {
+            draft.problem(|| format!("more than {LABELS_MAX} labels"));
+        }
+        Ok(())
+    }
+
+    fn set_reason(&mut self, draft: Resource<Draft>, reason: String) -> wasmtime::Result<()> {
+        self.enter_with(reason.len())?;
+        check_reason("the plan's reason", &reason)?;
+        self.drafts.get_mut(&draft)?.reason = reason;
+        Ok(())
+    }
+
+    fn drop(&mut self, draft: Resource<Draft>) -> wasmtime::Result<()> {
+        self.drafts.remove(&draft).map(drop)
+    }
+}
+
+impl plan::HostRefusal for Call {
+    fn new(&mut self, reason: String) -> wasmtime::Result<Resource<Refused>> {
+        self.enter_with(reason.len())?;
+        check_reason("the refusal's reason", &reason)?;
+        self.refusals.insert(Refused { reason })
+    }
+
+    fn drop(&mut self, refusal: Resource<Refused>) -> wasmtime::Result<()> {
+        self.refusals.remove(&refusal).map(drop)
+    }
+}
+
+fn check_reason(part: &'static str, reason: &str) -> Result<(), Stop> {
+    if reason.len() > REASON_BYTES_MAX {
+        return Err(Stop::Part { part, length: reason.len(), max: REASON_BYTES_MAX });
+    }
+    Ok(())
+}
+
+impl Draft {
+    fn problem(&mut self, problem: impl FnOnce() -> String) {
+        self.problem.get_or_insert_with(problem);
+    }
+
+    /// The plan, if every part of it makes sense. The guest's own words are kept out of the error when
+    /// `withhold` is set.
+    pub(crate) fn check(self, catalog: &[TargetFacts], withhold: bool) -> Result<Plan, PolicyError> {
+        let quote = |text: &str| if withhold { "(withheld)".to_owned() } else { shorten(text) };
+        let invalid = |problem: String| PolicyError::InvalidPlan { problem };
+        if let Some(problem) = self.problem {
+            return Err(invalid(problem));
+        }
+        if self.attempts.is_empty() {
+            return Err(invalid("it names no target".to_owned()));
+        }
+        let mut attempts: Vec<PlannedAttempt> = Vec::with_capacity(self.attempts.len());
+        for (target, timeout_ms) in self.attempts {
+            if !catalog.iter().any(|facts| facts.target.id == target) {
+                return Err(invalid(format!("unknown target `{}`", quote(&target))));
+            }
+            if attempts.iter().any(|attempt| attempt.target == target) {
+                return Err(invalid(format!("target `{target}` twice")));
+            }
+            attempts.push(PlannedAttempt { target, timeout: timeout_ms.map(Duration::from_millis) });
+        }
+        let mut add_labels = Vec::with_capacity(self.labels.len());
+        for label in &self.labels {
+            let unknown = |_| invalid(format!("unknown label `{}`", quote(label)));
+            add_labels.push(label.parse::<Label>().map_err(unknown)?);
+        }
+        Ok(Plan { attempts, add_labels, reason: self.reason })
+    }
+}
+
+/// An id of the guest's own making may be anything: enough of it to recognise, on one line.
+fn shorten(text: &str) -> String {
+    text.chars().take(64).flat_map(char::escape_debug).collect()
+}

@@ -1,0 +1,172 @@
+//! Which import needs which grant: the one table that decides what a component may link to.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The worlds that a component can be loaded into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// Decides where a request goes.
+    Router,
+}
+
+impl World {
+    /// The name in configuration and in `wit`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Router => "router",
+        }
+    }
+
+    /// The interface that a component of this world exports.
+    pub(crate) fn hook(self) -> &'static str {
+        match self {
+            Self::Router => "route",
+        }
+    }
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for World {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "router" => Ok(Self::Router),
+            other => Err(format!("unknown world `{other}`: this version has router")),
+        }
+    }
+}
+
+/// A power that an operator gives a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grant {
+    /// Asking this cloud target.
+    Cloud(String),
+    /// Asking this model of the host's own.
+    Inference(String),
+    /// Keeping state between calls.
+    State,
+    /// Reading the time.
+    Clock,
+    /// Drawing random numbers.
+    Random,
+    /// Writing to the operator's log.
+    Log,
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cloud(target) => write!(formatter, "cloud:{target}"),
+            Self::Inference(model) => write!(formatter, "inference:{model}"),
+            Self::State => formatter.write_str("state"),
+            Self::Clock => formatter.write_str("clock"),
+            Self::Random => formatter.write_str("random"),
+            Self::Log => formatter.write_str("log"),
+        }
+    }
+}
+
+impl FromStr for Grant {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match (name, name.split_once(':')) {
+            (_, Some(("cloud", target))) if !target.is_empty() => Ok(Self::Cloud(target.to_owned())),
+            (_, Some(("inference", model))) if !model.is_empty() => Ok(Self::Inference(model.to_owned())),
+            ("state", _) => Ok(Self::State),
+            ("clock", _) => Ok(Self::Clock),
+            ("random", _) => Ok(Self::Random),
+            ("log", _) => Ok(Self::Log),
+            _ => Err(format!(
+                "unknown grant `{name}`: use cloud:TARGET, inference:MODEL, state, clock, random or log"
+            )),
+        }
+    }
+}
+
+/// What a component may do with one of its imports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Every component of the world has it.
+    Free,
+    /// It needs this grant.
+    Needs(Grant),
+    /// A toolchain's import, answered with nothing.
+    Closed,
+    /// Nobody has it.
+    Unknown,
+}
+
+/// The package that this host speaks.
+pub(crate) const PACKAGE: &str = "lockgate:plugin";
+/// The version of it, up to what may differ.
+pub(crate) const VERSION: &str = "0.1";
+
+/// The interface and version in an import's name, where it belongs to our package.
+pub(crate) fn own_interface(name: &str) -> Option<(&str, &str)> {
+    let rest = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
+    Some(rest.split_once('@').unwrap_or((rest, "")))
+}
+
+/// Whether a version is one that this host speaks.
+pub(crate) fn speaks(version: &str) -> bool {
+    version.strip_prefix(VERSION).is_some_and(|patch| patch.starts_with('.') && !patch.contains('-'))
+}
+
+pub(crate) fn access(world: World, import: &str) -> Access {
+    if import.starts_with("wasi:") {
+        return Access::Closed;
+    }
+    let Some((interface, version)) = own_interface(import) else { return Access::Unknown };
+    if !speaks(version) {
+        return Access::Unknown;
+    }
+    match (world, interface) {
+        (World::Router, "types" | "request" | "catalog" | "plan" | "settings") => Access::Free,
+        (World::Router, "log") => Access::Needs(Grant::Log),
+        _ => Access::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Access, Grant, World, access};
+
+    #[test]
+    fn every_import_has_one_answer() {
+        for (import, expected) in [
+            ("lockgate:plugin/request@0.1.0", Access::Free),
+            ("lockgate:plugin/catalog@0.1.7", Access::Free),
+            ("lockgate:plugin/log@0.1.0", Access::Needs(Grant::Log)),
+            ("lockgate:plugin/log@0.2.0", Access::Unknown),
+            ("lockgate:plugin/log@0.1.0-rc1", Access::Unknown),
+            ("lockgate:plugin/log@0.10.0", Access::Unknown),
+            ("lockgate:plugin/log", Access::Unknown),
+            ("lockgate:plugin/cloud@0.1.0", Access::Unknown),
+            ("lockgate:other/request@0.1.0", Access::Unknown),
+            ("wasi:cli/environment@0.2.6", Access::Closed),
+            ("my:own/thing@1.0.0", Access::Unknown),
+        ] {
+            assert_eq!(access(World::Router, import), expected, "{import}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        assert_eq!(World::Router.name().parse(), Ok(World::Router));
+        for name in ["cloud:claude", "inference:qwen", "state", "clock", "random", "log"] {
+            assert_eq!(name.parse::<Grant>().expect("it is a grant").to_string(), name);
+        }
+        for name in ["cloud:", "cloud", "network", "log:all", ""] {
+            assert!(name.parse::<Grant>().is_err(), "{name}");
+        }
+        assert!("guard".parse::<World>().is_err());
+    }
+}

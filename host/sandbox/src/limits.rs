@@ -1,0 +1,167 @@
+//! What a plugin may use in one call, and the meter that stops it.
+//!
+//! Owns the numbers and the counting. Does not own time (see `call`) nor the pool's size (see `engine`).
+
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use crate::stop::Stop;
+
+/// A plugin's limits in one call. The defaults suit a policy; each can be set for a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all its memories together.
+    pub memory_bytes_max: usize,
+    /// Entries of all its tables together.
+    pub table_elements_max: usize,
+    /// Time from entering the plugin to its answer. Waiting for a free instance has the same time again.
+    pub time_max: Duration,
+    /// Calls of the host's functions.
+    pub host_calls_max: u64,
+    /// Bytes that it hands to the host: ids, labels, reasons and log lines together.
+    pub output_bytes_max: usize,
+    /// Handles held at once: messages, plans, refusals.
+    pub handles_max: usize,
+    /// Log lines.
+    pub log_lines_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes_max: 64 << 20,
+            table_elements_max: 20_000,
+            time_max: Duration::from_millis(50),
+            host_calls_max: 1_000,
+            output_bytes_max: 256 << 10,
+            handles_max: 1_000,
+            log_lines_max: 32,
+        }
+    }
+}
+
+/// Memories that one instance may have. Two, since some toolchains add a small one for their adapter.
+pub(crate) const MEMORIES_MAX: usize = 2;
+/// Tables that one instance may have.
+pub(crate) const TABLES_MAX: usize = 4;
+/// Core instances that one component may be made of: the guest, and small ones that tie it to its imports.
+pub(crate) const CORE_INSTANCES_MAX: usize = 16;
+
+/// Sums what one call uses and refuses what is beyond the plugin's limits.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    memory_bytes: usize,
+    memory_bytes_max: usize,
+    table_elements: usize,
+    table_elements_max: usize,
+    /// The first limit that the guest ran into. A guest sees a failed growth as such and may go on, so this
+    /// matters only when it dies of it.
+    refused: Option<Stop>,
+}
+
+impl Meter {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            memory_bytes: 0,
+            memory_bytes_max: limits.memory_bytes_max,
+            table_elements: 0,
+            table_elements_max: limits.table_elements_max,
+            refused: None,
+        }
+    }
+
+    /// The first growth that was refused.
+    pub(crate) fn refused(&self) -> Option<&Stop> {
+        self.refused.as_ref()
+    }
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        if total > self.memory_bytes_max {
+            self.refused.get_or_insert(Stop::Memory { bytes_max: self.memory_bytes_max });
+            return Ok(false);
+        }
+        // A growth beyond the module's own maximum is going to fail; nothing is used then.
+        if maximum.is_none_or(|maximum| desired <= maximum) {
+            self.memory_bytes = total;
+        }
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if total > self.table_elements_max {
+            self.refused.get_or_insert(Stop::Table { elements_max: self.table_elements_max });
+            return Ok(false);
+        }
+        if maximum.is_none_or(|maximum| desired <= maximum) {
+            self.table_elements = total;
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::ResourceLimiter as _;
+
+    use super::{Limits, Meter};
+    use crate::stop::Stop;
+
+    #[test]
+    fn memories_are_summed() {
+        let limits = Limits { memory_bytes_max: 100, ..Limits::default() };
+        let mut meter = Meter::new(&limits);
+        let mut grow = |current, desired, maximum| {
+            meter.memory_growing(current, desired, maximum).expect("the meter does not fail")
+        };
+        assert!(grow(0, 60, None));
+        assert!(grow(0, 40, None));
+        assert!(!grow(40, 41, None), "the second memory grows past what both may have");
+        assert!(grow(40, 40, None));
+        assert_eq!(meter.refused(), Some(&Stop::Memory { bytes_max: 100 }));
+    }
+
+    #[test]
+    fn a_growth_that_fails_by_itself_uses_nothing() {
+        let limits = Limits { memory_bytes_max: 100, ..Limits::default() };
+        let mut meter = Meter::new(&limits);
+        assert!(meter.memory_growing(0, 90, Some(50)).expect("the meter does not fail"));
+        assert!(meter.memory_growing(0, 50, Some(50)).expect("the meter does not fail"));
+        assert_eq!(meter.refused(), None);
+    }
+
+    #[test]
+    fn tables_are_summed() {
+        let limits = Limits { table_elements_max: 10, ..Limits::default() };
+        let mut meter = Meter::new(&limits);
+        assert!(meter.table_growing(0, 6, None).expect("the meter does not fail"));
+        assert!(!meter.table_growing(0, 5, None).expect("the meter does not fail"));
+        assert_eq!(meter.refused(), Some(&Stop::Table { elements_max: 10 }));
+    }
+}

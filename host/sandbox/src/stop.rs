@@ -1,0 +1,119 @@
+//! Why the host stops a call, and how a call's end is told to the gateway.
+//!
+//! Owns the split into kinds: a refusal, a limit, a denial, an invalid plan, a trap of the guest's own, an
+//! overload, a fault of the host. Owns also what a guest's last words may reveal: on a labelled request
+//! they stay unsaid, since a panic message quotes what the plugin was reading.
+
+use lockgate_api::PolicyError;
+use thiserror::Error;
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+
+/// A reason of the host's own to end a call. Travels through wasmtime as the error of a host function.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum Stop {
+    #[error("memory: {bytes_max} bytes in all its memories")]
+    Memory { bytes_max: usize },
+    #[error("tables: {elements_max} entries in all its tables")]
+    Table { elements_max: usize },
+    #[error("time: {} ms", limit.as_millis())]
+    Time { limit: std::time::Duration },
+    #[error("host calls: {calls_max}")]
+    HostCalls { calls_max: u64 },
+    #[error("output: {bytes_max} bytes handed to the host")]
+    Output { bytes_max: usize },
+    #[error("{part}: {length} where at most {max} is allowed")]
+    Part { part: &'static str, length: usize, max: usize },
+    #[error("stack")]
+    Stack,
+    /// An import of WASI's that is there to be linked and never to be used.
+    #[error("{what}; a plugin has no files, sockets, environment or clock of its own")]
+    Denied { what: String },
+    /// The guest called `exit`.
+    #[error("the guest exited instead of answering")]
+    Exit,
+}
+
+/// The end of a call that gave no plan.
+pub(crate) fn classify(error: &wasmtime::Error, refused_growth: Option<&Stop>, last_words: &str) -> PolicyError {
+    let limit = |stop: &Stop| PolicyError::Limit { limit: stop.to_string() };
+    if let Some(stop) = error.downcast_ref::<Stop>() {
+        return match stop {
+            Stop::Denied { .. } => PolicyError::Denied { what: stop.to_string() },
+            Stop::Exit => trap(&stop.to_string(), last_words),
+            _ => limit(stop),
+        };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return PolicyError::Overloaded;
+    }
+    let Some(code) = error.downcast_ref::<Trap>() else {
+        return not_a_trap(error, refused_growth);
+    };
+    match (code, refused_growth) {
+        (Trap::StackOverflow, _) => limit(&Stop::Stack),
+        // A guest that gets no more memory dies of it, each language in its own way.
+        (_, Some(stop)) => limit(stop),
+        (code, None) => trap(&code.to_string(), last_words),
+    }
+}
+
+/// Wasmtime keeps the types of a few limits to itself: these words are part of its texts.
+fn not_a_trap(error: &wasmtime::Error, refused_growth: Option<&Stop>) -> PolicyError {
+    let text = format!("{error:#}");
+    if text.contains("fuel allocated for hostcalls") {
+        return PolicyError::Limit { limit: "output: too many bytes handed to the host in one call".to_owned() };
+    }
+    if text.contains("store handle limit exceeded") {
+        return PolicyError::Limit { limit: "handles held at once".to_owned() };
+    }
+    match refused_growth {
+        Some(stop) => PolicyError::Limit { limit: stop.to_string() },
+        None => PolicyError::Trap { message: text },
+    }
+}
+
+fn trap(what: &str, last_words: &str) -> PolicyError {
+    let what = what.strip_prefix("wasm trap: ").unwrap_or(what);
+    let message = if last_words.is_empty() { what.to_owned() } else { format!("{last_words} ({what})") };
+    PolicyError::Trap { message }
+}
+
+/// What a guest wrote to standard error before it died, in one line. Withheld, only the place remains.
+pub(crate) fn last_words(standard_error: &[u8], withhold: bool) -> String {
+    let text = String::from_utf8_lossy(standard_error);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    if withhold {
+        let place = lines.filter_map(|line| line.split_once("panicked at ")).map(|(_, place)| place).next();
+        return match place.map(|place| place.trim_end_matches(':')) {
+            // Rust's own form is file:line:column; anything else may quote the request.
+            Some(place) if place.len() <= 256 && !place.contains(char::is_whitespace) => {
+                format!("panicked at {place}, its words withheld since the request is labelled")
+            }
+            _ => String::new(),
+        };
+    }
+    let told: Vec<&str> = lines.filter(|line| !line.starts_with("note: run with `RUST_BACKTRACE")).collect();
+    told.join(" ").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_words;
+
+    const PANIC: &[u8] = b"\nthread '<unnamed>' panicked at src/lib.rs:7:9:\nno such patient: Ada\nnote: run with \
+                           `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+
+    #[test]
+    fn a_panic_is_one_line() {
+        let words = last_words(PANIC, false);
+        assert_eq!(words, "thread '<unnamed>' panicked at src/lib.rs:7:9: no such patient: Ada");
+    }
+
+    #[test]
+    fn a_labelled_request_is_not_quoted() {
+        let words = last_words(PANIC, true);
+        assert_eq!(words, "panicked at src/lib.rs:7:9, its words withheld since the request is labelled");
+        assert_eq!(last_words(b"panicked at the sight of Ada", true), "");
+        assert_eq!(last_words(b"Ada", true), "");
+    }
+}

@@ -1,0 +1,97 @@
+//! What the tests share: guests built from source, a small world for them to decide in.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_api::{
+    ChatRequest, Health, KeyFacts, Label, Labels, Locality, Message, Plan, PolicyError, Role, RouteInput,
+    Router, Target, TargetFacts, permit,
+};
+use lockgate_sandbox::{Grant, Limits, PluginSpec, RouterPlugin, Sandbox, SandboxOptions};
+
+/// Compiles a guest crate of this workspace and returns its component.
+pub(crate) fn guest(folder: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    lockgate_plugin_build::build(root.join(folder), out).expect("the guest compiles").path
+}
+
+pub(crate) fn hostile() -> Vec<u8> {
+    std::fs::read(guest("tests/hostile")).expect("the component was just built")
+}
+
+pub(crate) fn sandbox() -> Sandbox {
+    let options = SandboxOptions { calls_max: 16, ..SandboxOptions::default() };
+    Sandbox::new(&options).expect("a small pool fits")
+}
+
+/// A spec that attacks in this mode, with every grant and time enough for a busy machine.
+pub(crate) fn attack(mode: &str) -> PluginSpec {
+    PluginSpec {
+        id: "hostile".to_owned(),
+        grants: vec![Grant::Log],
+        limits: Limits { time_max: Duration::from_secs(20), ..Limits::default() },
+        settings: [("mode".to_owned(), mode.to_owned())].into(),
+    }
+}
+
+pub(crate) fn load(sandbox: &Sandbox, bytes: &[u8], spec: PluginSpec) -> RouterPlugin {
+    sandbox.load(bytes, spec).expect("the component loads")
+}
+
+/// A request of one message, in a world of a local, a LAN and a cloud target.
+pub(crate) fn input(text: &str) -> RouteInput {
+    RouteInput {
+        request_id: "request-1".into(),
+        request: Arc::new(ChatRequest::new("auto", vec![Message::text(Role::User, text)])),
+        labels: Arc::new(Labels::none()),
+        catalog: catalog(&Labels::none()),
+        key: Some(KeyFacts { name: "desk".into(), tenant: "clinic".into() }),
+    }
+}
+
+/// The same with a label on the request.
+pub(crate) fn labelled(text: &str, label: Label) -> RouteInput {
+    let labels = Labels::none().with([label]);
+    RouteInput { catalog: catalog(&labels), labels: Arc::new(labels), ..input(text) }
+}
+
+fn catalog(labels: &Labels) -> Arc<[TargetFacts]> {
+    let target = |id: &str, locality| {
+        let target = Target {
+            id: id.to_owned(),
+            model: format!("{id}-model"),
+            locality,
+            region: None,
+            context_tokens: Some(8192),
+            price: None,
+            tools: true,
+            images: false,
+        };
+        let permitted = permit(labels, &target).is_ok();
+        TargetFacts { target: Arc::new(target), health: Health::default(), permitted }
+    };
+    [("here", Locality::Local), ("next-door", Locality::Lan), ("claude", Locality::Cloud)]
+        .map(|(id, locality)| target(id, locality))
+        .into()
+}
+
+/// Runs one call on a runtime of one thread, where a guest that does not yield would stop everything.
+pub(crate) fn route(plugin: &RouterPlugin, input: RouteInput) -> Result<Plan, PolicyError> {
+    run(plugin.route(input))
+}
+
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime starts").block_on(future)
+}
+
+/// One call of the hostile guest.
+pub(crate) fn attacked(mode: &str) -> Result<Plan, PolicyError> {
+    route(&load(&sandbox(), &hostile(), attack(mode)), input("hello"))
+}
+
+pub(crate) fn reason(outcome: Result<Plan, PolicyError>) -> String {
+    outcome.expect("the guest gives a plan").reason
+}

@@ -1,0 +1,123 @@
+//! How hard the work is: by length, by tools, by the wording of what the person asks.
+//!
+//! Each part adds to a score from 0 to 1: the prompt's share of `tokens_hard`; 0.7 for tools; 0.7 for a
+//! word such as "prove" or "refactor", 0.35 for one such as "compare". Only the last message of the user's
+//! is read for its wording, and of a long one its beginning and end, where people say what they want.
+
+use lockgate_plugin::{Request, Role, Want};
+
+use crate::options::Options;
+use crate::scan::block::{self, Masks};
+use crate::scan::table::Table;
+
+const TOOLS: f64 = 0.7;
+const HARD: f64 = 0.7;
+const DEMANDING: f64 = 0.35;
+
+/// Messages to look back for a question: behind a few tool results there is hardly one that is still open.
+const MESSAGES_BACK_MAX: u32 = 4;
+/// Bytes of a question that are read.
+const QUESTION_BYTES_MAX: u32 = 16 << 10;
+/// Bytes of its beginning, and of its end, that count for its wording.
+const WORDING_BYTES: usize = 1024;
+
+static WORDS: Table<f64> = Table::new(&[
+    ("algorithm", DEMANDING),
+    ("analys", DEMANDING),
+    ("analyz", DEMANDING),
+    ("architect", DEMANDING),
+    ("beweise", HARD),
+    ("compare", DEMANDING),
+    ("critique", DEMANDING),
+    ("debug", DEMANDING),
+    ("derive", HARD),
+    ("design a", DEMANDING),
+    ("essay", DEMANDING),
+    ("evaluate", DEMANDING),
+    ("formal proof", HARD),
+    ("implement", HARD),
+    ("in depth", HARD),
+    ("in detail", DEMANDING),
+    ("investigate", DEMANDING),
+    ("optimis", DEMANDING),
+    ("optimiz", DEMANDING),
+    ("prove", HARD),
+    ("refactor", HARD),
+    ("root cause", HARD),
+    ("schritt f", HARD),
+    ("step by step", HARD),
+    ("step-by-step", HARD),
+    ("strateg", DEMANDING),
+    ("theorem", HARD),
+    ("trade-off", HARD),
+    ("tradeoff", HARD),
+]);
+
+/// How hard, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Difficulty {
+    /// 0 to 1.
+    pub(crate) score: f64,
+    tokens: u64,
+    tools: bool,
+    wording: bool,
+}
+
+impl Difficulty {
+    pub(crate) fn of(request: &dyn Request, wants: &[Want], options: &Options) -> Self {
+        let tokens = request.estimate_tokens();
+        let tools = wants.contains(&Want::Tools);
+        let wording = last_question(request).map_or(0.0, |text| wording(text.as_bytes()));
+        let length = (tokens as f64 / options.tokens_hard).min(1.0);
+        let score = (length + wording + if tools { TOOLS } else { 0.0 }).min(1.0);
+        Self { score, tokens, tools, wording: wording > 0.0 }
+    }
+
+    /// In words, for people.
+    pub(crate) fn reason(&self, threshold: f64) -> String {
+        let kind = if self.score >= threshold { "hard" } else { "simple" };
+        let tools = if self.tools { ", tools asked for" } else { "" };
+        let wording = if self.wording { ", demanding wording" } else { "" };
+        format!("{kind} work: about {} tokens{tools}{wording} (difficulty {:.2})", self.tokens, self.score)
+    }
+}
+
+/// The last message of the user's: of a long one its beginning and its end. One that is longer than what is
+/// read of it is hard by its length.
+fn last_question(request: &dyn Request) -> Option<String> {
+    let count = request.message_count();
+    let message = (count.saturating_sub(MESSAGES_BACK_MAX)..count)
+        .rev()
+        .filter_map(|index| request.message(index))
+        .find(|message| message.role() == Role::User)?;
+    let mut text = message.text(QUESTION_BYTES_MAX);
+    if text.len() > 2 * WORDING_BYTES {
+        let middle = text.ceil_char_boundary(WORDING_BYTES)..text.floor_char_boundary(text.len() - WORDING_BYTES);
+        text.replace_range(middle, "\n");
+    }
+    Some(text)
+}
+
+/// What the words of a text add to its difficulty, each word counted once.
+pub(crate) fn wording(text: &[u8]) -> f64 {
+    let mut seen = 0u64;
+    let mut sum = 0.0;
+    let mut in_word = false;
+    for base in (0..text.len()).step_by(block::BYTES) {
+        let masks = Masks::of(text, base);
+        let word = masks.word();
+        let mut places = masks.letters & !((word << 1) | u16::from(in_word));
+        while places != 0 {
+            let place = base + places.trailing_zeros() as usize;
+            places &= places - 1;
+            for (number, weight, _) in WORDS.at(text, place) {
+                if seen >> number & 1 == 0 {
+                    seen |= 1 << number;
+                    sum += weight;
+                }
+            }
+        }
+        in_word = word >> 15 != 0;
+    }
+    sum
+}

@@ -1,0 +1,116 @@
+//! Finds personal data in text: one pass over the bytes, tables made at compile time, no allocation.
+//!
+//! The pass looks at sixteen bytes at a time for the places where something could begin: a word, a number,
+//! an `@`. At each of these a rule looks at the few bytes around. What counts as what is said in the file of
+//! each rule: `email`, `number` (phone numbers and cards), `iban`, `secret`, `words` (health). The reading of
+//! a long text piece by piece is `window`'s.
+
+pub(crate) mod block;
+mod email;
+mod iban;
+mod number;
+mod secret;
+pub(crate) mod table;
+pub(crate) mod window;
+mod words;
+
+use block::Masks;
+
+/// What was found. The text itself is never kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An e-mail address that could be somebody's.
+    Email,
+    /// A telephone number.
+    Phone,
+    /// A bank account's international number, its checksum right.
+    Iban,
+    /// A payment card's number, its checksum right.
+    Card,
+    /// A private key.
+    PrivateKey,
+    /// A token, key or password that gives access to something.
+    Token,
+    /// A word about somebody's health.
+    Health,
+}
+
+impl Kind {
+    /// In words, with its article.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Email => "an e-mail address",
+            Self::Phone => "a telephone number",
+            Self::Iban => "a bank account number",
+            Self::Card => "a payment card number",
+            Self::PrivateKey => "a private key",
+            Self::Token => "an access token",
+            Self::Health => "a word about health",
+        }
+    }
+}
+
+/// Bytes before a place that its rule may look at.
+pub(crate) const BYTES_BEFORE: usize = 128;
+/// Bytes after a place that its rule may look at.
+pub(crate) const BYTES_AFTER: usize = 640;
+
+/// The first personal thing in a whole text.
+pub fn find(text: &str) -> Option<Kind> {
+    find_between(text.as_bytes(), 0, text.len(), &mut 0)
+}
+
+/// The first personal thing that begins at `from` or later and before `to`. What lies around is context.
+///
+/// `done` is where the last number ended: its later groups are not numbers of their own.
+pub(crate) fn find_between(text: &[u8], from: usize, to: usize, done: &mut usize) -> Option<Kind> {
+    let mut base = from;
+    let mut in_word = from > 0 && block::is_word(text[from - 1]);
+    while base < to {
+        let masks = Masks::of(text, base);
+        let word = masks.word();
+        let before = (word << 1) | u16::from(in_word);
+        let mut places = ((masks.letters | masks.digits) & !before) | masks.at;
+        while places != 0 {
+            let place = base + places.trailing_zeros() as usize;
+            places &= places - 1;
+            if place >= to {
+                break;
+            }
+            if place < *done {
+                continue;
+            }
+            let byte = text[place];
+            let found = if byte == b'@' {
+                email::at(text, place).then_some(Kind::Email)
+            } else if byte.is_ascii_digit() {
+                let (found, end) = number::at(text, place);
+                *done = end;
+                found
+            } else {
+                word_at(text, place)
+            };
+            if found.is_some() {
+                return found;
+            }
+        }
+        in_word = word >> 15 != 0;
+        base += block::BYTES;
+    }
+    None
+}
+
+fn word_at(text: &[u8], place: usize) -> Option<Kind> {
+    if text.get(place + 2).is_some_and(u8::is_ascii_digit) && iban::at(text, place) {
+        return Some(Kind::Iban);
+    }
+    words::at(text, place)
+}
+
+/// Whether a byte belongs to a word: an ASCII letter or digit, or part of any other character.
+pub(crate) fn is_word(byte: u8) -> bool {
+    block::is_word(byte)
+}
+
+#[cfg(test)]
+mod tests;

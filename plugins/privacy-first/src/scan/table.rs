@@ -1,0 +1,84 @@
+//! A list of words that is asked about every word of a text.
+//!
+//! Nearly every word is not in it, so a table of bits made at compile time answers that by the first three
+//! bytes; the few others are compared with the words of their first letter.
+
+/// Words with what each means.
+pub(crate) struct Table<T: 'static> {
+    words: &'static [(&'static str, T)],
+    /// Where the words of each first letter begin; the last is the number of words.
+    first: [u8; 27],
+    /// One bit for each hash of three first bytes.
+    may_begin: [u64; 64],
+}
+
+impl<T> Table<T> {
+    /// Each word has at least three bytes, is ASCII, and begins with a letter; they are ordered by that
+    /// letter, whatever its case. A space in a word stands for one blank of any kind.
+    pub(crate) const fn new(words: &'static [(&'static str, T)]) -> Self {
+        assert!(words.len() <= u8::MAX as usize, "an index is one byte");
+        let mut first = [0; 27];
+        let mut may_begin = [0; 64];
+        let mut word = 0;
+        let mut letter = 0;
+        while letter < 26 {
+            first[letter] = word as u8;
+            while word < words.len() && words[word].0.as_bytes()[0] & 31 == letter as u8 + 1 {
+                let bytes = words[word].0.as_bytes();
+                let hash = hash(bytes[0], bytes[1], bytes[2]);
+                may_begin[hash / 64] |= 1 << (hash % 64);
+                word += 1;
+            }
+            letter += 1;
+        }
+        assert!(word == words.len(), "the words are ordered by their first letter");
+        first[26] = word as u8;
+        Self { words, first, may_begin }
+    }
+
+    /// The words that stand at `place`, where a letter is: each with its number in the list, its meaning and
+    /// the place behind it.
+    pub(crate) fn at<'a>(
+        &'a self,
+        text: &'a [u8],
+        place: usize,
+    ) -> impl Iterator<Item = (usize, &'a T, usize)> + 'a {
+        let range = match text.get(place..) {
+            Some(&[first, second, third, ..]) if self.may_begin(first, second, third) => {
+                let letter = usize::from((first & 31).clamp(1, 26)) - 1;
+                usize::from(self.first[letter])..usize::from(self.first[letter + 1])
+            }
+            _ => 0..0,
+        };
+        range.filter_map(move |number| {
+            let (word, meaning) = &self.words[number];
+            Some((number, meaning, matches(text, place, word.as_bytes())?))
+        })
+    }
+
+    /// The word with this number.
+    pub(crate) fn word(&self, number: usize) -> &'static str {
+        self.words[number].0
+    }
+
+    fn may_begin(&self, first: u8, second: u8, third: u8) -> bool {
+        let hash = hash(first, second, third);
+        self.may_begin[hash / 64] >> (hash % 64) & 1 != 0
+    }
+}
+
+/// Twelve bits of three bytes; the same for upper and lower case.
+const fn hash(first: u8, second: u8, third: u8) -> usize {
+    let bits = (first & 31) as u32 | ((second & 31) as u32) << 5 | ((third & 31) as u32) << 10;
+    (bits.wrapping_mul(0x9e37_79b1) >> 20) as usize
+}
+
+/// The place behind the word in the text, if it is there in any case.
+fn matches(text: &[u8], place: usize, word: &[u8]) -> Option<usize> {
+    let end = place + word.len();
+    let part = text.get(place..end)?;
+    let same = |(have, want): (&u8, &u8)| {
+        have.eq_ignore_ascii_case(want) || *want == b' ' && have.is_ascii_whitespace()
+    };
+    part.iter().zip(word).all(same).then_some(end)
+}

@@ -1,0 +1,168 @@
+//! Words that are personal by themselves (health), and prefixes of secrets.
+//!
+//! The health words are a short list of ones that are rarely about anything else: `diabetes`, and not
+//! `positive`; `the patient`, and not `patient`.
+
+use super::Kind;
+use super::secret::{self, Shape};
+use super::table::Table;
+
+/// What a match needs beyond its letters.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// The word ends here.
+    Word,
+    /// The word may go on.
+    Stem,
+    /// What follows must have this shape; upper and lower case matter.
+    Secret(Kind, Shape),
+    /// The same, and case does not matter.
+    SecretAnyCase(Kind, Shape),
+}
+
+use Rule::{Secret, SecretAnyCase, Stem, Word};
+
+const fn token(least: usize) -> Rule {
+    Secret(Kind::Token, Shape::Plain(least))
+}
+
+static TABLE: Table<Rule> = Table::new(&[
+    ("abortion", Stem),
+    ("accountkey", SecretAnyCase(Kind::Token, Shape::Assigned(40))),
+    ("adhd", Word),
+    ("AGE-SECRET-KEY-1", Secret(Kind::PrivateKey, Shape::Plain(50))),
+    ("AIza", token(35)),
+    ("AKIA", Secret(Kind::Token, Shape::Capitals(16))),
+    ("alcoholism", Word),
+    ("alzheimer", Stem),
+    ("anorexi", Stem),
+    ("antidepress", Stem),
+    ("arztbrief", Stem),
+    ("ASIA", Secret(Kind::Token, Shape::Capitals(16))),
+    ("asthma", Stem),
+    ("autis", Stem),
+    ("aws_secret_access_key", SecretAnyCase(Kind::Token, Shape::Assigned(40))),
+    ("bearer", SecretAnyCase(Kind::Token, Shape::AfterSpace(20))),
+    ("been diagnosed with", Word),
+    ("BEGIN ", Secret(Kind::PrivateKey, Shape::PrivateKey)),
+    ("biops", Stem),
+    ("bipolar disorder", Word),
+    ("blood pressure", Word),
+    ("blood test", Stem),
+    ("blutdruck", Stem),
+    ("brustkrebs", Stem),
+    ("bulimi", Stem),
+    ("cancer", Word),
+    ("carcinom", Stem),
+    ("chemotherap", Stem),
+    ("chlamydia", Word),
+    ("clinical depression", Word),
+    ("copd", Word),
+    ("dement", Stem),
+    ("depressionen", Word),
+    ("diabet", Stem),
+    ("dialysis", Word),
+    ("dop_v1_", token(40)),
+    ("eating disorder", Stem),
+    ("embarazad", Stem),
+    ("epilep", Stem),
+    ("eyJ", Secret(Kind::Token, Shape::JsonWebToken)),
+    ("ghp_", token(30)),
+    ("gho_", token(30)),
+    ("ghr_", token(30)),
+    ("ghs_", token(30)),
+    ("ghu_", token(30)),
+    ("github_pat_", token(22)),
+    ("glpat-", token(20)),
+    ("gonorrh", Stem),
+    ("gsk_", token(40)),
+    ("hausarzt", Stem),
+    ("heart attack", Stem),
+    ("hepatitis", Word),
+    ("herpes", Word),
+    ("hf_", token(30)),
+    ("hiv", Word),
+    ("infertil", Stem),
+    ("insulin", Word),
+    ("krankschreib", Stem),
+    ("krebserkrank", Stem),
+    ("leukaemi", Stem),
+    ("leukemi", Stem),
+    ("lymphom", Stem),
+    ("mammogra", Stem),
+    ("medical histor", Stem),
+    ("medical record", Stem),
+    ("melanom", Stem),
+    ("menopaus", Stem),
+    ("metastas", Stem),
+    ("metastat", Stem),
+    ("migraine", Stem),
+    ("miscarriage", Stem),
+    ("multiple sclerosis", Word),
+    ("my depression", Word),
+    ("my diagnosis", Word),
+    ("my doctor", Word),
+    ("my patient", Stem),
+    ("my surgery", Word),
+    ("my symptoms", Word),
+    ("my therapist", Word),
+    ("npm_", token(30)),
+    ("oncolog", Stem),
+    ("our patient", Stem),
+    ("panic attack", Stem),
+    ("parkinson's disease", Word),
+    ("patienten", Stem),
+    ("patientin", Stem),
+    ("patients", Word),
+    ("postpartum", Word),
+    ("pregnan", Stem),
+    ("prescribed me", Word),
+    ("psychiatr", Stem),
+    ("psychosis", Word),
+    ("psychotherap", Stem),
+    ("ptsd", Word),
+    ("pypi-", token(50)),
+    ("rk_live_", token(16)),
+    ("schizophren", Stem),
+    ("schwanger", Stem),
+    ("severe depression", Word),
+    ("SG.", token(16)),
+    ("shpat_", token(30)),
+    ("sk-", token(20)),
+    ("sk_live_", token(16)),
+    ("sk_test_", token(16)),
+    ("suicid", Stem),
+    ("syphilis", Word),
+    ("the patient", Word),
+    ("this patient", Word),
+    ("tubercul", Stem),
+    ("tumor", Stem),
+    ("tumour", Stem),
+    ("was diagnosed with", Word),
+    ("were diagnosed with", Word),
+    ("xai-", token(40)),
+    ("xoxa-", token(10)),
+    ("xoxb-", token(10)),
+    ("xoxe-", token(10)),
+    ("xoxo-", token(10)),
+    ("xoxp-", token(10)),
+    ("xoxr-", token(10)),
+    ("xoxs-", token(10)),
+    ("ya29.", token(20)),
+]);
+
+/// What the word that begins with the letter at `place` is.
+pub(crate) fn at(text: &[u8], place: usize) -> Option<Kind> {
+    TABLE.at(text, place).find_map(|(number, rule, end)| {
+        let ends = text.get(end).is_none_or(|&byte| !super::is_word(byte));
+        match *rule {
+            Word => ends.then_some(Kind::Health),
+            Stem => Some(Kind::Health),
+            SecretAnyCase(kind, shape) => secret::follows(shape, text, place, end).then_some(kind),
+            Secret(kind, shape) => {
+                let same_case = text[place..end] == *TABLE.word(number).as_bytes();
+                (same_case && secret::follows(shape, text, place, end)).then_some(kind)
+            }
+        }
+    })
+}

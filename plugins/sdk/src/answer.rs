@@ -1,0 +1,64 @@
+//! What a router answers.
+
+use std::time::Duration;
+
+/// Targets in order, labels to add, and a reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The targets to try, first to last. The host refuses a plan with none, with more than 16, or with
+    /// one twice.
+    pub attempts: Vec<Attempt>,
+    /// Labels to put on the request, for good.
+    pub labels: Vec<String>,
+    /// Why, for people; at most 4096 bytes.
+    pub reason: String,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The target's id.
+    pub target: String,
+    /// The limit of the whole attempt, where it is to be shorter than the operator's. Whole milliseconds.
+    pub timeout: Option<Duration>,
+}
+
+impl Plan {
+    /// A plan with its reason and no attempt yet.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), ..Self::default() }
+    }
+
+    /// The same plan with one more attempt, made when those before it fail.
+    #[must_use]
+    pub fn then(mut self, target: impl Into<String>) -> Self {
+        self.attempts.push(Attempt { target: target.into(), timeout: None });
+        self
+    }
+
+    /// The same plan with a label on the request.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.labels.push(label.into());
+        self
+    }
+
+    /// The targets' ids in order.
+    pub fn targets(&self) -> Vec<&str> {
+        self.attempts.iter().map(|attempt| attempt.target.as_str()).collect()
+    }
+}
+
+/// The decision that a request must not be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why, for the client; at most 4096 bytes. Quote nothing of the request.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// A refusal with its reason.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into() }
+    }
+}

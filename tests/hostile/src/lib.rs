@@ -1,0 +1,165 @@
+//! A policy that attacks its host, in the way that its setting `mode` names.
+//!
+//! Owns the attacks. What must come of each is said by the tests of `host/sandbox`, which claim every mode:
+//! one that they do not know is a refusal, and the test that asked for it fails.
+#![cfg(target_family = "wasm")]
+#![allow(clippy::unwrap_used, reason = "dying is among the things that this guest does")]
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::hint::black_box;
+use std::time::{Instant, SystemTime};
+
+use lockgate_plugin::guest::bindings::lockgate::plugin as raw;
+use lockgate_plugin::{Catalog, Plan, Refusal, Request, Router, Settings, log};
+
+struct Hostile;
+
+impl Router for Hostile {
+    fn route(
+        request: &dyn Request,
+        catalog: &dyn Catalog,
+        settings: &dyn Settings,
+    ) -> Result<Plan, Refusal> {
+        let mode = settings.get("mode").unwrap_or_default();
+        let first = || catalog.ids().first().cloned().unwrap_or_default();
+        let good = |reason: String| Ok(Plan::because(reason).then(first()));
+        match mode.as_str() {
+            "good" => good(format!("{} bytes", request.length())),
+            "refuse" => Err(Refusal::new("not today")),
+            "echo" => good(request.text(1 << 10)),
+
+            "loop" => loop {
+                black_box(());
+            },
+            "memory" => {
+                let mut hoard = Vec::new();
+                loop {
+                    hoard.push(black_box(vec![1u8; 1 << 20]));
+                }
+            }
+            "memory-refused" => {
+                let mut pages = 0;
+                while core::arch::wasm32::memory_grow::<0>(16) != usize::MAX {
+                    pages += 16;
+                }
+                good(format!("{pages} pages"))
+            }
+            "recursion" => good(format!("{}", deep(1))),
+            "recursion-with-data" => good(format!("{}", deep_with_data(1))),
+            "panic" => panic!("the prompt was: {}", request.text(64)),
+            "panic-flood" => {
+                for _ in 0..1000 {
+                    eprintln!("{}", "x".repeat(1000));
+                }
+                panic!("at last");
+            }
+            "trap" => core::arch::wasm32::unreachable(),
+            "exit" => std::process::exit(3),
+
+            "host-calls" => loop {
+                black_box(catalog.permitted());
+            },
+            "messages-kept" => {
+                let mut hoard = Vec::new();
+                loop {
+                    hoard.push(request.message(0));
+                }
+            }
+            "plans-kept" => {
+                let mut hoard = Vec::new();
+                loop {
+                    hoard.push(raw::plan::Plan::new());
+                }
+            }
+            "plans-dropped" => {
+                for _ in 0..5_000 {
+                    drop(black_box(raw::plan::Plan::new()));
+                }
+                good("made and dropped".to_owned())
+            }
+            "log-flood" => {
+                for number in 0..1_000 {
+                    log::info(&format!("line {number}"));
+                }
+                good("flooded".to_owned())
+            }
+            "log-long" => {
+                log::warn(&"é".repeat(10_000));
+                good("one long line".to_owned())
+            }
+            "output-flood" => loop {
+                log::info(&"x".repeat(4_000));
+            },
+
+            "unknown-target" => Ok(Plan::because("surprise").then("no-such\ntarget")),
+            "no-target" => Ok(Plan::because("nothing")),
+            "twice" => Ok(Plan::because("again").then(first()).then(first())),
+            "many-targets" => Ok((0..100).fold(Plan::default(), |plan, _| plan.then(first()))),
+            "unknown-label" => Ok(Plan::default().then(first()).label("top-secret")),
+            "many-labels" => Ok((0..100).fold(Plan::default().then(first()), |plan, _| plan.label("no-cloud"))),
+            "zero-timeout" => {
+                let mut plan = Plan::default().then(first());
+                plan.attempts[0].timeout = Some(std::time::Duration::ZERO);
+                Ok(plan)
+            }
+            "label" => Ok(Plan::because("personal").then(first()).label("local-only")),
+            "label-and-log" => {
+                log::info("a secret in the log");
+                eprintln!("a secret on standard error");
+                Ok(Plan::because("personal").then(first()).label("local-only"))
+            }
+            "log" => {
+                log::info("a line for the operator");
+                eprintln!("a line on standard error");
+                good("logged".to_owned())
+            }
+            "long-reason" => good("x".repeat(5_000)),
+            "huge-reason" => good("x".repeat(8 << 20)),
+            "long-refusal" => Err(Refusal::new("x".repeat(5_000))),
+
+            "state" => good(format!("{}", remembered())),
+            "files" => good(format!("{}", std::fs::read_to_string("/etc/passwd").is_err())),
+            "environment" => {
+                good(format!("{} {}", std::env::vars().count(), std::env::args().count()))
+            }
+            "time" => {
+                let start = Instant::now();
+                let epoch = SystemTime::UNIX_EPOCH;
+                good(format!("{:?} {:?}", epoch.elapsed().unwrap(), start.elapsed()))
+            }
+            "random" => {
+                let map: HashMap<u32, u32, RandomState> = HashMap::default();
+                good(format!("{:x}", map.hasher().hash_one(7)))
+            }
+            "network" => good(format!("{}", std::net::TcpStream::connect("127.0.0.1:80").is_ok())),
+            other => Err(Refusal::new(format!("no such attack: {other}"))),
+        }
+    }
+}
+
+/// How often this instance has been asked.
+fn remembered() -> u32 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    CALLS.fetch_add(1, Ordering::SeqCst) + 1
+}
+
+/// Keeps everything in locals, which live on the host's part of the stack.
+#[inline(never)]
+#[allow(unconditional_recursion, reason = "that is the attack")]
+fn deep(depth: u64) -> u64 {
+    let next = black_box(depth).wrapping_add(1);
+    deep(next).wrapping_mul(next) ^ depth
+}
+
+/// Keeps data whose address is taken, which lives on the guest's own stack.
+#[inline(never)]
+#[allow(unconditional_recursion, reason = "that is the attack")]
+fn deep_with_data(depth: u64) -> u64 {
+    let data = black_box([depth; 64]);
+    deep_with_data(data[7].wrapping_add(1)) ^ black_box(&data)[3]
+}
+
+lockgate_plugin::export_router!(Hostile);
