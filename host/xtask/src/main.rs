@@ -1,2 +1,86 @@
-//! Under construction.
-fn main() {}
+//! `cargo xtask …`: what developers and CI run.
+//!
+//! `test` is the one entry point: it builds the shipped plugins and the binary, fetches the test model
+//! once, and runs the Rust tests and the Python client tests. `plugins` only builds the plugins.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stderr, reason = "a developer's tool tells what it does")]
+
+mod plugins;
+mod python;
+#[cfg(test)]
+mod structure;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the plugins and run every test.
+    Test,
+    /// Build the shipped plugins into target/plugins.
+    Plugins,
+}
+
+fn main() -> Result<()> {
+    let root = workspace_root()?;
+    match Cli::parse().task {
+        Task::Test => test(&root),
+        Task::Plugins => plugins::build(&root),
+    }
+}
+
+fn test(root: &Path) -> Result<()> {
+    plugins::build(root)?;
+    step("build the binary");
+    run(cargo(root).args(["build", "--release", "--package", "lockgate"]))?;
+    let binary = root.join("target/release/lockgate");
+
+    step("fetch the test model (once)");
+    let home = root.join("target/test-home");
+    run(Command::new(&binary).args(["pull", "smollm2"]).env("LOCKGATE_HOME", &home))?;
+    let model = home.join("models/smollm2.gguf");
+
+    step("Rust tests");
+    // Release, so that the dependencies are built once for the binary and the tests.
+    run(cargo(root).args(["test", "--release", "--workspace"]).env("LOCKGATE_TEST_MODEL", &model))?;
+
+    step("Python clients and peers");
+    python::test(root, &binary, &home)
+}
+
+fn workspace_root() -> Result<PathBuf> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = manifest.ancestors().nth(2).context("the xtask crate lies two folders below the root")?;
+    Ok(root.to_owned())
+}
+
+fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    command
+}
+
+fn step(what: &str) {
+    eprintln!("==> {what}");
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let shown: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    let shown = shown.join(OsStr::new(" ")).to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("cannot start {shown}"))?;
+    if !status.success() {
+        bail!("{shown}: {status}");
+    }
+    Ok(())
+}

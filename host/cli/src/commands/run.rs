@@ -1,0 +1,102 @@
+//! `run`: one answer, or a chat with history on a terminal.
+
+use std::io::{IsTerminal, Read};
+
+use lockgate_api::{ChatRequest, Event, FinishReason, Message, Role, Sampling};
+use lockgate_engine::backend::{LocalModel, ModelOptions};
+use rustyline::error::ReadlineError;
+
+use super::block_on;
+use crate::args::RunArgs;
+use crate::failure::Failure;
+use crate::{models, terminal};
+
+pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
+    let path = block_on(models::find_or_pull(&args.model, args.offline))??;
+    let mut options = ModelOptions::new(&args.model);
+    options.threads = args.engine.threads;
+    options.context_tokens = args.engine.context;
+    let model = models::Loading::of(&path).track(|progress| LocalModel::load(&path, &options, progress))?;
+
+    let sampling = Sampling {
+        temperature: args.temperature,
+        seed: args.seed,
+        max_tokens: args.max_tokens,
+        ..Sampling::default()
+    };
+    let history = args.system.map(|text| Message::text(Role::System, text)).into_iter().collect();
+    let mut chat = Chat { model, sampling, history };
+    match args.prompt {
+        Some(prompt) => chat.say(prompt),
+        None if std::io::stdin().is_terminal() => chat.interactive(),
+        None => {
+            let mut prompt = String::new();
+            std::io::stdin().read_to_string(&mut prompt)?;
+            chat.say(prompt)
+        }
+    }
+}
+
+struct Chat {
+    model: LocalModel,
+    sampling: Sampling,
+    history: Vec<Message>,
+}
+
+impl Chat {
+    /// Asks, prints the answer as it is made, and remembers both.
+    fn say(&mut self, prompt: String) -> Result<(), Failure> {
+        if prompt.trim().is_empty() {
+            return Err(Failure::unusable("the prompt is empty"));
+        }
+        self.history.push(Message::text(Role::User, prompt));
+        let mut request = ChatRequest::new("run", self.history.clone());
+        request.sampling = self.sampling.clone();
+        let mut answer = String::new();
+        for event in self.model.chat(request) {
+            match event {
+                Ok(Event::Text { text, .. }) => {
+                    terminal::raw(text.as_bytes())?;
+                    answer.push_str(&text);
+                }
+                Ok(Event::Finish { reason: FinishReason::Length, .. }) => {
+                    terminal::raw(b"\n")?;
+                    terminal::note("(cut off: the token limit or the context is reached)");
+                }
+                Ok(Event::Finish { .. }) => terminal::raw(b"\n")?,
+                Ok(_) => {}
+                Err(error) => {
+                    self.history.pop();
+                    return Err(error.into());
+                }
+            }
+        }
+        self.history.push(Message::text(Role::Assistant, answer));
+        Ok(())
+    }
+
+    fn interactive(&mut self) -> Result<(), Failure> {
+        terminal::note("/clear forgets the conversation; /exit or Ctrl-D ends it");
+        let beginning = self.history.clone();
+        let mut editor = rustyline::DefaultEditor::new()?;
+        loop {
+            match editor.readline("> ") {
+                Ok(line) => match line.trim() {
+                    "" => {}
+                    "/exit" => return Ok(()),
+                    "/clear" => self.history.clone_from(&beginning),
+                    _ => {
+                        editor.add_history_entry(&line)?;
+                        // A refused prompt (too long, say) does not end the chat.
+                        if let Err(failure) = self.say(line) {
+                            terminal::note(&failure.to_string());
+                        }
+                    }
+                },
+                Err(ReadlineError::Interrupted) => {}
+                Err(ReadlineError::Eof) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

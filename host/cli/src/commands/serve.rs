@@ -1,0 +1,82 @@
+//! `serve`: the host as a server, until a signal ends it.
+
+mod reload;
+mod setup;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use lockgate_server::{AppState, ServerOptions, ensure_safe_to_listen};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tracing::info;
+
+use crate::args::ServeArgs;
+use crate::assembly::{self, BUILT_IN, Host};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::terminal;
+
+pub(super) fn serve(args: ServeArgs) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: ServeArgs) -> Result<(), Failure> {
+    let watched = args.config.as_deref().map(reload::Watched::new).transpose()?;
+    let config = setup::config(&args).await?;
+    let keys = assembly::keys(&config)?;
+    ensure_safe_to_listen(config.server.listen, &keys)?;
+    // Before the models are loaded, so that a port in use is known at once.
+    let listener = TcpListener::bind(config.server.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+    let address = listener.local_addr()?;
+
+    let (host, config, serving) = tokio::task::spawn_blocking(move || {
+        let mut host = Host::new()?;
+        let serving = host.assemble(&config, None)?;
+        anyhow::Ok((host, config, serving))
+    })
+    .await??;
+    let options = ServerOptions { allowed_hosts: config.server.hosts.clone(), ..ServerOptions::default() };
+    let state = AppState::new(serving, Arc::new(|| Ok(())), options);
+    greet(&config, address);
+
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        info!("shutting down");
+    };
+    let mut background = JoinSet::new();
+    if let Some(watched) = watched {
+        background.spawn(reload::watch(watched, args, config.server.listen, host, Arc::clone(&state)));
+    }
+    // What goes on in the background ends with the set.
+    lockgate_server::serve(vec![listener], state, shutdown).await?;
+    Ok(())
+}
+
+/// Says where it listens, what it has, and how to try it.
+fn greet(config: &Config, address: std::net::SocketAddr) {
+    for model in &config.models {
+        terminal::note(&format!("model   {} ({})", model.id, model.path.display()));
+    }
+    for target in &config.targets {
+        terminal::note(&format!("target  {} ({} of {})", target.id, target.model, target.provider));
+    }
+    let policy = config.router.as_ref().map_or(BUILT_IN, |router| router.id.as_str());
+    terminal::note(&format!("policy  {policy}"));
+    terminal::note(&format!("listening on http://{address}; try:"));
+    let key = if config.keys.is_empty() { "" } else { "-H \"authorization: Bearer $LOCKGATE_KEY\" " };
+    terminal::note(&format!(
+        "  curl http://{address}/v1/chat/completions -H 'content-type: application/json' {key}-d '{{\"model\": \
+         \"auto\", \"max_tokens\": 60, \"messages\": [{{\"role\": \"user\", \"content\": \"What is the capital of \
+         France? Answer in one short sentence.\"}}]}}'"
+    ));
+}

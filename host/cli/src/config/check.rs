@@ -1,0 +1,304 @@
+//! The rules between a configuration's parts: ids are unique, what is named exists, addresses and
+//! hashes have their form, an air-gapped host names no cloud. All mistakes are reported at once.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::str::FromStr;
+
+use lockgate_api::{Label, Locality, Price};
+use toml::Spanned;
+
+use super::file::{self, Device, File, ProviderKind};
+use super::problem::{Problems, nearest};
+use super::{
+    Config, DEFAULT_LISTEN, KeyConfig, ModelConfig, PluginConfig, ProviderConfig, ServerConfig, TargetConfig,
+};
+
+/// Checks the file's parts against each other and resolves its secrets.
+pub(crate) fn check(path: &Path, text: &str, file: File) -> Result<Config, Problems> {
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    let mut checker = Checker { text, folder: &folder, problems: Problems::none(path), ids: HashSet::new() };
+    let config = Config {
+        server: checker.server(&file.server),
+        models: file.models.iter().map(|model| checker.model(model)).collect(),
+        providers: checker.providers(&file),
+        targets: checker.targets(&file),
+        router: checker.router(&file.plugins),
+        keys: checker.keys(&file.keys),
+    };
+    if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
+}
+
+struct Checker<'a> {
+    text: &'a str,
+    folder: &'a Path,
+    problems: Problems,
+    /// Ids of models and targets, which share one space: clients name both.
+    ids: HashSet<String>,
+}
+
+impl Checker<'_> {
+    fn problem<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
+        self.problems.add(self.text, at.span(), message);
+    }
+
+    fn server(&mut self, server: &file::Server) -> ServerConfig {
+        let fallback = DEFAULT_LISTEN.parse().expect("the default address is one");
+        let listen = match &server.listen {
+            None => fallback,
+            Some(listen) => listen.get_ref().parse().unwrap_or_else(|_| {
+                self.problem(listen, "`listen` needs an IP address and a port, such as 127.0.0.1:8080");
+                fallback
+            }),
+        };
+        ServerConfig {
+            listen,
+            air_gapped: server.air_gapped,
+            named: server.named,
+            hosts: server.hosts.clone(),
+        }
+    }
+
+    fn client_id(&mut self, id: &Spanned<String>) -> String {
+        self.id_form(id);
+        if id.get_ref() == "auto" {
+            self.problem(id, "`auto` asks the router and cannot be an id");
+        } else if !self.ids.insert(id.get_ref().clone()) {
+            self.problem(id, format!("the id `{}` is taken by another model or target", id.get_ref()));
+        }
+        id.get_ref().clone()
+    }
+
+    fn id_form(&mut self, id: &Spanned<String>) {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+        let text = id.get_ref();
+        if text.is_empty() || text.len() > 128 || !text.bytes().all(plain) {
+            self.problem(id, "an id is 1 to 128 letters, digits, `-`, `_`, `.`, `:` or `/`");
+        }
+    }
+
+    fn model(&mut self, model: &file::Model) -> ModelConfig {
+        let device = match &model.device {
+            None => Device::Auto,
+            Some(device) => match device.get_ref().as_str() {
+                "auto" => Device::Auto,
+                "cpu" => Device::Cpu,
+                other => {
+                    self.problem(device, format!("unknown device `{other}`: use auto or cpu"));
+                    Device::Auto
+                }
+            },
+        };
+        if let Some(context) = model.context.as_ref().filter(|context| *context.get_ref() == 0) {
+            self.problem(context, "`context` is a number of tokens, at least 1");
+        }
+        let path = self.folder.join(model.path.get_ref());
+        if !path.is_file() {
+            self.problem(&model.path, format!("there is no model file {}", path.display()));
+        }
+        ModelConfig {
+            id: self.client_id(&model.id),
+            path,
+            device,
+            context_tokens: model.context.as_ref().map(|context| *context.get_ref()),
+        }
+    }
+
+    fn providers(&mut self, file: &File) -> Vec<ProviderConfig> {
+        let mut ids = HashSet::new();
+        let mut providers = Vec::new();
+        for provider in &file.providers {
+            self.id_form(&provider.id);
+            if !ids.insert(provider.id.get_ref().as_str()) {
+                self.problem(&provider.id, format!("a second provider `{}`", provider.id.get_ref()));
+            }
+            providers.push(self.provider(provider, file.server.air_gapped));
+        }
+        providers
+    }
+
+    fn provider(&mut self, provider: &file::Provider, air_gapped: bool) -> ProviderConfig {
+        let kind = *provider.kind.get_ref();
+        let locality = match (&provider.locality, kind) {
+            (None, ProviderKind::Bedrock) => Locality::Cloud,
+            (None, ProviderKind::OpenaiCompatible) => {
+                self.problem(
+                    &provider.id,
+                    "an openai-compatible server must say where it is: add locality = \"local\", \"lan\" or \"cloud\"",
+                );
+                Locality::Cloud
+            }
+            (Some(text), _) => match Locality::from_str(text.get_ref()) {
+                Ok(locality) => locality,
+                Err(message) => {
+                    self.problem(text, message);
+                    Locality::Cloud
+                }
+            },
+        };
+        if let (ProviderKind::Bedrock, Some(text)) = (kind, &provider.locality)
+            && locality != Locality::Cloud
+        {
+            self.problem(text, "Bedrock is a hosted service: its locality is \"cloud\"");
+        }
+        match (kind, &provider.endpoint, &provider.region) {
+            (ProviderKind::OpenaiCompatible, None, _) => {
+                self.problem(
+                    &provider.id,
+                    "an openai-compatible server needs endpoint = \"http://HOST:PORT/v1\"",
+                );
+            }
+            (ProviderKind::Bedrock, _, None) => {
+                self.problem(&provider.id, "Bedrock needs region = \"…\", such as \"eu-central-1\"");
+            }
+            _ => {}
+        }
+        if let Some(endpoint) = &provider.endpoint {
+            match url::Url::parse(endpoint.get_ref()) {
+                Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host().is_none() => {
+                    self.problem(endpoint, "`endpoint` is an http:// or https:// address");
+                }
+                Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                    self.problem(endpoint, "`endpoint` must not hold credentials: use api_key");
+                }
+                Ok(_) => {}
+                Err(error) => self.problem(endpoint, format!("`endpoint` is no address: {error}")),
+            }
+        }
+        if air_gapped
+            && !endpoint_is_loopback(provider.endpoint.as_ref().map(|endpoint| endpoint.get_ref().as_str()))
+        {
+            self.problem(
+                &provider.id,
+                "the host is air-gapped (server.air_gapped): only a provider on loopback may be configured",
+            );
+        }
+        let api_key = provider.api_key.as_ref().and_then(|source| {
+            source
+                .get_ref()
+                .read(self.folder)
+                .map_err(|message| self.problem(source, format!("`api_key`: {message}")))
+                .ok()
+        });
+        ProviderConfig {
+            id: provider.id.get_ref().clone(),
+            kind,
+            region: provider.region.clone(),
+            endpoint: provider.endpoint.as_ref().map(|endpoint| endpoint.get_ref().clone()),
+            locality,
+            api_key,
+        }
+    }
+
+    fn targets(&mut self, file: &File) -> Vec<TargetConfig> {
+        let mut targets = Vec::new();
+        for target in &file.targets {
+            let id = self.client_id(&target.id);
+            let provider = target.provider.get_ref();
+            let known = || file.providers.iter().map(|provider| provider.id.get_ref().as_str());
+            if !known().any(|id| id == provider) {
+                let hint = match nearest(provider, known()) {
+                    Some(name) => format!("; did you mean `{name}`?"),
+                    None => "; add a [[provider]] with that id".to_owned(),
+                };
+                self.problem(&target.provider, format!("there is no provider `{provider}`{hint}"));
+            }
+            if target.model.get_ref().is_empty() {
+                self.problem(&target.model, "`model` is empty");
+            }
+            let price = target.price.as_ref().map(|price| {
+                let Price { input, output } =
+                    Price { input: price.get_ref().input, output: price.get_ref().output };
+                if !(input.is_finite() && output.is_finite() && input >= 0.0 && output >= 0.0) {
+                    self.problem(price, "a price is USD per million tokens, not negative");
+                }
+                Price { input, output }
+            });
+            targets.push(TargetConfig {
+                id,
+                provider: provider.clone(),
+                model: target.model.get_ref().clone(),
+                price,
+                context_tokens: target.context,
+                tools: target.tools,
+                images: target.images,
+            });
+        }
+        targets
+    }
+
+    fn router(&mut self, plugins: &[file::Plugin]) -> Option<PluginConfig> {
+        if let Some(second) = plugins.get(1) {
+            self.problem(&second.id, "a second router: one decides");
+        }
+        let plugin = plugins.first()?;
+        match plugin.world.get_ref() {
+            file::World::Router => {}
+        }
+        self.id_form(&plugin.id);
+        let path = self.folder.join(plugin.path.get_ref());
+        if !path.is_file() {
+            self.problem(&plugin.path, format!("there is no component {}", path.display()));
+        }
+        let limits = plugin.limits;
+        let zero = [
+            ("memory_mib", limits.memory_mib),
+            ("time_ms", limits.time_ms),
+            ("host_calls", limits.host_calls),
+            ("output_kib", limits.output_kib),
+        ];
+        for (name, _) in zero.iter().filter(|(_, limit)| *limit == Some(0)) {
+            self.problem(&plugin.id, format!("limits.{name} is 0, which lets the plugin do nothing"));
+        }
+        Some(PluginConfig {
+            id: plugin.id.get_ref().clone(),
+            path,
+            grants: plugin.grants.iter().map(|grant| grant.get_ref().clone()).collect(),
+            on_error: plugin.on_error,
+            limits,
+            settings: plugin.settings.clone(),
+        })
+    }
+
+    fn keys(&mut self, keys: &[file::Key]) -> Vec<KeyConfig> {
+        let mut names = HashSet::new();
+        let mut checked = Vec::new();
+        for key in keys {
+            self.id_form(&key.name);
+            if !names.insert(key.name.get_ref().as_str()) {
+                self.problem(&key.name, format!("a second key `{}`", key.name.get_ref()));
+            }
+            let digits = key.hash.get_ref().strip_prefix("sha256:").unwrap_or_default();
+            if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                self.problem(
+                    &key.hash,
+                    "a key's hash is `sha256:` and 64 hexadecimal digits: `lockgate key new` makes one",
+                );
+            }
+            let mut labels = Vec::new();
+            for label in &key.labels {
+                match Label::from_str(label.get_ref()) {
+                    Ok(label) => labels.push(label),
+                    Err(error) => self.problem(label, error.to_string()),
+                }
+            }
+            checked.push(KeyConfig {
+                name: key.name.get_ref().clone(),
+                tenant: key.tenant.clone().unwrap_or_else(|| key.name.get_ref().clone()),
+                hash: key.hash.get_ref().clone(),
+                labels,
+            });
+        }
+        checked
+    }
+}
+
+pub(super) fn endpoint_is_loopback(endpoint: Option<&str>) -> bool {
+    let Some(url) = endpoint.and_then(|endpoint| url::Url::parse(endpoint).ok()) else { return false };
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}

@@ -1,0 +1,173 @@
+//! The shape of the configuration file, key by key. Unknown keys are errors everywhere.
+//!
+//! Rules between parts (unique ids, a target's provider exists) are in [`super::check`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::secret::SecretSource;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    #[serde(default)]
+    pub(crate) server: Server,
+    #[serde(default, rename = "model")]
+    pub(crate) models: Vec<Model>,
+    #[serde(default, rename = "provider")]
+    pub(crate) providers: Vec<Provider>,
+    #[serde(default, rename = "target")]
+    pub(crate) targets: Vec<Target>,
+    #[serde(default, rename = "plugin")]
+    pub(crate) plugins: Vec<Plugin>,
+    #[serde(default, rename = "key")]
+    pub(crate) keys: Vec<Key>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Server {
+    pub(crate) listen: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) air_gapped: bool,
+    #[serde(default)]
+    pub(crate) named: Named,
+    #[serde(default)]
+    pub(crate) hosts: Vec<String>,
+}
+
+/// What a model named by the client means.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Named {
+    /// That target is used, within the labels.
+    #[default]
+    Direct,
+    /// A wish that the router sees.
+    Route,
+    /// Only `auto` is accepted.
+    Refuse,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Model {
+    pub(crate) id: Spanned<String>,
+    pub(crate) path: Spanned<PathBuf>,
+    pub(crate) device: Option<Spanned<String>>,
+    pub(crate) context: Option<Spanned<u32>>,
+}
+
+/// Where a model computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// The best that this machine has.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Provider {
+    pub(crate) id: Spanned<String>,
+    pub(crate) kind: Spanned<ProviderKind>,
+    pub(crate) region: Option<String>,
+    pub(crate) endpoint: Option<Spanned<String>>,
+    pub(crate) locality: Option<Spanned<String>>,
+    pub(crate) api_key: Option<Spanned<SecretSource>>,
+}
+
+/// Which protocol a provider speaks.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ProviderKind {
+    /// Amazon Bedrock.
+    Bedrock,
+    /// A server that speaks OpenAI's API.
+    OpenaiCompatible,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Target {
+    pub(crate) id: Spanned<String>,
+    pub(crate) provider: Spanned<String>,
+    pub(crate) model: Spanned<String>,
+    pub(crate) price: Option<Spanned<TargetPrice>>,
+    pub(crate) context: Option<u64>,
+    #[serde(default = "yes")]
+    pub(crate) tools: bool,
+    #[serde(default)]
+    pub(crate) images: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TargetPrice {
+    pub(crate) input: f64,
+    pub(crate) output: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plugin {
+    pub(crate) id: Spanned<String>,
+    pub(crate) path: Spanned<PathBuf>,
+    pub(crate) world: Spanned<World>,
+    #[serde(default)]
+    pub(crate) grants: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) on_error: OnError,
+    #[serde(default)]
+    pub(crate) limits: Limits,
+    #[serde(default)]
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
+/// What a plugin does.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum World {
+    /// Chooses targets.
+    Router,
+}
+
+/// What happens to a request whose policy failed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnError {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It goes to the first permitted target on this machine.
+    FirstTarget,
+}
+
+/// A plugin's limits; what is left out keeps the host's default.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) memory_mib: Option<u32>,
+    pub(crate) time_ms: Option<u32>,
+    pub(crate) host_calls: Option<u32>,
+    pub(crate) output_kib: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Key {
+    pub(crate) name: Spanned<String>,
+    pub(crate) tenant: Option<String>,
+    pub(crate) hash: Spanned<String>,
+    #[serde(default)]
+    pub(crate) labels: Vec<Spanned<String>>,
+}

@@ -1,0 +1,123 @@
+//! The configuration file: TOML in, a checked [`Config`] out.
+//!
+//! [`file`] is the file's shape, [`check`] the rules between its parts, [`problem`] how a mistake is
+//! told: always with file, line and column, with the nearest known name for an unknown key. Nothing
+//! here opens a connection, loads a model or compiles a plugin. Secrets are read, never printed.
+
+mod check;
+mod file;
+mod problem;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use lockgate_api::{Label, Price};
+use lockgate_providers::Secret;
+
+use check::check;
+pub(crate) use file::{Device, Limits, Named, OnError, ProviderKind};
+pub(crate) use problem::Problems;
+
+/// The address when neither file nor flag gives one.
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+
+/// A configuration whose parts fit together.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) server: ServerConfig,
+    pub(crate) models: Vec<ModelConfig>,
+    pub(crate) providers: Vec<ProviderConfig>,
+    pub(crate) targets: Vec<TargetConfig>,
+    pub(crate) router: Option<PluginConfig>,
+    pub(crate) keys: Vec<KeyConfig>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ServerConfig {
+    pub(crate) listen: SocketAddr,
+    pub(crate) air_gapped: bool,
+    pub(crate) named: Named,
+    /// Names, beside loopback, that a `Host` or `Origin` header may carry.
+    pub(crate) hosts: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ModelConfig {
+    pub(crate) id: String,
+    /// Absolute, or relative to the current folder.
+    pub(crate) path: PathBuf,
+    pub(crate) device: Device,
+    pub(crate) context_tokens: Option<u32>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ProviderConfig {
+    pub(crate) id: String,
+    pub(crate) kind: ProviderKind,
+    pub(crate) region: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) locality: lockgate_api::Locality,
+    pub(crate) api_key: Option<Secret>,
+}
+
+#[derive(Debug)]
+pub(crate) struct TargetConfig {
+    pub(crate) id: String,
+    /// The id of a provider that exists.
+    pub(crate) provider: String,
+    pub(crate) model: String,
+    pub(crate) price: Option<Price>,
+    pub(crate) context_tokens: Option<u64>,
+    pub(crate) tools: bool,
+    pub(crate) images: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct PluginConfig {
+    pub(crate) id: String,
+    pub(crate) path: PathBuf,
+    pub(crate) grants: Vec<String>,
+    pub(crate) on_error: OnError,
+    pub(crate) limits: Limits,
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct KeyConfig {
+    pub(crate) name: String,
+    pub(crate) tenant: String,
+    /// `sha256:` and 64 hexadecimal digits.
+    pub(crate) hash: String,
+    pub(crate) labels: Vec<Label>,
+}
+
+impl Config {
+    /// What an empty file would be: no model, no provider, the default address.
+    pub(crate) fn empty() -> Self {
+        parse(Path::new("(no configuration)"), "").expect("an empty file is valid")
+    }
+}
+
+impl ProviderConfig {
+    /// Whether its address is this machine's own.
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        check::endpoint_is_loopback(self.endpoint.as_deref())
+    }
+}
+
+/// Reads and checks a configuration file. Relative paths in it count from its own folder.
+pub(crate) fn load(path: &Path) -> Result<Config, Problems> {
+    let text = std::fs::read_to_string(path).map_err(|error| Problems::unreadable(path, &error))?;
+    parse(path, &text)
+}
+
+/// The same from text that was read from `path`.
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Config, Problems> {
+    let file: file::File = toml::from_str(text).map_err(|error| Problems::from_toml(path, text, &error))?;
+    check(path, text, file)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+use std::path::Path;
+
+use lockgate_api::{Label, Locality};
+
+use super::*;
+
+const WHOLE: &str = r#"
+[server]
+listen = "127.0.0.1:9000"
+named = "route"
+hosts = ["gate.internal"]
+[[provider]]
+id = "bedrock"
+kind = "bedrock"
+region = "eu-central-1"
+[[provider]]
+id = "studio"
+kind = "openai-compatible"
+endpoint = "http://127.0.0.1:1234/v1"
+locality = "local"
+[[target]]
+id = "claude"
+provider = "bedrock"
+model = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+price = { input = 3.00, output = 15.00 }
+[[target]]
+id = "small"
+provider = "studio"
+model = "qwen3-4b"
+context = 8192
+tools = false
+[[key]]
+name = "clinic"
+hash = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+labels = ["local-only"]
+"#;
+
+fn parse_text(text: &str) -> Result<Config, Problems> {
+    parse(Path::new("lockgate.toml"), text)
+}
+
+#[test]
+fn a_whole_configuration_is_understood() {
+    let config = parse_text(WHOLE).expect("it is valid");
+    assert_eq!(config.server.listen.port(), 9000);
+    assert_eq!(config.server.named, Named::Route);
+    assert_eq!(config.providers[0].locality, Locality::Cloud);
+    assert_eq!(config.providers[1].locality, Locality::Local);
+    assert_eq!(config.targets[0].price.expect("it has one").output, 15.0);
+    assert_eq!(config.targets[1].context_tokens, Some(8192));
+    assert!(config.targets[0].tools && !config.targets[1].tools);
+    assert_eq!(config.keys[0].tenant, "clinic");
+    assert_eq!(config.keys[0].labels, [Label::LocalOnly]);
+}
+
+#[test]
+fn an_empty_configuration_has_no_model() {
+    let config = parse_text("").expect("it is valid");
+    assert!(config.models.is_empty() && config.router.is_none());
+    assert_eq!(config.server.listen.to_string(), DEFAULT_LISTEN);
+}
+
+/// Text, and the place and words that the complaint must hold.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    ("[server]\nlisten_on = \"x\"", "lockgate.toml:2:1", "did you mean `listen`?"),
+    ("[servr]", "lockgate.toml:1:2", "did you mean `server`?"),
+    ("[server]\nnamed = \"drect\"", "lockgate.toml:2:9", "did you mean `direct`?"),
+    ("[server]\nlisten = \"localhost\"", "lockgate.toml:2:10", "127.0.0.1:8080"),
+    ("[server]\nair_gapped = \"yes\"", "lockgate.toml:2:14", "boolean"),
+    ("[server", "lockgate.toml:1:8", ""),
+    ("[[model]]\nid = \"m\"\npath = \"none.gguf\"", "lockgate.toml:3:8", "there is no model file none.gguf"),
+    ("[[model]]\nid = \"auto\"\npath = \"Cargo.toml\"", "lockgate.toml:2:6", "asks the router"),
+    (
+        "[[model]]\nid = \"m\"\npath = \"Cargo.toml\"\ndevice = \"tpu\"",
+        "lockgate.toml:4:10",
+        "use auto or cpu",
+    ),
+    ("[[model]]\npath = \"Cargo.toml\"", "lockgate.toml:1:1", "missing field `id`"),
+    ("[[provider]]\nid = \"p\"\nkind = \"bedrok\"", "lockgate.toml:3:8", "did you mean `bedrock`?"),
+    ("[[provider]]\nid = \"p\"\nkind = \"bedrock\"", "lockgate.toml:2:6", "needs region"),
+    (
+        "[[provider]]\nid = \"p\"\nkind = \"bedrock\"\nregion = \"x\"\nlocality = \"local\"",
+        "lockgate.toml:5:12",
+        "its locality is \"cloud\"",
+    ),
+    (
+        "[[provider]]\nid = \"p\"\nkind = \"openai-compatible\"\nendpoint = \"http://h/v1\"",
+        "lockgate.toml:2:6",
+        "must say where it is",
+    ),
+    (
+        "[[provider]]\nid = \"p\"\nkind = \"openai-compatible\"\nendpoint = \"http://u:p@h/v1\"\nlocality = \"lan\"",
+        "lockgate.toml:4:12",
+        "must not hold credentials",
+    ),
+    (
+        "[[provider]]\nid = \"p\"\nkind = \"openai-compatible\"\nendpoint = \"ftp://h\"\nlocality = \"lan\"",
+        "lockgate.toml:4:12",
+        "http:// or https://",
+    ),
+    (
+        "[server]\nair_gapped = true\n[[provider]]\nid = \"p\"\nkind = \"bedrock\"\nregion = \"x\"",
+        "lockgate.toml:4:6",
+        "air-gapped",
+    ),
+    (
+        "[[provider]]\nid = \"p\"\nkind = \"bedrock\"\nregion = \"x\"\napi_key = { env = \"LOCKGATE_TEST_UNSET\" }",
+        "lockgate.toml:5:11",
+        "`LOCKGATE_TEST_UNSET` is not set",
+    ),
+    (
+        "[[target]]\nid = \"t\"\nprovider = \"bedrok\"\nmodel = \"m\"\n[[provider]]\nid = \"bedrock\"\nkind = \"bedrock\"\nregion = \"x\"",
+        "lockgate.toml:3:12",
+        "did you mean `bedrock`?",
+    ),
+    (
+        "[[target]]\nid = \"t\"\nprovider = \"p\"\nmodel = \"m\"\nprice = { input = -1.0, output = 0.0 }",
+        "lockgate.toml:5:9",
+        "not negative",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"none.wasm\"\nworld = \"router\"",
+        "lockgate.toml:3:8",
+        "there is no component none.wasm",
+    ),
+    ("[[key]]\nname = \"k\"\nhash = \"sha256:12\"", "lockgate.toml:3:8", "lockgate key new"),
+    (
+        "[[key]]\nname = \"k\"\nhash = \"sha256:12\"\nlabels = [\"lokal\"]",
+        "lockgate.toml:4:11",
+        "unknown label `lokal`",
+    ),
+    (
+        "[[key]]\nname = \"k\"\nbudget = { usd = 5 }\nhash = \"x\"",
+        "lockgate.toml:3:1",
+        "unknown field `budget`",
+    ),
+];
+
+#[test]
+fn every_mistake_names_its_place_and_what_to_do() {
+    for (text, place, words) in MISTAKES {
+        let problems = parse_text(text).expect_err(text).to_string();
+        let line = problems.lines().find(|line| line.starts_with(place) && line.contains(words));
+        assert!(line.is_some(), "{text}\nwanted {place} … {words}\ngot {problems}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let text = "[[key]]\nname = \"k\"\nhash = \"x\"\n[[key]]\nname = \"k\"\nhash = \"y\"";
+    let problems = parse_text(text).expect_err("three mistakes").to_string();
+    assert_eq!(problems.lines().count(), 3, "{problems}");
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("key"), "hunter2\n").expect("it is written");
+    let path = folder.path().join("lockgate.toml");
+    let text = "[[provider]]\nid = \"p\"\nkind = \"openai-compatible\"\nendpoint = \"http://127.0.0.1:1/v1\"\n\
+                locality = \"local\"\napi_key = { file = \"key\" }";
+    let config = parse(&path, text).expect("it is valid");
+    assert_eq!(config.providers[0].api_key, Some(lockgate_providers::Secret::new("hunter2")));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}

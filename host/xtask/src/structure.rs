@@ -1,0 +1,141 @@
+//! The shape that ARCHITECTURE.md promises, checked: which crate may know which, where unsafe code may
+//! be, how long a file may grow.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Crates of this workspace that each crate may depend on, outside its tests.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("kernels", &[]),
+    ("host/api", &[]),
+    ("host/engine", &["lockgate-api", "lockgate-kernels"]),
+    ("host/sandbox", &["lockgate-api"]),
+    ("host/providers", &["lockgate-api"]),
+    ("host/gateway", &["lockgate-api"]),
+    ("host/server", &["lockgate-api", "lockgate-gateway"]),
+    (
+        "host/cli",
+        &[
+            "lockgate-api",
+            "lockgate-engine",
+            "lockgate-gateway",
+            "lockgate-kernels",
+            "lockgate-providers",
+            "lockgate-sandbox",
+            "lockgate-server",
+        ],
+    ),
+    ("host/xtask", &["lockgate-plugin-build"]),
+    ("plugins/build", &[]),
+    ("plugins/sdk", &[]),
+    ("plugins/privacy-first", &["lockgate-plugin"]),
+    ("tests/clouds", &[]),
+];
+
+/// Libraries that only one crate may use.
+const SOLE_USERS: &[(&str, &str)] = &[
+    ("wasmtime", "host/sandbox"),
+    ("wasmtime-wasi", "host/sandbox"),
+    ("aws-sdk-bedrockruntime", "host/providers"),
+    ("axum", "host/server"),
+    ("tokenizers", "host/engine"),
+    ("minijinja", "host/engine"),
+];
+
+/// Lines of a source file that is not a test.
+const LINES_MAX: usize = 500;
+
+fn root() -> PathBuf {
+    crate::workspace_root().expect("the workspace has a root")
+}
+
+fn dependencies(folder: &str) -> BTreeSet<String> {
+    let path = root().join(folder).join("Cargo.toml");
+    let text = std::fs::read_to_string(&path).expect("the manifest is readable");
+    let manifest: toml::Table = text.parse().expect("the manifest is TOML");
+    let table = manifest.get("dependencies").and_then(|value| value.as_table());
+    table.map(|table| table.keys().cloned().collect()).unwrap_or_default()
+}
+
+#[test]
+fn arrows_point_down() {
+    let workspace: BTreeSet<String> =
+        ["privacy-first".to_owned(), "xtask".to_owned(), "lockgate".to_owned()].into();
+    for (folder, allowed) in ARROWS {
+        for dependency in dependencies(folder) {
+            let ours = dependency.starts_with("lockgate-") || workspace.contains(&dependency);
+            assert!(
+                !ours || allowed.contains(&dependency.as_str()),
+                "{folder} must not depend on {dependency}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_crate_has_its_arrows() {
+    let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml"))
+        .expect("the manifest is readable")
+        .parse()
+        .expect("the manifest is TOML");
+    let members = manifest["workspace"]["members"].as_array().expect("there are members");
+    for member in members.iter().filter_map(|member| member.as_str()) {
+        let folders = match member.strip_suffix("/*") {
+            None => vec![member.to_owned()],
+            Some(parent) => std::fs::read_dir(root().join(parent))
+                .expect("the folder is readable")
+                .filter_map(|entry| Some(format!("{parent}/{}", entry.ok()?.file_name().to_str()?)))
+                .filter(|folder| root().join(folder).join("Cargo.toml").is_file())
+                .collect(),
+        };
+        for folder in folders {
+            assert!(ARROWS.iter().any(|(known, _)| *known == folder), "{folder} is missing from ARROWS");
+        }
+    }
+}
+
+#[test]
+fn heavy_libraries_have_one_user() {
+    for (library, user) in SOLE_USERS {
+        assert!(dependencies(user).contains(*library), "{user} uses {library}");
+        for (folder, _) in ARROWS.iter().filter(|(folder, _)| folder != user && *folder != "tests/clouds") {
+            assert!(!dependencies(folder).contains(*library), "only {user} may use {library}, not {folder}");
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_lives_in_kernels() {
+    for (folder, _) in ARROWS.iter().filter(|(folder, _)| folder.starts_with("host/")) {
+        let source = root().join(folder).join("src");
+        let entry =
+            ["lib.rs", "main.rs"].map(|name| source.join(name)).into_iter().find(|path| path.is_file());
+        let text = std::fs::read_to_string(entry.expect("a crate has a root")).expect("it is readable");
+        assert!(text.contains("#![forbid(unsafe_code)]"), "{folder} forbids unsafe code in its root");
+    }
+}
+
+#[test]
+fn a_file_is_one_concept() {
+    for (folder, _) in ARROWS {
+        for path in sources(&root().join(folder).join("src")) {
+            let is_test = path.components().any(|part| part.as_os_str() == "tests")
+                || path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("tests.rs"));
+            let lines = std::fs::read_to_string(&path).expect("it is readable").lines().count();
+            assert!(is_test || lines <= LINES_MAX, "{} has {lines} lines: split it", path.display());
+        }
+    }
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder is readable") {
+        let path = entry.expect("the entry is readable").path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}

@@ -1,0 +1,106 @@
+"""The commands, as a person or a script runs them."""
+
+import json
+import re
+
+import pytest
+from conftest import lockgate
+
+
+def test_version_and_usage():
+    assert lockgate("--version").stdout.startswith(b"lockgate ")
+    assert lockgate().returncode == 2
+    assert lockgate("no-such-command").returncode == 2
+
+
+def test_run_answers_once(model_path):
+    result = lockgate("run", model_path, "What is the capital of France? Answer in one short sentence.", "--temperature", "0", "--max-tokens", "40")
+    assert result.returncode == 0, result.stderr
+    assert b"Paris" in result.stdout
+
+
+def test_pull_list_show_rm(tmp_path, model_path):
+    home = {"LOCKGATE_HOME": str(tmp_path)}
+    copy = tmp_path / "mine.gguf"
+    copy.symlink_to(model_path)
+    assert lockgate("list", **home).stdout == b""
+    pulled = lockgate("pull", str(copy), **home)
+    assert pulled.returncode == 0 and pulled.stdout.strip() == b"mine"
+    assert b"mine" in lockgate("list", **home).stdout
+    shown = lockgate("show", "mine", **home).stdout.decode()
+    for word in ("llama", "Q4_1", "49152", "8192"):
+        assert word in shown, shown
+    assert lockgate("rm", "mine", **home).returncode == 0
+    assert lockgate("rm", "mine", **home).returncode == 2
+
+
+def test_offline_fetches_nothing(tmp_path):
+    home = {"LOCKGATE_HOME": str(tmp_path)}
+    for command in (("pull", "smollm2", "--offline"), ("run", "smollm2", "hi", "--offline")):
+        result = lockgate(*command, **home)
+        assert result.returncode == 2 and b"offline" in result.stderr
+    assert not list(tmp_path.rglob("*.gguf*"))
+
+
+def test_unknown_source_lists_the_catalogue():
+    result = lockgate("pull", "no-such-model")
+    assert result.returncode == 2 and b"smollm2" in result.stderr
+
+
+def test_tokenize(model_path):
+    result = lockgate("tokenize", "--model", model_path, "--json", "Hello, world!")
+    tokens = json.loads(result.stdout)["tokens"]
+    assert tokens and all(isinstance(token, int) for token in tokens)
+    piped = lockgate("tokenize", "--model", model_path, "--json", "-", stdin=b"Hello, world!")
+    assert json.loads(piped.stdout)["tokens"] == tokens
+    plain = lockgate("tokenize", "--model", model_path, "Hello, world!")
+    assert [int(number) for number in re.findall(r"\d+", plain.stdout.decode())] == tokens
+    marker = lockgate("tokenize", "--model", model_path, "--json", "<|im_start|>")
+    assert len(json.loads(marker.stdout)["tokens"]) > 1, "text never becomes a control token"
+    assert lockgate("tokenize", "--model", model_path, "-", stdin=b"\xff").returncode == 2
+
+
+def test_template(model_path, tmp_path):
+    messages = tmp_path / "messages.json"
+    messages.write_text(json.dumps([{"role": "user", "content": "Hi"}]))
+    result = lockgate("template", "--model", model_path, "--messages", str(messages))
+    assert result.stdout.endswith(b"<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+    looping = tmp_path / "loop.jinja"
+    looping.write_text("{% for a in range(1000000) %}{% for b in range(1000000) %}x{% endfor %}{% endfor %}")
+    result = lockgate("template", "--file", str(looping), "--messages", str(messages))
+    assert result.returncode == 2 and result.stderr
+
+
+def test_logits_are_an_npy_file(model_path, tmp_path):
+    np = pytest.importorskip("numpy")
+    out = tmp_path / "logits.npy"
+    assert lockgate("logits", "--model", model_path, "--tokens", "1,2,3", "--out", str(out)).returncode == 0
+    logits = np.load(out)
+    assert logits.dtype == np.float32 and logits.shape == (3, 49152) and np.isfinite(logits).all()
+    assert lockgate("logits", "--model", model_path, "--tokens", "1,99999999", "--out", str(out)).returncode == 2
+
+
+def test_bench_gives_json(model_path):
+    result = lockgate("bench", "--model", model_path, "-p", "32", "-n", "8", "-r", "1", "--json")
+    rows = json.loads(result.stdout)
+    assert [row["test"] for row in rows] == ["pp32", "tg8"]
+    for row in rows:
+        assert row["tokens_per_second"] > 0 and row["device"] and row["model"]
+    assert rows[1]["bytes_per_token"] > 50_000_000
+    refused = lockgate("bench", "--shape", "no-such-shape", "--quant", "q8_0")
+    assert refused.returncode == 2 and b"llama-3.2-1b" in refused.stderr
+
+
+def test_doctor(model_path):
+    result = lockgate("doctor", "--json")
+    facts = json.loads(result.stdout)
+    assert facts["threads"] >= 1 and facts["read_bandwidth_gb_per_second"] > 0
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF\x03\0\0\0" + b"\xff" * 16, b"no model at all"])
+def test_a_broken_model_file_is_named(tmp_path, content):
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(content)
+    for command in (("show", str(path)), ("run", str(path), "hi"), ("tokenize", "--model", str(path), "hi")):
+        result = lockgate(*command)
+        assert result.returncode == 2 and b"broken.gguf" in result.stderr and b"panicked" not in result.stderr
