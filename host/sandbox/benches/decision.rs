@@ -2,6 +2,7 @@
 //!
 //! Criterion gives the distribution of the median; a plain loop before it prints p50 and p99, which is what
 //! a request feels, and compares the pool's settings when `LOCKGATE_TUNE` is set.
+#![allow(clippy::print_stdout, reason = "a bench reports")]
 
 use std::hint::black_box;
 use std::path::Path;

@@ -214,10 +214,8 @@ fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<(Component, Dura
         return Err(LoadError::NotAComponent { name: name.to_owned(), problem: problem.to_owned() });
     }
     let start = Instant::now();
-    let component = Component::from_binary(engine, bytes).map_err(|error| LoadError::Invalid {
-        name: name.to_owned(),
-        problem: format!("{error:#}"),
-    })?;
+    let component = Component::from_binary(engine, bytes)
+        .map_err(|error| LoadError::Invalid { name: name.to_owned(), problem: format!("{error:#}") })?;
     Ok((component, start.elapsed()))
 }
 
@@ -284,8 +282,10 @@ fn check_limits(name: &str, component: &Component, limits: &Limits) -> Result<()
     }
     let elements = needed.max_initial_table_size.unwrap_or(0);
     if elements > limits.table_elements_max as u64 {
-        let problem =
-            format!("it starts with a table of {elements} entries and may have {}", limits.table_elements_max);
+        let problem = format!(
+            "it starts with a table of {elements} entries and may have {}",
+            limits.table_elements_max
+        );
         return Err(LoadError::Limits { name: name.to_owned(), problem });
     }
     Ok(())

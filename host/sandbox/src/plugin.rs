@@ -73,9 +73,7 @@ impl RouterPlugin {
                 Err(classify(&error, store.data().meter.refused(), &words))
             }
             Ok(Ok(Ok(Answer::Refused(reason)))) => Err(PolicyError::Refused { reason }),
-            Ok(Ok(Ok(Answer::Plan(draft)))) => {
-                draft.check(&store.data().input().catalog, withhold)
-            }
+            Ok(Ok(Ok(Answer::Plan(draft)))) => draft.check(&store.data().input().catalog, withhold),
         };
         self.report(store.data_mut(), &outcome);
         outcome
@@ -122,7 +120,9 @@ impl RouterPlugin {
         let (plugin, request) = (self.id.as_str(), &*request_id);
         match outcome {
             Ok(_) => {}
-            Err(PolicyError::Refused { .. }) => debug!(target: TARGET, plugin, request, "refused the request"),
+            Err(PolicyError::Refused { .. }) => {
+                debug!(target: TARGET, plugin, request, "refused the request")
+            }
             Err(error) => warn!(target: TARGET, plugin, request, kind = error.kind(), "{error}"),
         }
         let labelled_by_plan = outcome.as_ref().is_ok_and(|plan| !plan.add_labels.is_empty());

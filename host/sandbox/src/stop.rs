@@ -34,7 +34,11 @@ pub(crate) enum Stop {
 }
 
 /// The end of a call that gave no plan.
-pub(crate) fn classify(error: &wasmtime::Error, refused_growth: Option<&Stop>, last_words: &str) -> PolicyError {
+pub(crate) fn classify(
+    error: &wasmtime::Error,
+    refused_growth: Option<&Stop>,
+    last_words: &str,
+) -> PolicyError {
     let limit = |stop: &Stop| PolicyError::Limit { limit: stop.to_string() };
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return match stop {
@@ -53,6 +57,9 @@ pub(crate) fn classify(error: &wasmtime::Error, refused_growth: Option<&Stop>, l
         (Trap::StackOverflow, _) => limit(&Stop::Stack),
         // A guest that gets no more memory dies of it, each language in its own way.
         (_, Some(stop)) => limit(stop),
+        (Trap::MemoryOutOfBounds, None) => {
+            trap("out of bounds memory access; a guest whose own stack runs out ends so, too", last_words)
+        }
         (code, None) => trap(&code.to_string(), last_words),
     }
 }
@@ -61,7 +68,9 @@ pub(crate) fn classify(error: &wasmtime::Error, refused_growth: Option<&Stop>, l
 fn not_a_trap(error: &wasmtime::Error, refused_growth: Option<&Stop>) -> PolicyError {
     let text = format!("{error:#}");
     if text.contains("fuel allocated for hostcalls") {
-        return PolicyError::Limit { limit: "output: too many bytes handed to the host in one call".to_owned() };
+        return PolicyError::Limit {
+            limit: "output: too many bytes handed to the host in one call".to_owned(),
+        };
     }
     if text.contains("store handle limit exceeded") {
         return PolicyError::Limit { limit: "handles held at once".to_owned() };
@@ -100,7 +109,8 @@ pub(crate) fn last_words(standard_error: &[u8], withhold: bool) -> String {
 mod tests {
     use super::last_words;
 
-    const PANIC: &[u8] = b"\nthread '<unnamed>' panicked at src/lib.rs:7:9:\nno such patient: Ada\nnote: run with \
+    const PANIC: &[u8] =
+        b"\nthread '<unnamed>' panicked at src/lib.rs:7:9:\nno such patient: Ada\nnote: run with \
                            `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
 
     #[test]

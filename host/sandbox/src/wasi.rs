@@ -8,7 +8,9 @@
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
+use wasmtime::component::{
+    Component, ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
+};
 
 use crate::call::Call;
 use crate::stop::Stop;
@@ -118,6 +120,11 @@ fn define_harmless(
             constant(instance, name, || None::<Resource<Terminal>>)
         }
         ("wasi:io/streams", _) => return define_stream(instance, name),
+        // The one thing that can be waited for is a stream, which is always ready.
+        ("wasi:io/poll", "[method]pollable.block") => instance
+            .func_wrap(name, |mut context: Context<'_>, (_,): (Resource<Pollable>,)| {
+                Ok(context.data_mut().enter_wasi()?)
+            }),
         ("wasi:clocks/monotonic-clock", "now") => constant(instance, name, || 0u64),
         ("wasi:clocks/monotonic-clock", "resolution") => constant(instance, name, || 1u64),
         ("wasi:clocks/wall-clock", "now" | "resolution") => {
@@ -183,31 +190,37 @@ type Written = (Result<(), StreamError>,);
 
 fn define_stream(instance: &mut LinkerInstance<'_, Call>, name: &str) -> wasmtime::Result<bool> {
     match name {
-        "[method]input-stream.read" | "[method]input-stream.blocking-read" => instance.func_wrap(
-            name,
-            |mut context: Context<'_>, _: (Resource<InputStream>, u64)| {
+        "[method]input-stream.read" | "[method]input-stream.blocking-read" => {
+            instance.func_wrap(name, |mut context: Context<'_>, _: (Resource<InputStream>, u64)| {
                 context.data_mut().enter_wasi()?;
                 Ok((Err::<Vec<u8>, _>(StreamError::Closed),))
-            },
-        ),
+            })
+        }
+        "[method]output-stream.subscribe" => {
+            instance.func_wrap(name, |mut context: Context<'_>, (_,): (Resource<OutputStream>,)| {
+                context.data_mut().enter_wasi()?;
+                Ok((Resource::<Pollable>::new_own(0),))
+            })
+        }
         "[method]output-stream.check-write" => {
             instance.func_wrap(name, |mut context: Context<'_>, (_,): (Resource<OutputStream>,)| {
                 context.data_mut().enter_wasi()?;
                 Ok((Ok::<u64, StreamError>(4096),))
             })
         }
-        "[method]output-stream.write" | "[method]output-stream.blocking-write-and-flush" => instance.func_wrap(
-            name,
-            |mut context: Context<'_>, (stream, bytes): (Resource<OutputStream>, Vec<u8>)| {
-                let call = context.data_mut();
-                call.enter_wasi()?;
-                if stream.rep() == STANDARD_ERROR {
-                    call.write_standard_error(&bytes);
-                }
-                let written: Written = (Ok(()),);
-                Ok(written)
-            },
-        ),
+        "[method]output-stream.write" | "[method]output-stream.blocking-write-and-flush" => instance
+            .func_wrap(
+                name,
+                |mut context: Context<'_>, (stream, bytes): (Resource<OutputStream>, Vec<u8>)| {
+                    let call = context.data_mut();
+                    call.enter_wasi()?;
+                    if stream.rep() == STANDARD_ERROR {
+                        call.write_standard_error(&bytes);
+                    }
+                    let written: Written = (Ok(()),);
+                    Ok(written)
+                },
+            ),
         "[method]output-stream.flush" | "[method]output-stream.blocking-flush" => {
             instance.func_wrap(name, |mut context: Context<'_>, (_,): (Resource<OutputStream>,)| {
                 context.data_mut().enter_wasi()?;

@@ -103,16 +103,14 @@ pub fn component(folder: impl AsRef<Path>) -> Result<PathBuf, BuildError> {
 /// See [`BuildError`].
 pub fn build(folder: impl AsRef<Path>, out: &Path) -> Result<Built, BuildError> {
     let folder = folder.as_ref();
-    let unusable =
-        |problem: String| BuildError::Folder { folder: folder.to_owned(), problem };
+    let unusable = |problem: String| BuildError::Folder { folder: folder.to_owned(), problem };
     let folder_full = folder.canonicalize().map_err(|error| unusable(error.to_string()))?;
     let manifest = folder_full.join("Cargo.toml");
     let text = fs::read_to_string(&manifest).map_err(|error| unusable(format!("Cargo.toml: {error}")))?;
     let package = sources::package_name(&text)
         .ok_or_else(|| unusable("Cargo.toml has no [package] with a name".to_owned()))?;
 
-    let program: PathBuf =
-        std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")).into();
+    let program: PathBuf = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")).into();
     let target_folder = out.join("guest-target");
     let output = command(&program, &manifest, &target_folder, &out.join("guest-build"))
         .output()

@@ -7,7 +7,8 @@ use crate::{BuildError, build, command, rerun_lines};
 
 #[test]
 fn the_package_name_is_read_from_its_own_table() {
-    let manifest = "[lib]\nname = \"other\"\n\n[package]\n# name = \"no\"\nversion = \"1\"\nname = \"my-guest\" # yes\n";
+    let manifest =
+        "[lib]\nname = \"other\"\n\n[package]\n# name = \"no\"\nversion = \"1\"\nname = \"my-guest\" # yes\n";
     assert_eq!(package_name(manifest).as_deref(), Some("my-guest"));
     assert_eq!(package_name("[workspace]\nmembers = []\n"), None);
     assert_eq!(package_name("[package]\nname = my-guest\n"), None);
@@ -48,7 +49,10 @@ fn the_nested_build_has_both_folders_of_its_own() {
     };
     assert_eq!(value("CARGO_TARGET_DIR").as_deref(), Some("/out/target"));
     assert_eq!(value("CARGO_BUILD_BUILD_DIR").as_deref(), Some("/out/build"));
-    assert_eq!(value("CARGO_ENCODED_RUSTFLAGS").as_deref(), Some("-C\x1flink-arg=-zstack-size=32768\x1f-C\x1ftarget-feature=+simd128"));
+    assert_eq!(
+        value("CARGO_ENCODED_RUSTFLAGS").as_deref(),
+        Some("-C\x1flink-arg=-zstack-size=32768\x1f-C\x1ftarget-feature=+simd128")
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How hard the work is: by length, by tools, by the wording of what the person asks.
 //!
-//! Each part adds to a score from 0 to 1: the prompt's share of `tokens_hard`; 0.7 for tools; 0.7 for a
+//! Each part adds to a score from 0 to 1, kept in hundredths: the prompt's share of `tokens_hard`; 0.7 for tools; 0.7 for a
 //! word such as "prove" or "refactor", 0.35 for one such as "compare". Only the last message of the user's
 //! is read for its wording, and of a long one its beginning and end, where people say what they want.
 
@@ -10,9 +10,9 @@ use crate::options::Options;
 use crate::scan::block::{self, Masks};
 use crate::scan::table::Table;
 
-const TOOLS: f64 = 0.7;
-const HARD: f64 = 0.7;
-const DEMANDING: f64 = 0.35;
+const TOOLS: u32 = 70;
+const HARD: u32 = 70;
+const DEMANDING: u32 = 35;
 
 /// Messages to look back for a question: behind a few tool results there is hardly one that is still open.
 const MESSAGES_BACK_MAX: u32 = 4;
@@ -21,7 +21,7 @@ const QUESTION_BYTES_MAX: u32 = 16 << 10;
 /// Bytes of its beginning, and of its end, that count for its wording.
 const WORDING_BYTES: usize = 1024;
 
-static WORDS: Table<f64> = Table::new(&[
+static WORDS: Table<u32> = Table::new(&[
     ("algorithm", DEMANDING),
     ("analys", DEMANDING),
     ("analyz", DEMANDING),
@@ -54,10 +54,10 @@ static WORDS: Table<f64> = Table::new(&[
 ]);
 
 /// How hard, and why.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Difficulty {
-    /// 0 to 1.
-    pub(crate) score: f64,
+    /// In hundredths, 0 to 100.
+    pub(crate) score: u32,
     tokens: u64,
     tools: bool,
     wording: bool,
@@ -67,18 +67,19 @@ impl Difficulty {
     pub(crate) fn of(request: &dyn Request, wants: &[Want], options: &Options) -> Self {
         let tokens = request.estimate_tokens();
         let tools = wants.contains(&Want::Tools);
-        let wording = last_question(request).map_or(0.0, |text| wording(text.as_bytes()));
-        let length = (tokens as f64 / options.tokens_hard).min(1.0);
-        let score = (length + wording + if tools { TOOLS } else { 0.0 }).min(1.0);
-        Self { score, tokens, tools, wording: wording > 0.0 }
+        let wording = last_question(request).map_or(0, |text| wording(text.as_bytes()));
+        let length = (tokens.saturating_mul(100) / u64::from(options.tokens_hard)).min(100) as u32;
+        let score = (length + wording + if tools { TOOLS } else { 0 }).min(100);
+        Self { score, tokens, tools, wording: wording > 0 }
     }
 
     /// In words, for people.
-    pub(crate) fn reason(&self, threshold: f64) -> String {
+    pub(crate) fn reason(&self, threshold: u32) -> String {
         let kind = if self.score >= threshold { "hard" } else { "simple" };
         let tools = if self.tools { ", tools asked for" } else { "" };
         let wording = if self.wording { ", demanding wording" } else { "" };
-        format!("{kind} work: about {} tokens{tools}{wording} (difficulty {:.2})", self.tokens, self.score)
+        let (whole, part) = (self.score / 100, self.score % 100);
+        format!("{kind} work: about {} tokens{tools}{wording} (difficulty {whole}.{part:02})", self.tokens)
     }
 }
 
@@ -92,16 +93,17 @@ fn last_question(request: &dyn Request) -> Option<String> {
         .find(|message| message.role() == Role::User)?;
     let mut text = message.text(QUESTION_BYTES_MAX);
     if text.len() > 2 * WORDING_BYTES {
-        let middle = text.ceil_char_boundary(WORDING_BYTES)..text.floor_char_boundary(text.len() - WORDING_BYTES);
+        let middle =
+            text.ceil_char_boundary(WORDING_BYTES)..text.floor_char_boundary(text.len() - WORDING_BYTES);
         text.replace_range(middle, "\n");
     }
     Some(text)
 }
 
-/// What the words of a text add to its difficulty, each word counted once.
-pub(crate) fn wording(text: &[u8]) -> f64 {
+/// What the words of a text add to its difficulty, in hundredths, each word counted once.
+pub(crate) fn wording(text: &[u8]) -> u32 {
     let mut seen = 0u64;
-    let mut sum = 0.0;
+    let mut sum = 0;
     let mut in_word = false;
     for base in (0..text.len()).step_by(block::BYTES) {
         let masks = Masks::of(text, base);

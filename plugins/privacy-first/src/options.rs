@@ -12,22 +12,31 @@ pub(crate) enum Pictures {
     Ignore,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// Numbers are whole: the tables behind floating-point text would be most of the component's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// From which difficulty on work is hard, 0 to 1.
-    pub(crate) threshold: f64,
+    /// From which difficulty on work is hard, in hundredths.
+    pub(crate) threshold: u32,
     /// Tokens of a prompt that is hard by its length alone.
-    pub(crate) tokens_hard: f64,
+    pub(crate) tokens_hard: u32,
     pub(crate) pictures: Pictures,
 }
 
 impl Options {
     pub(crate) fn read(settings: &dyn Settings) -> Result<Self, Refusal> {
-        let mut options = Self { threshold: 0.7, tokens_hard: 2000.0, pictures: Pictures::Personal };
+        let mut options = Self { threshold: 70, tokens_hard: 2000, pictures: Pictures::Personal };
         for (key, value) in settings.all() {
             match key.as_str() {
-                "threshold" => options.threshold = number(&key, &value, 0.0..=1.0)?,
-                "tokens_hard" => options.tokens_hard = number(&key, &value, 1.0..=1e9)?,
+                "threshold" => {
+                    options.threshold = hundredths(&value)
+                        .ok_or_else(|| unusable(&key, "a number from 0 to 1, such as 0.7"))?;
+                }
+                "tokens_hard" => {
+                    options.tokens_hard = match value.trim().parse() {
+                        Ok(tokens) if tokens > 0 => tokens,
+                        _ => return Err(unusable(&key, "a whole number from 1 on")),
+                    }
+                }
                 "pictures" => {
                     options.pictures = match value.as_str() {
                         "personal" => Pictures::Personal,
@@ -46,11 +55,16 @@ impl Options {
     }
 }
 
-fn number(key: &str, value: &str, range: std::ops::RangeInclusive<f64>) -> Result<f64, Refusal> {
-    match value.trim().parse() {
-        Ok(number) if range.contains(&number) => Ok(number),
-        _ => Err(unusable(key, &format!("a number from {} to {}", range.start(), range.end()))),
+/// A decimal number from 0 to 1; digits beyond the second are dropped.
+fn hundredths(text: &str) -> Option<u32> {
+    let (whole, part) = text.trim().split_once('.').unwrap_or((text.trim(), "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(part) {
+        return None;
     }
+    let digit = |place: usize| part.as_bytes().get(place).map_or(0, |digit| u32::from(digit - b'0'));
+    let hundredths = whole.parse::<u32>().ok()?.checked_mul(100)? + digit(0) * 10 + digit(1);
+    (hundredths <= 100).then_some(hundredths)
 }
 
 fn unusable(key: &str, expected: &str) -> Refusal {

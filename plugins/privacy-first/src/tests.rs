@@ -65,7 +65,8 @@ fn other_labels_bound_the_choice() {
 #[test]
 fn without_a_local_target_something_personal_is_refused() {
     let catalog = FakeCatalog::new([FakeTarget::cloud("claude"), FakeTarget::new("box", Locality::Lan)]);
-    let refusal = route(&FakeRequest::user("mail anna.schmidt@posteo.de"), &catalog).expect_err("none is local");
+    let refusal =
+        route(&FakeRequest::user("mail anna.schmidt@posteo.de"), &catalog).expect_err("none is local");
     assert_eq!(
         refusal.reason,
         "the request must not leave this machine (an e-mail address), and no model on this machine is \
@@ -166,6 +167,9 @@ fn settings_move_the_threshold() {
     };
     assert_eq!(with("threshold", "0.7").expect("it is usable").targets()[0], "qwen");
     assert_eq!(with("threshold", "0.3").expect("it is usable").targets()[0], "claude");
+    assert_eq!(with("threshold", " 1 ").expect("it is usable").targets()[0], "qwen");
+    assert_eq!(with("threshold", "0.351").expect("it is usable").targets()[0], "claude");
+    assert_eq!(with("threshold", "0.38").expect("it is usable").targets()[0], "qwen");
     assert_eq!(with("tokens_hard", "4").expect("it is usable").targets()[0], "claude");
 }
 
@@ -175,6 +179,10 @@ fn settings_without_sense_refuse_every_request() {
         ("threshold", "high", "`threshold` must be a number from 0 to 1"),
         ("threshold", "1.5", "`threshold` must be a number from 0 to 1"),
         ("threshold", "NaN", "`threshold` must be a number from 0 to 1"),
+        ("threshold", "-0.5", "`threshold` must be a number from 0 to 1"),
+        ("threshold", "99999999999", "`threshold` must be a number from 0 to 1"),
+        ("threshold", ".", "`threshold` must be a number from 0 to 1"),
+        ("tokens_hard", "0", "`tokens_hard` must be a whole number from 1 on"),
         ("pictures", "maybe", "`pictures` must be personal or ignore"),
         ("treshold", "0.5", "no setting `treshold`"),
     ] {

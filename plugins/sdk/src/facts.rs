@@ -85,13 +85,16 @@ pub trait Settings {
     fn get(&self, key: &str) -> Option<String>;
     /// All of them, ordered by key.
     fn all(&self) -> Vec<(String, String)>;
+}
 
-    /// One setting as a finite number.
+impl dyn Settings + '_ {
+    /// One setting as a finite number. (Kept out of the trait: a method there is in every component, and this
+    /// one brings 15 KiB of tables.)
     ///
     /// # Errors
     /// A refusal that names the setting when it is not a number: a policy that misreads its settings must
     /// not decide.
-    fn number(&self, key: &str) -> Result<Option<f64>, Refusal> {
+    pub fn number(&self, key: &str) -> Result<Option<f64>, Refusal> {
         let Some(text) = self.get(key) else { return Ok(None) };
         match text.trim().parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Some(number)),

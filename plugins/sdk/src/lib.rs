@@ -75,7 +75,7 @@ macro_rules! export_router {
         #[cfg(target_family = "wasm")]
         const _: () = {
             type Exported = $crate::guest::Hook<$policy>;
-            $crate::guest::export!(Exported with_types_in $crate::guest::bindings);
+    $crate::guest::export!(Exported with_types_in $crate::guest::bindings);
         };
         const _: () = {
             const fn is_router<T: $crate::Router>() {}

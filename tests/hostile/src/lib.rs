@@ -1,4 +1,4 @@
-//! A policy that attacks its host, in the way that its setting `mode` names.
+//! A policy that attacks its host, in the way that the request's model names.
 //!
 //! Owns the attacks. What must come of each is said by the tests of `host/sandbox`, which claim every mode:
 //! one that they do not know is a refusal, and the test that asked for it fails.
@@ -17,18 +17,15 @@ use lockgate_plugin::{Catalog, Plan, Refusal, Request, Router, Settings, log};
 struct Hostile;
 
 impl Router for Hostile {
-    fn route(
-        request: &dyn Request,
-        catalog: &dyn Catalog,
-        settings: &dyn Settings,
-    ) -> Result<Plan, Refusal> {
-        let mode = settings.get("mode").unwrap_or_default();
+    fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal> {
+        let mode = request.model();
         let first = || catalog.ids().first().cloned().unwrap_or_default();
         let good = |reason: String| Ok(Plan::because(reason).then(first()));
         match mode.as_str() {
             "good" => good(format!("{} bytes", request.length())),
             "refuse" => Err(Refusal::new("not today")),
             "echo" => good(request.text(1 << 10)),
+            "settings" => good(format!("{:?} {:?}", settings.get("colour"), settings.all())),
 
             "loop" => loop {
                 black_box(());
@@ -46,11 +43,11 @@ impl Router for Hostile {
                 }
                 good(format!("{pages} pages"))
             }
-            "recursion" => good(format!("{}", deep(1))),
+            "recursion" => good(format!("{}", deep(Step(black_box(deep)), 1))),
             "recursion-with-data" => good(format!("{}", deep_with_data(1))),
             "panic" => panic!("the prompt was: {}", request.text(64)),
             "panic-flood" => {
-                for _ in 0..1000 {
+                for _ in 0..100 {
                     eprintln!("{}", "x".repeat(1000));
                 }
                 panic!("at last");
@@ -98,7 +95,9 @@ impl Router for Hostile {
             "twice" => Ok(Plan::because("again").then(first()).then(first())),
             "many-targets" => Ok((0..100).fold(Plan::default(), |plan, _| plan.then(first()))),
             "unknown-label" => Ok(Plan::default().then(first()).label("top-secret")),
-            "many-labels" => Ok((0..100).fold(Plan::default().then(first()), |plan, _| plan.label("no-cloud"))),
+            "many-labels" => {
+                Ok((0..100).fold(Plan::default().then(first()), |plan, _| plan.label("no-cloud")))
+            }
             "zero-timeout" => {
                 let mut plan = Plan::default().then(first());
                 plan.attempts[0].timeout = Some(std::time::Duration::ZERO);
@@ -121,9 +120,7 @@ impl Router for Hostile {
 
             "state" => good(format!("{}", remembered())),
             "files" => good(format!("{}", std::fs::read_to_string("/etc/passwd").is_err())),
-            "environment" => {
-                good(format!("{} {}", std::env::vars().count(), std::env::args().count()))
-            }
+            "environment" => good(format!("{} {}", std::env::vars().count(), std::env::args().count())),
             "time" => {
                 let start = Instant::now();
                 let epoch = SystemTime::UNIX_EPOCH;
@@ -146,12 +143,13 @@ fn remembered() -> u32 {
     CALLS.fetch_add(1, Ordering::SeqCst) + 1
 }
 
-/// Keeps everything in locals, which live on the host's part of the stack.
-#[inline(never)]
-#[allow(unconditional_recursion, reason = "that is the attack")]
-fn deep(depth: u64) -> u64 {
-    let next = black_box(depth).wrapping_add(1);
-    deep(next).wrapping_mul(next) ^ depth
+/// Keeps everything in locals, which live on the host's part of the stack. Calls itself through a pointer, so
+/// that the compiler cannot make a loop of it.
+#[derive(Clone, Copy)]
+struct Step(fn(Self, u64) -> u64);
+
+fn deep(step: Step, depth: u64) -> u64 {
+    (step.0)(step, depth.wrapping_add(1)).wrapping_mul(depth | 1)
 }
 
 /// Keeps data whose address is taken, which lives on the guest's own stack.

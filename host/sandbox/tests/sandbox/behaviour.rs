@@ -2,17 +2,18 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use lockgate_api::{Label, PlannedAttempt, PolicyError, RouteInput, Router as _};
-use lockgate_sandbox::PluginSpec;
+use lockgate_sandbox::{Limits, PluginSpec, RouterPlugin};
 
-use crate::support::{attack, hostile, input, labelled, load, reason, route, run, sandbox};
+use crate::support::{
+    attack, attacker, hostile, input, labelled, load, mode_of, reason, route, run, sandbox, spec,
+};
 
 #[test]
 fn a_plan_comes_out_as_the_guest_made_it() {
-    let plugin = load(&sandbox(), &hostile(), attack("label"));
-    let plan = route(&plugin, input("hello")).expect("it gives a plan");
+    let plugin = attacker();
+    let plan = attack(&plugin, "label").expect("it gives a plan");
     assert_eq!(plan.attempts, [PlannedAttempt { target: "here".to_owned(), timeout: None }]);
     assert_eq!(plan.add_labels, [Label::LocalOnly]);
     assert_eq!(plan.reason, "personal");
@@ -21,35 +22,37 @@ fn a_plan_comes_out_as_the_guest_made_it() {
 
 #[test]
 fn a_refusal_is_no_failure() {
-    let outcome = route(&load(&sandbox(), &hostile(), attack("refuse")), input("hello"));
+    let outcome = attack(&attacker(), "refuse");
     assert_eq!(outcome, Err(PolicyError::Refused { reason: "not today".to_owned() }));
 }
 
 #[test]
-fn text_arrives_unchanged() {
-    for text in ["", "hello", "zwölf €, 🙂\nand\ttabs", "\0\u{7f}"] {
-        let outcome = route(&load(&sandbox(), &hostile(), attack("echo")), input(text));
-        assert_eq!(reason(outcome), text);
-    }
+fn settings_arrive() {
+    let settings = [("size".to_owned(), "7".to_owned()), ("colour".to_owned(), "blue".to_owned())].into();
+    let plugin = load(&sandbox(), &hostile(), PluginSpec { settings, ..spec() });
+    assert_eq!(reason(attack(&plugin, "settings")), r#"Some("blue") [("colour", "blue"), ("size", "7")]"#);
 }
 
 #[test]
-fn a_long_prompt_costs_what_is_read() {
-    let plugin = load(&sandbox(), &hostile(), attack("echo"));
-    let outcome = route(&plugin, input(&"x".repeat(32 << 20)));
-    assert_eq!(reason(outcome).len(), 1 << 10);
+fn text_arrives_unchanged_and_at_the_cost_of_what_is_read() {
+    let plugin = attacker();
+    for text in ["", "hello", "zwölf €, 🙂\nand\ttabs", "\0\u{7f}"] {
+        assert_eq!(reason(route(&plugin, mode_of("echo", input(text)))), text);
+    }
+    let long = mode_of("echo", input(&"x".repeat(32 << 20)));
+    assert_eq!(reason(route(&plugin, long)).len(), 1 << 10);
 }
 
 #[test]
 fn calls_run_side_by_side() {
-    let plugin = load(&sandbox(), &hostile(), attack("echo"));
+    let plugin = Arc::new(attacker());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build();
-    let plugin = Arc::new(plugin);
     runtime.expect("a runtime starts").block_on(async {
         let calls: Vec<_> = (0..100)
             .map(|number| {
                 let plugin = Arc::clone(&plugin);
-                tokio::spawn(async move { plugin.route(input(&format!("call {number}"))).await })
+                let input = mode_of("echo", input(&format!("call {number}")));
+                tokio::spawn(async move { plugin.route(input).await })
             })
             .collect();
         for (number, call) in calls.into_iter().enumerate() {
@@ -59,8 +62,7 @@ fn calls_run_side_by_side() {
 }
 
 /// Runs one call and returns what an operator's log has of it.
-fn logged(spec: PluginSpec, input: RouteInput) -> String {
-    let plugin = load(&sandbox(), &hostile(), spec);
+fn logged(plugin: &RouterPlugin, input: RouteInput) -> String {
     let written = Written::default();
     let writer = written.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -92,44 +94,37 @@ impl io::Write for Written {
 
 #[test]
 fn log_lines_carry_the_plugin_and_the_request() {
-    let log = logged(attack("log"), input("hello"));
+    let plugin = attacker();
+    let log = logged(&plugin, mode_of("log", input("hello")));
     assert!(log.contains("a line for the operator plugin=\"hostile\" request=\"request-1\""), "{log}");
     assert!(log.contains("standard error: a line on standard error"), "{log}");
-}
 
-#[test]
-fn a_labelled_request_leaves_no_line() {
-    let log = logged(attack("log"), labelled("hello", Label::Region("eu".to_owned())));
+    // A label, the request's or the plan's own, keeps every line in.
+    let log = logged(&plugin, mode_of("log", labelled("hello", Label::Region("eu".to_owned()))));
     assert_eq!(log, "");
-    let log = logged(attack("label-and-log"), input("hello"));
-    assert_eq!(log, "", "the plan's own label counts, too");
+    assert_eq!(logged(&plugin, mode_of("label-and-log", input("hello"))), "");
 }
 
 #[test]
 fn a_log_flood_is_cut() {
-    let spec = attack("log-flood");
-    let limits = lockgate_sandbox::Limits { host_calls_max: 10_000, ..spec.limits };
-    let log = logged(PluginSpec { limits, ..attack("log-flood") }, input("hello"));
+    let limits = Limits { host_calls_max: 10_000, ..spec().limits };
+    let plugin = load(&sandbox(), &hostile(), PluginSpec { limits, ..spec() });
+    let log = logged(&plugin, mode_of("log-flood", input("hello")));
     assert!(log.contains("line 31 ") && !log.contains("line 32 "), "{log}");
     assert!(log.contains("dropped=968"), "{log}");
-    let log = logged(attack("log-long"), input("hello"));
-    assert!(log.len() < 5_000, "{} bytes", log.len());
+    let log = logged(&plugin, mode_of("log-long", input("hello")));
+    assert!(log.contains('é') && log.len() < 5_000, "{} bytes", log.len());
 }
 
 #[test]
 fn a_failure_is_logged_with_the_plugin() {
-    let log = logged(attack("panic"), input("hello"));
-    assert!(log.contains("WARN") && log.contains("plugin=\"hostile\"") && log.contains("kind=\"trap\""), "{log}");
-    let log = logged(attack("panic"), labelled("my secret", Label::LocalOnly));
+    let plugin = attacker();
+    let log = logged(&plugin, mode_of("panic", input("hello")));
+    assert!(
+        log.contains("WARN") && log.contains("plugin=\"hostile\"") && log.contains("kind=\"trap\""),
+        "{log}"
+    );
+    assert!(log.contains("the prompt was: hello"), "{log}");
+    let log = logged(&plugin, mode_of("panic", labelled("my secret", Label::LocalOnly)));
     assert!(log.contains("kind=\"trap\"") && !log.contains("secret"), "{log}");
-}
-
-#[test]
-fn without_a_clock_nothing_waits() {
-    // A call that is answered at once arms no timer that outlives it.
-    let plugin = load(&sandbox(), &hostile(), attack("good"));
-    run(async {
-        let answer = tokio::time::timeout(Duration::from_secs(20), plugin.route(input("hello")));
-        assert_eq!(reason(answer.await.expect("it answers")), "5 bytes");
-    });
 }

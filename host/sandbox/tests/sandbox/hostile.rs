@@ -3,62 +3,53 @@
 use std::time::{Duration, Instant};
 
 use lockgate_api::{Label, PolicyError, Router as _};
-use lockgate_sandbox::{Limits, PluginSpec, Sandbox, SandboxOptions};
+use lockgate_sandbox::{Limits, PluginSpec, RouterPlugin, Sandbox, SandboxOptions};
 
-use crate::support::{attack, attacked, hostile, input, labelled, load, reason, route, run, sandbox};
+use crate::support::{
+    attack, attacker, hostile, input, labelled, load, mode_of, reason, route, run, sandbox, spec,
+};
 
-fn limit(mode: &str) -> String {
-    match attacked(mode) {
+fn limit(plugin: &RouterPlugin, mode: &str) -> String {
+    match attack(plugin, mode) {
         Err(PolicyError::Limit { limit }) => limit,
         other => panic!("{mode}: {other:?}"),
     }
 }
 
-fn trap(mode: &str) -> String {
-    match attacked(mode) {
+fn trap(plugin: &RouterPlugin, mode: &str) -> String {
+    match attack(plugin, mode) {
         Err(PolicyError::Trap { message }) => message,
         other => panic!("{mode}: {other:?}"),
     }
 }
 
-fn invalid(mode: &str) -> String {
-    match attacked(mode) {
-        Err(PolicyError::InvalidPlan { problem }) => problem,
-        other => panic!("{mode}: {other:?}"),
-    }
-}
-
-fn quick(mode: &str) -> PluginSpec {
-    let limits = Limits { time_max: Duration::from_millis(30), ..Limits::default() };
-    PluginSpec { limits, ..attack(mode) }
+fn within(time_ms: u64) -> PluginSpec {
+    let limits = Limits { time_max: Duration::from_millis(time_ms), ..Limits::default() };
+    PluginSpec { limits, ..spec() }
 }
 
 #[test]
 fn an_endless_loop_ends_at_its_time() {
-    let plugin = load(&sandbox(), &hostile(), quick("loop"));
+    let plugin = load(&sandbox(), &hostile(), within(30));
     let start = Instant::now();
-    let outcome = route(&plugin, input("hello"));
+    assert_eq!(limit(&plugin, "loop"), "time: 30 ms");
     assert!(start.elapsed() >= Duration::from_millis(30));
-    assert_eq!(outcome, Err(PolicyError::Limit { limit: "time: 30 ms".to_owned() }));
 }
 
 #[test]
 fn while_loops_run_others_are_served() {
-    let sandbox = sandbox();
-    let bytes = hostile();
-    let looping = load(&sandbox, &bytes, PluginSpec {
-        limits: Limits { time_max: Duration::from_millis(300), ..Limits::default() },
-        ..attack("loop")
-    });
-    let good = load(&sandbox, &bytes, attack("good"));
+    let (sandbox, bytes) = (sandbox(), hostile());
+    let looping = load(&sandbox, &bytes, within(300));
+    let good = load(&sandbox, &bytes, spec());
     run(async {
         let loops = async {
-            let all = [(); 8].map(|()| looping.route(input("hello")));
+            let all = [(); 8].map(|()| looping.route(mode_of("loop", input("hello"))));
             futures_util::future::join_all(all).await
         };
         let served = async {
             for _ in 0..50 {
-                good.route(input("hello")).await.expect("a good request is served meanwhile");
+                let outcome = good.route(mode_of("good", input("hello"))).await;
+                outcome.expect("a good request is served meanwhile");
             }
         };
         // Both on one thread: a loop that kept it would let none of the fifty through.
@@ -69,104 +60,97 @@ fn while_loops_run_others_are_served() {
 
 #[test]
 fn memory_ends_at_its_limit() {
-    assert_eq!(limit("memory"), format!("memory: {} bytes in all its memories", 64 << 20));
-}
-
-#[test]
-fn a_guest_may_live_with_a_refused_growth() {
-    let pages: u64 = reason(attacked("memory-refused"))
-        .strip_suffix(" pages")
-        .and_then(|pages| pages.parse().ok())
-        .expect("it counts pages");
+    let plugin = attacker();
+    assert_eq!(limit(&plugin, "memory"), format!("memory: {} bytes in all its memories", 64 << 20));
+    // A guest may live with a growth that is refused.
+    let pages = reason(attack(&plugin, "memory-refused"));
+    let pages: u64 = pages.strip_suffix(" pages").and_then(|n| n.parse().ok()).expect("it counts pages");
     assert!(pages > 900 && pages <= 1024, "{pages} pages of 64 KiB in 64 MiB");
 }
 
 #[test]
 fn recursion_ends_at_the_stack() {
-    assert_eq!(limit("recursion"), "stack");
+    let plugin = attacker();
+    assert_eq!(limit(&plugin, "recursion"), "stack");
     // The guest's own stack lies at the bottom of its memory; what is below it does not exist.
-    assert!(trap("recursion-with-data").contains("out of bounds memory access"));
+    assert!(trap(&plugin, "recursion-with-data").contains("out of bounds memory access"));
 }
 
 #[test]
 fn a_panic_says_where_and_why() {
-    let message = trap("panic");
+    let plugin = attacker();
+    let message = trap(&plugin, "panic");
     assert!(message.contains("panicked at tests/hostile/src/lib.rs:"), "{message}");
     assert!(message.contains("the prompt was: hello"), "{message}");
-}
 
-#[test]
-fn a_panic_on_a_labelled_request_keeps_its_words() {
-    let plugin = load(&sandbox(), &hostile(), attack("panic"));
-    let outcome = route(&plugin, labelled("my secret", Label::LocalOnly));
+    // On a labelled request its words stay in.
+    let outcome = route(&plugin, mode_of("panic", labelled("my secret", Label::LocalOnly)));
     let Err(PolicyError::Trap { message }) = outcome else { panic!("{outcome:?}") };
     assert!(message.contains("panicked at tests/hostile/src/lib.rs:"), "{message}");
     assert!(!message.contains("secret"), "{message}");
-}
 
-#[test]
-fn last_words_are_bounded() {
-    let message = trap("panic-flood");
+    let message = trap(&plugin, "panic-flood");
     assert!(message.len() < 5_000, "{} bytes", message.len());
 }
 
 #[test]
 fn traps_and_exits_are_told_apart() {
-    assert_eq!(trap("trap"), "wasm `unreachable` instruction executed");
-    assert_eq!(trap("exit"), "the guest exited instead of answering");
+    let plugin = attacker();
+    assert_eq!(trap(&plugin, "trap"), "wasm `unreachable` instruction executed");
+    assert_eq!(trap(&plugin, "exit"), "the guest exited instead of answering");
 }
 
 #[test]
 fn host_calls_are_counted() {
-    assert_eq!(limit("host-calls"), "host calls: 1000");
+    assert_eq!(limit(&attacker(), "host-calls"), "host calls: 1000");
 }
 
 #[test]
 fn handles_are_counted() {
-    let roomy = |mode| PluginSpec {
-        limits: Limits { host_calls_max: 100_000, ..attack(mode).limits },
-        ..attack(mode)
-    };
-    for mode in ["messages-kept", "plans-kept"] {
-        let outcome = route(&load(&sandbox(), &hostile(), roomy(mode)), input("hello"));
-        assert_eq!(outcome, Err(PolicyError::Limit { limit: "handles held at once".to_owned() }), "{mode}");
-    }
-    let outcome = route(&load(&sandbox(), &hostile(), roomy("plans-dropped")), input("hello"));
-    assert_eq!(reason(outcome), "made and dropped");
+    let limits = Limits { host_calls_max: 100_000, ..spec().limits };
+    let plugin = load(&sandbox(), &hostile(), PluginSpec { limits, ..spec() });
+    assert_eq!(limit(&plugin, "messages-kept"), "handles held at once");
+    assert_eq!(limit(&plugin, "plans-kept"), "handles held at once");
+    assert_eq!(reason(attack(&plugin, "plans-dropped")), "made and dropped");
 }
 
 #[test]
 fn output_is_counted() {
-    assert_eq!(limit("output-flood"), format!("output: {} bytes handed to the host", 256 << 10));
-    assert_eq!(limit("long-reason"), "the plan's reason: 5000 where at most 4096 is allowed");
-    assert_eq!(limit("long-refusal"), "the refusal's reason: 5000 where at most 4096 is allowed");
-    assert_eq!(limit("huge-reason"), "output: too many bytes handed to the host in one call");
+    let plugin = attacker();
+    assert_eq!(limit(&plugin, "output-flood"), format!("output: {} bytes handed to the host", 256 << 10));
+    assert_eq!(limit(&plugin, "long-reason"), "the plan's reason: 5000 where at most 4096 is allowed");
+    assert_eq!(limit(&plugin, "long-refusal"), "the refusal's reason: 5000 where at most 4096 is allowed");
+    assert_eq!(limit(&plugin, "huge-reason"), "output: too many bytes handed to the host in one call");
 }
 
 #[test]
 fn nonsense_plans_are_refused() {
-    assert_eq!(invalid("unknown-target"), "unknown target `no-such\\ntarget`");
-    assert_eq!(invalid("no-target"), "it names no target");
-    assert_eq!(invalid("twice"), "target `here` twice");
-    assert_eq!(invalid("many-targets"), "more than 16 attempts");
-    assert_eq!(invalid("unknown-label"), "unknown label `top-secret`");
-    assert_eq!(invalid("many-labels"), "more than 16 labels");
-    assert_eq!(invalid("zero-timeout"), "attempt 0 has a timeout of 0 ms");
-}
-
-#[test]
-fn a_nonsense_plan_for_a_labelled_request_is_not_quoted() {
-    let plugin = load(&sandbox(), &hostile(), attack("unknown-target"));
-    let outcome = route(&plugin, labelled("my secret", Label::NoCloud));
-    assert_eq!(outcome, Err(PolicyError::InvalidPlan { problem: "unknown target `(withheld)`".to_owned() }));
+    let plugin = attacker();
+    for (mode, expected) in [
+        ("unknown-target", "unknown target `no-such\\ntarget`"),
+        ("no-target", "it names no target"),
+        ("twice", "target `here` twice"),
+        ("many-targets", "more than 16 attempts"),
+        ("unknown-label", "unknown label `top-secret`"),
+        ("many-labels", "more than 16 labels"),
+        ("zero-timeout", "attempt 0 has a timeout of 0 ms"),
+    ] {
+        let problem = expected.to_owned();
+        assert_eq!(attack(&plugin, mode), Err(PolicyError::InvalidPlan { problem }), "{mode}");
+    }
+    // For a labelled request its words are not quoted.
+    let outcome = route(&plugin, mode_of("unknown-target", labelled("my secret", Label::NoCloud)));
+    let problem = "unknown target `(withheld)`".to_owned();
+    assert_eq!(outcome, Err(PolicyError::InvalidPlan { problem }));
 }
 
 #[test]
 fn the_outside_world_is_closed() {
-    assert_eq!(reason(attacked("files")), "true");
-    assert_eq!(reason(attacked("environment")), "0 0");
-    assert_eq!(reason(attacked("time")), "0ns 0ns");
-    match attacked("network") {
+    let plugin = attacker();
+    assert_eq!(reason(attack(&plugin, "files")), "true");
+    assert_eq!(reason(attack(&plugin, "environment")), "0 0");
+    assert_eq!(reason(attack(&plugin, "time")), "0ns 0ns");
+    match attack(&plugin, "network") {
         Err(PolicyError::Denied { what }) => assert!(what.contains("wasi:sockets/"), "{what}"),
         other => panic!("{other:?}"),
     }
@@ -174,19 +158,19 @@ fn the_outside_world_is_closed() {
 
 #[test]
 fn randomness_follows_from_the_request() {
-    let plugin = load(&sandbox(), &hostile(), attack("random"));
-    let first = reason(route(&plugin, input("hello")));
-    assert_eq!(first, reason(route(&plugin, input("hello"))));
-    let mut other = input("hello");
+    let plugin = attacker();
+    let first = reason(attack(&plugin, "random"));
+    assert_eq!(first, reason(attack(&plugin, "random")));
+    let mut other = mode_of("random", input("hello"));
     other.request_id = "request-2".into();
     assert_ne!(first, reason(route(&plugin, other)));
 }
 
 #[test]
 fn nothing_is_remembered() {
-    let plugin = load(&sandbox(), &hostile(), attack("state"));
+    let plugin = attacker();
     for _ in 0..3 {
-        assert_eq!(reason(route(&plugin, input("hello"))), "1");
+        assert_eq!(reason(attack(&plugin, "state")), "1");
     }
 }
 
@@ -195,20 +179,14 @@ fn a_full_pool_queues_and_then_is_an_overload() {
     let options = SandboxOptions { calls_max: 1, ..SandboxOptions::default() };
     let sandbox = Sandbox::new(&options).expect("a small pool fits");
     let bytes = hostile();
-    let looping = load(&sandbox, &bytes, PluginSpec {
-        limits: Limits { time_max: Duration::from_millis(200), ..Limits::default() },
-        ..attack("loop")
-    });
-    let hasty = load(&sandbox, &bytes, PluginSpec {
-        limits: Limits { time_max: Duration::from_millis(20), ..Limits::default() },
-        ..attack("good")
-    });
-    let patient = load(&sandbox, &bytes, attack("good"));
+    let looping = load(&sandbox, &bytes, within(200));
+    let hasty = load(&sandbox, &bytes, within(20));
+    let patient = load(&sandbox, &bytes, spec());
     run(async {
         let (first, second, third) = tokio::join!(
-            looping.route(input("hello")),
-            hasty.route(input("hello")),
-            patient.route(input("hello")),
+            looping.route(mode_of("loop", input("hello"))),
+            hasty.route(mode_of("good", input("hello"))),
+            patient.route(mode_of("good", input("hello"))),
         );
         assert!(matches!(first, Err(PolicyError::Limit { .. })), "{first:?}");
         assert_eq!(second, Err(PolicyError::Overloaded));
@@ -220,23 +198,23 @@ fn a_full_pool_queues_and_then_is_an_overload() {
 fn a_dropped_call_gives_its_instance_back() {
     let options = SandboxOptions { calls_max: 1, ..SandboxOptions::default() };
     let sandbox = Sandbox::new(&options).expect("a small pool fits");
-    let bytes = hostile();
-    let looping = load(&sandbox, &bytes, attack("loop"));
-    let good = load(&sandbox, &bytes, attack("good"));
+    let plugin = load(&sandbox, &hostile(), spec());
+    let looping = || plugin.route(mode_of("loop", input("hello")));
+    let good = || plugin.route(mode_of("good", input("hello")));
     run(async {
         for _ in 0..20 {
-            let dropped = tokio::time::timeout(Duration::from_millis(5), looping.route(input("hello"))).await;
+            let dropped = tokio::time::timeout(Duration::from_millis(5), looping()).await;
             assert!(dropped.is_err(), "a loop does not answer");
-            good.route(input("hello")).await.expect("the only instance is free again");
+            good().await.expect("the only instance is free again");
         }
         // Dropped before the first poll, and after it, while waiting for the pool.
-        drop(looping.route(input("hello")));
-        let mut held = looping.route(input("hello"));
+        drop(looping());
+        let mut held = looping();
         assert!(futures_util::poll!(&mut held).is_pending());
-        let mut waiting = good.route(input("hello"));
+        let mut waiting = good();
         assert!(futures_util::poll!(&mut waiting).is_pending());
         drop(waiting);
         drop(held);
-        good.route(input("hello")).await.expect("the only instance is free again");
+        good().await.expect("the only instance is free again");
     });
 }

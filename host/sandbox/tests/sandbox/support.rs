@@ -26,18 +26,34 @@ pub(crate) fn sandbox() -> Sandbox {
     Sandbox::new(&options).expect("a small pool fits")
 }
 
-/// A spec that attacks in this mode, with every grant and time enough for a busy machine.
-pub(crate) fn attack(mode: &str) -> PluginSpec {
+/// A spec with every grant, and time enough for a busy machine.
+pub(crate) fn spec() -> PluginSpec {
     PluginSpec {
         id: "hostile".to_owned(),
         grants: vec![Grant::Log],
         limits: Limits { time_max: Duration::from_secs(20), ..Limits::default() },
-        settings: [("mode".to_owned(), mode.to_owned())].into(),
+        ..PluginSpec::default()
     }
 }
 
 pub(crate) fn load(sandbox: &Sandbox, bytes: &[u8], spec: PluginSpec) -> RouterPlugin {
     sandbox.load(bytes, spec).expect("the component loads")
+}
+
+/// The hostile guest, loaded once.
+pub(crate) fn attacker() -> RouterPlugin {
+    load(&sandbox(), &hostile(), spec())
+}
+
+/// One call of the hostile guest that attacks in this mode.
+pub(crate) fn attack(plugin: &RouterPlugin, mode: &str) -> Result<Plan, PolicyError> {
+    route(plugin, mode_of(mode, input("hello")))
+}
+
+/// The request that makes the hostile guest attack in this mode.
+pub(crate) fn mode_of(mode: &str, input: RouteInput) -> RouteInput {
+    let request = ChatRequest { model: mode.to_owned(), ..(*input.request).clone() };
+    RouteInput { request: Arc::new(request), ..input }
 }
 
 /// A request of one message, in a world of a local, a LAN and a cloud target.
@@ -85,11 +101,6 @@ pub(crate) fn route(plugin: &RouterPlugin, input: RouteInput) -> Result<Plan, Po
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime starts").block_on(future)
-}
-
-/// One call of the hostile guest.
-pub(crate) fn attacked(mode: &str) -> Result<Plan, PolicyError> {
-    route(&load(&sandbox(), &hostile(), attack(mode)), input("hello"))
 }
 
 pub(crate) fn reason(outcome: Result<Plan, PolicyError>) -> String {

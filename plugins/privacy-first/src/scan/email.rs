@@ -53,7 +53,8 @@ fn is_local(byte: u8) -> bool {
 
 /// The host name at the start of the text, without a dot or hyphen at its end.
 fn domain(text: &[u8]) -> &[u8] {
-    let is_domain = |&&byte: &&u8| byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'-');
+    let is_domain =
+        |&&byte: &&u8| byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'-');
     let mut domain = &text[..text.iter().take_while(is_domain).count()];
     while let [rest @ .., b'.' | b'-'] = domain {
         domain = rest;
@@ -86,7 +87,8 @@ fn is_placeholder(local: &[u8], domain: &[u8]) -> bool {
     let mut labels = domain.rsplit(|&byte| byte == b'.');
     let ending = labels.next().unwrap_or_default();
     let name = labels.next().unwrap_or_default();
-    let is_example = name.eq_ignore_ascii_case(b"example") && is_one_of(ending, &[b"com", b"edu", b"net", b"org"]);
+    let is_example =
+        name.eq_ignore_ascii_case(b"example") && is_one_of(ending, &[b"com", b"edu", b"net", b"org"]);
     is_example
         || is_one_of(ending, RESERVED_NAMES)
         || PLACEHOLDER_ADDRESSES.iter().any(|address| is_address(address, local, domain))

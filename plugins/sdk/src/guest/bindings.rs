@@ -346,8 +346,9 @@ pub mod lockgate {
             impl Message {
                 #[allow(unused_unsafe, clippy::all)]
                 /// The message's text: its content, then the participant's name, the model's earlier reasoning,
-                /// and the name and arguments of each tool call, where there are any, joined by line ends. Images
-                /// appear as their URL, or not at all when the request carries their bytes.
+                /// the name, arguments and id of each tool call, and the id of the call that it answers, where
+                /// there are any, joined by line ends. Images appear as their URL, or not at all when the request
+                /// carries their bytes.
                 ///
                 /// At most `limit` bytes, cut at a character's start. Costs a copy of what it returns.
                 #[allow(async_fn_in_trait)]

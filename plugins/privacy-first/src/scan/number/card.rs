@@ -43,7 +43,7 @@ fn is_layout(groups: &[Group]) -> bool {
     let joined = matches!(second.separator, Separator::Space | Separator::Hyphen)
         && rest.iter().all(|group| group.separator == second.separator);
     let lengths = [first.length, second.length, length(rest, 1), length(rest, 2), length(rest, 3)];
-    joined && matches!(lengths, [4, 4, 4, 4, 0 | 1 | 2 | 3] | [4, 6, 4 | 5, 0, 0])
+    joined && matches!(lengths, [4, 4, 4, 4, 0..=3] | [4, 6, 4 | 5, 0, 0])
 }
 
 fn length(groups: &[Group], number: usize) -> usize {
@@ -67,7 +67,7 @@ fn is_brand(digits: &[u8]) -> bool {
         // JCB.
         | (3528..=3589, 16)
         // UnionPay.
-        | (6200..=6299, 16 | 17 | 18 | 19)
+        | (6200..=6299, 16..=19)
         // Maestro.
         | (5018 | 5020 | 5038 | 5893 | 6304 | 6759 | 6761..=6763, 16 | 18 | 19) => true,
         _ => false,

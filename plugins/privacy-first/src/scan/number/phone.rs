@@ -98,7 +98,7 @@ fn country_code_length(digits: &[u8]) -> Option<usize> {
         | (b'8', b'1' | b'2' | b'4' | b'6')
         | (b'9', b'0'..=b'5' | b'8') => Some(2),
         (b'2', b'1') => matches!(third, b'1' | b'2' | b'3' | b'6' | b'8').then_some(3),
-        (b'2', b'8' ) => None,
+        (b'2', b'8') => None,
         (b'2', _) | (b'3', b'5' | b'7' | b'8') | (b'4', b'2') | (b'5', b'0' | b'9') => Some(3),
         (b'6', b'7'..=b'9') | (b'8', b'5' | b'8') | (b'9', b'6' | b'7' | b'9') => Some(3),
         _ => None,
@@ -177,10 +177,8 @@ fn is_date(groups: &[Group]) -> bool {
     let joined = separator == third.separator
         && matches!(separator, Separator::Dot | Separator::Hyphen | Separator::Slash);
     let goes_on = rest.first().is_some_and(|next| next.separator == separator);
-    let lengths = matches!(
-        [first.length, second.length, third.length],
-        [4, 1 | 2, 1 | 2] | [1 | 2, 1 | 2, 2 | 4]
-    );
+    let lengths =
+        matches!([first.length, second.length, third.length], [4, 1 | 2, 1 | 2] | [1 | 2, 1 | 2, 2 | 4]);
     joined && !goes_on && lengths
 }
 
