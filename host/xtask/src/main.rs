@@ -15,28 +15,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, Subcommand};
 
-#[derive(Parser)]
-#[command(name = "cargo xtask")]
-struct Cli {
-    #[command(subcommand)]
-    task: Task,
-}
-
-#[derive(Subcommand)]
-enum Task {
-    /// Build the plugins and run every test.
-    Test,
-    /// Build the shipped plugins into target/plugins.
-    Plugins,
-}
+const USAGE: &str = "usage: cargo xtask test      build the plugins and run every test
+       cargo xtask plugins   build the shipped plugins into target/plugins";
 
 fn main() -> Result<()> {
     let root = workspace_root()?;
-    match Cli::parse().task {
-        Task::Test => test(&root),
-        Task::Plugins => plugins::build(&root),
+    let tasks: Vec<String> = std::env::args().skip(1).collect();
+    match tasks.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["test"] => test(&root),
+        ["plugins"] => plugins::build(&root),
+        _ => bail!(USAGE),
     }
 }
 
