@@ -1,17 +1,18 @@
 //! The template language set up as transformers sets up jinja2: white space, undefined values,
-//! globals, filters, methods.
+//! globals.
 //!
-//! Owns what a template can call. Python's own formatting of values is in `python.rs`, methods of
-//! strings in `text_methods.rs`, what is done to the source beforehand in `source.rs`.
+//! Owns what a template can call without a value. Filters and tests are in `filters.rs`, methods in
+//! `text_methods.rs`, Python's way to write values in `python.rs`, what is done to the source beforehand in
+//! `source.rs`.
 
 use std::fmt;
 
 use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Object};
+use minijinja::value::Object;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 
-use super::{python, text_methods};
+use super::{filters, operators, python, text_methods};
 
 /// The context's name for the date. No template can spell it.
 pub(super) const NOW: &str = "date of this request";
@@ -42,17 +43,15 @@ pub(super) fn new() -> Environment<'static> {
     environment.set_recursion_limit(RECURSION_MAX);
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_formatter(|output, _, value| {
-        fmt::Write::write_str(output, &python::to_text(value)?).map_err(Error::from)
+    environment.set_formatter(|output, state, value| {
+        fmt::Write::write_str(output, &python::to_text(state, value)?).map_err(Error::from)
     });
     environment.set_unknown_method_callback(text_methods::call);
     environment.remove_global("debug");
-    environment.add_global("cycler", Value::from_function(minijinja_contrib::globals::cycler));
-    environment.add_global("joiner", Value::from_function(minijinja_contrib::globals::joiner));
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
-    environment.add_filter("tojson", to_json);
-    environment.add_filter("string", |value: &Value| python::to_text(value).map(|text| text.into_owned()));
+    operators::install(&mut environment);
+    filters::install(&mut environment);
     environment
 }
 
@@ -70,19 +69,4 @@ fn strftime_now(state: &State<'_, '_>, format: &str) -> Result<String, Error> {
         ));
     };
     python::strftime(now, format)
-}
-
-/// `json.dumps` with transformers' defaults.
-fn to_json(value: &Value, arguments: Kwargs) -> Result<String, Error> {
-    let ensure_ascii = arguments.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
-    let sort_keys = arguments.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
-    let mut layout = python::JsonLayout::new(ensure_ascii, sort_keys);
-    if let Some(indent) = arguments.get::<Option<Value>>("indent")?.filter(|indent| !indent.is_none()) {
-        layout = layout.indented(&indent)?;
-    }
-    if let Some(separators) = arguments.get::<Option<Value>>("separators")?.filter(|pair| !pair.is_none()) {
-        layout = layout.separated(&separators)?;
-    }
-    arguments.assert_all_used()?;
-    python::to_json(value, &layout)
 }

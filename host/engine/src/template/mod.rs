@@ -8,14 +8,15 @@
 
 mod environment;
 mod error;
+mod filters;
+mod machine;
+mod operators;
 mod prompt;
 mod python;
 mod source;
 #[cfg(test)]
 mod tests;
 mod text_methods;
-
-use std::io::{self, Write};
 
 use jiff::civil::DateTime;
 use minijinja::value::Serde;
@@ -31,17 +32,19 @@ use crate::gguf::{Metadata, MetadataError, optional};
 /// The largest template source. The largest in use are about 30 KiB.
 const SOURCE_BYTES_MAX: usize = 1 << 20;
 /// Steps (instructions, or 64 bytes of text handled) that every rendering may take ...
-const STEPS_BASE: u64 = 1_000_000;
+const STEPS_BASE: u64 = 300_000;
 /// ... and further ones for each KiB of conversation.
-const STEPS_PER_KIB: u64 = 500;
+const STEPS_PER_KIB: u64 = 2000;
 /// Bytes that every rendering may write, and how often the conversation may be repeated in it.
 const OUTPUT_BYTES_BASE: usize = 1 << 20;
 const OUTPUT_REPEATS: usize = 8;
-/// A template can nest values as deep as it has steps, and values are freed recursively: the
-/// renderer's stack is sized for the worst that the steps allow. Only what is used takes memory.
+/// Templates are compiled and their values freed recursively: the stack is sized for the worst that
+/// the source's length allows. Only what is used takes memory.
 const STACK_BYTES: usize = 512 << 20;
 
 const TEMPLATE_NAME: &str = "chat_template";
+/// The variable that gives the date.
+const DATE: &str = "strftime_now";
 
 /// The template in a model file: its own one for tools, if it has one and there are tools.
 ///
@@ -89,11 +92,15 @@ impl ChatTemplate {
         if source.len() > SOURCE_BYTES_MAX {
             return Err(TemplateError::SourceTooLong { bytes: source.len(), bytes_max: SOURCE_BYTES_MAX });
         }
-        let mut environment = environment::new();
-        environment.add_template_owned(TEMPLATE_NAME, source::prepare(source)).map_err(|error| {
-            TemplateError::Syntax { line: error.line().unwrap_or(0), reason: reason(&error) }
-        })?;
-        Ok(Self { environment })
+        let prepared = source::prepare(source)?;
+        let work = || {
+            let mut environment = environment::new();
+            environment.add_template_owned(TEMPLATE_NAME, prepared).map_err(|error| {
+                TemplateError::Syntax { line: error.line().unwrap_or(0), reason: reason(&error) }
+            })?;
+            Ok(environment)
+        };
+        Ok(Self { environment: on_deep_stack(work)?? })
     }
 
     /// Renders a conversation.
@@ -114,17 +121,13 @@ impl ChatTemplate {
         let work = || {
             let mut environment = self.environment.clone();
             environment.set_fuel(Some(steps));
-            let mut output = Bounded { bytes: Vec::new(), bytes_max, exceeded: false };
-            let template = environment.get_template(TEMPLATE_NAME).map_err(|error| failure(&error, steps))?;
-            let rendered = template.render_captured_to(context, &mut output).map(drop);
-            if output.exceeded {
-                return Err(TemplateError::OutputTooLong { bytes_max });
-            }
-            rendered.map_err(|error| failure(&error, steps))?;
-            String::from_utf8(output.bytes)
-                .map_err(|error| TemplateError::Failed { line: 0, reason: error.to_string() })
+            machine::render(&environment, TEMPLATE_NAME, context).map_err(|error| failure(&error, steps))
         };
-        on_deep_stack(work)?
+        let text = on_deep_stack(work)??;
+        if text.len() > bytes_max {
+            return Err(TemplateError::OutputTooLong { bytes_max });
+        }
+        Ok(text)
     }
 }
 
@@ -148,15 +151,20 @@ fn context(input: &RenderInput<'_>) -> Result<(Value, usize), TemplateError> {
     let mut now = input.now;
     let mut pairs: Vec<(String, Value)> = Vec::with_capacity(input.variables.len() + 5);
     for (name, value) in input.variables {
-        if name == "strftime_now" {
+        if name == DATE {
             now = Some(date(name, value)?);
         } else {
             pairs.push((name.clone(), convert(value)));
         }
     }
     pairs.push(("messages".to_owned(), convert(input.messages)));
-    pairs.push(("tools".to_owned(), input.tools.map_or(Value::from(()), &mut convert)));
-    pairs.push(("documents".to_owned(), input.documents.map_or(Value::from(()), &mut convert)));
+    for (name, given) in [("tools", input.tools), ("documents", input.documents)] {
+        match given {
+            Some(given) => pairs.push((name.to_owned(), convert(given))),
+            None if input.variables.contains_key(name) => {}
+            None => pairs.push((name.to_owned(), Value::from(()))),
+        }
+    }
     pairs.push(("add_generation_prompt".to_owned(), Value::from(input.add_generation_prompt)));
     if let Some(now) = now {
         pairs.push((environment::NOW.to_owned(), Value::from_object(environment::Now(now))));
@@ -173,28 +181,6 @@ fn date(name: &str, value: &serde_json::Value) -> Result<DateTime, TemplateError
             text.parse::<jiff::civil::Date>().map(|date| date.to_datetime(jiff::civil::Time::midnight()))
         })
         .map_err(|error| invalid(error.to_string()))
-}
-
-/// Text of bounded size.
-struct Bounded {
-    bytes: Vec<u8>,
-    bytes_max: usize,
-    exceeded: bool,
-}
-
-impl Write for &mut Bounded {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        if self.bytes.len().saturating_add(piece.len()) > self.bytes_max {
-            self.exceeded = true;
-            return Err(io::Error::other("the output limit is reached"));
-        }
-        self.bytes.extend_from_slice(piece);
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 fn failure(error: &minijinja::Error, steps: u64) -> TemplateError {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{ChatTemplate, RenderInput, TemplateError, context};
+use super::{ChatTemplate, DATE, RenderInput, TemplateError, context};
 use crate::tokenizer::{Prompt, TokenId, Tokenizer};
 
 /// Private-use characters; a marker or a disguise takes those that the input does not use.
@@ -111,11 +111,12 @@ impl PromptTemplate {
         text: &str,
     ) -> Result<Vec<(Range<usize>, TokenId)>, TemplateError> {
         let mut variables = input.variables.clone();
-        for value in variables.values_mut() {
-            // A variable that is a control token and nothing else is one to the template too.
-            let marker = self.markers.iter().find(|(_, (_, spelled))| value.as_str() == Some(spelled));
-            if let Some((marker, _)) = marker {
-                *value = Value::from(marker.to_string());
+        for (name, own) in &self.variables {
+            // Only the model's own `bos_token` and `eos_token` are control tokens; what a request sets
+            // is text.
+            let marker = self.markers.iter().find(|(_, (_, spelled))| own.as_str() == Some(spelled));
+            if let Some((marker, _)) = marker.filter(|_| variables.get(name) == Some(own)) {
+                variables.insert(name.clone(), Value::from(marker.to_string()));
             }
         }
         let (values, bytes) = context(&RenderInput { variables: &variables, ..*input })?;
@@ -151,10 +152,16 @@ impl PromptTemplate {
         let messages = disguise.apply_to_messages(input.messages);
         let tools = input.tools.map(|tools| disguise.apply(tools));
         let documents = input.documents.map(|documents| disguise.apply(documents));
+        let trusted = |name: &str, value: &Value| name == DATE || self.variables.get(name) == Some(value);
+        let disguised_variable = |(name, value): (&String, &Value)| {
+            (name.clone(), if trusted(name, value) { value.clone() } else { disguise.apply(value) })
+        };
+        let variables: Map<String, Value> = input.variables.iter().map(disguised_variable).collect();
         let input = RenderInput {
             messages: &messages,
             tools: tools.as_ref(),
             documents: documents.as_ref(),
+            variables: &variables,
             ..*input
         };
         let (values, bytes) = context(&input)?;
@@ -166,7 +173,8 @@ impl PromptTemplate {
             for (range, _) in &unproved {
                 let token = &text[range.clone()];
                 let given = [Some(&messages), tools.as_ref(), documents.as_ref()];
-                if !given.into_iter().flatten().any(|value| contains_text(value, &disguise.text(token))) {
+                let given = given.into_iter().flatten().chain(variables.values());
+                if !given.into_iter().any(|value| contains_text(value, &disguise.text(token))) {
                     return Err(TemplateError::AmbiguousControl { token: token.to_owned() });
                 }
             }

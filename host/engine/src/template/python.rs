@@ -7,62 +7,86 @@ use std::fmt::Write;
 
 use jiff::civil::DateTime;
 use minijinja::value::ValueKind;
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::{Error, ErrorKind, State, Value};
+
+use super::operators;
 
 /// Nesting that is still written out; JSON from outside is no deeper than this.
 const DEPTH_MAX: usize = 200;
+/// What writing one value costs beside its bytes.
+const ITEM_BYTES: usize = 16;
 
 /// `str(value)`.
 ///
 /// # Errors
 /// A value nested too deeply, or an iterator that failed.
-pub(super) fn to_text(value: &Value) -> Result<Cow<'_, str>, Error> {
+pub(super) fn to_text<'v>(state: &State<'_, '_>, value: &'v Value) -> Result<Cow<'v, str>, Error> {
     if let Some(text) = value.as_str() {
         return Ok(Cow::Borrowed(text));
     }
     match value.kind() {
-        ValueKind::Number | ValueKind::Seq | ValueKind::Map => {
-            let mut text = String::new();
-            write_repr(value, DEPTH_MAX, &mut text)?;
-            Ok(Cow::Owned(text))
+        ValueKind::Number | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
+            let mut writer = ReprWriter { state, text: String::new(), depth: 0 };
+            writer.write(value)?;
+            Ok(Cow::Owned(writer.text))
         }
         _ => Ok(Cow::Owned(value.to_string())),
     }
 }
 
-fn write_repr(value: &Value, depth_left: usize, text: &mut String) -> Result<(), Error> {
-    let Some(depth_left) = depth_left.checked_sub(1) else { return Err(too_deep()) };
-    match value.kind() {
-        ValueKind::Number if !value.is_integer() => {
-            text.push_str(&float_repr(f64::try_from(value.clone())?, "nan", "inf"));
+struct ReprWriter<'a> {
+    state: &'a State<'a, 'a>,
+    text: String,
+    depth: usize,
+}
+
+impl ReprWriter<'_> {
+    fn write(&mut self, value: &Value) -> Result<(), Error> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(too_deep());
         }
-        ValueKind::Seq => {
-            let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
-            text.push(open);
-            let mut count = 0;
-            for item in value.try_iter()?.checked() {
-                text.push_str(if count > 0 { ", " } else { "" });
-                write_repr(&item?, depth_left, text)?;
-                count += 1;
+        let before = self.text.len();
+        match value.kind() {
+            ValueKind::Number if !value.is_integer() => {
+                self.text.push_str(&float_repr(f64::try_from(value.clone())?, "nan", "inf"));
             }
-            text.push_str(if value.is_tuple() && count == 1 { "," } else { "" });
-            text.push(close);
+            ValueKind::Seq | ValueKind::Iterable => self.write_items(value)?,
+            ValueKind::Map => self.write_fields(value)?,
+            // Strings, integers and the rest have Python's form already.
+            _ => write!(self.text, "{value:?}").map_err(Error::from)?,
         }
-        ValueKind::Map => {
-            text.push('{');
-            for (index, key) in value.try_iter()?.checked().enumerate() {
-                let key = key?;
-                text.push_str(if index > 0 { ", " } else { "" });
-                write_repr(&key, depth_left, text)?;
-                text.push_str(": ");
-                write_repr(&value.get_item(&key)?, depth_left, text)?;
-            }
-            text.push('}');
-        }
-        // Strings, integers and the rest have Python's form already.
-        _ => write!(text, "{value:?}").map_err(Error::from)?,
+        operators::charge_bytes(self.state, self.text.len() - before + ITEM_BYTES)?;
+        self.depth -= 1;
+        Ok(())
     }
-    Ok(())
+
+    fn write_items(&mut self, value: &Value) -> Result<(), Error> {
+        let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
+        self.text.push(open);
+        let mut count = 0;
+        for item in value.try_iter()?.checked() {
+            self.text.push_str(if count > 0 { ", " } else { "" });
+            self.write(&item?)?;
+            count += 1;
+        }
+        self.text.push_str(if value.is_tuple() && count == 1 { "," } else { "" });
+        self.text.push(close);
+        Ok(())
+    }
+
+    fn write_fields(&mut self, value: &Value) -> Result<(), Error> {
+        self.text.push('{');
+        for (index, key) in value.try_iter()?.checked().enumerate() {
+            let key = key?;
+            self.text.push_str(if index > 0 { ", " } else { "" });
+            self.write(&key)?;
+            self.text.push_str(": ");
+            self.write(&value.get_item(&key)?)?;
+        }
+        self.text.push('}');
+        Ok(())
+    }
 }
 
 /// `repr(float)`: the shortest digits that read back the same, in exponent form below 1e-4 and from
@@ -148,13 +172,14 @@ impl JsonLayout {
 ///
 /// # Errors
 /// A value that JSON cannot hold, or one nested too deeply.
-pub(super) fn to_json(value: &Value, layout: &JsonLayout) -> Result<String, Error> {
-    let mut writer = JsonWriter { layout, text: String::new(), depth: 0 };
+pub(super) fn to_json(state: &State<'_, '_>, value: &Value, layout: &JsonLayout) -> Result<String, Error> {
+    let mut writer = JsonWriter { state, layout, text: String::new(), depth: 0 };
     writer.write(value)?;
     Ok(writer.text)
 }
 
 struct JsonWriter<'a> {
+    state: &'a State<'a, 'a>,
     layout: &'a JsonLayout,
     text: String,
     depth: usize,
@@ -162,12 +187,18 @@ struct JsonWriter<'a> {
 
 impl JsonWriter<'_> {
     fn write(&mut self, value: &Value) -> Result<(), Error> {
+        let before = self.text.len();
+        self.write_value(value)?;
+        operators::charge_bytes(self.state, self.text.len() - before + ITEM_BYTES)
+    }
+
+    fn write_value(&mut self, value: &Value) -> Result<(), Error> {
         match value.kind() {
             ValueKind::None => self.text.push_str("null"),
             ValueKind::Bool => self.text.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => self.write_number(value)?,
             ValueKind::String => self.write_text(value.as_str().unwrap_or_default()),
-            ValueKind::Seq => {
+            ValueKind::Seq | ValueKind::Iterable => {
                 self.enter('[')?;
                 let mut empty = true;
                 for item in value.try_iter()?.checked() {

@@ -1,19 +1,31 @@
 //! What is done to a template's source before it is compiled, and the size of what it will see.
 
+use super::TemplateError;
+
+/// Characters of one tag outside of string constants. The longest in use have a few hundred.
+const TAG_CODE_MAX: usize = 16 << 10;
+
 /// Line endings as jinja2 reads them, and transformers' `{% generation %}` (which marks the
 /// assistant's part for training and prints it unchanged) as a plain scope.
-pub(super) fn prepare(source: &str) -> String {
+///
+/// # Errors
+/// A tag longer than any template's: expressions are compiled recursively.
+pub(super) fn prepare(source: &str) -> Result<String, TemplateError> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut prepared = String::with_capacity(source.len());
     let mut rest = source.as_str();
     while let Some(start) = rest.find('{') {
         let (before, tag) = rest.split_at(start);
         prepared.push_str(before);
+        let too_long = || TemplateError::Syntax {
+            line: 1 + prepared.matches('\n').count(),
+            reason: format!("a tag has more than {TAG_CODE_MAX} characters of code"),
+        };
         let taken = match tag.as_bytes().get(1) {
             Some(b'#') => copied_to(tag, "#}"),
-            Some(b'{') => copied_code(tag, "}}"),
+            Some(b'{') => copied_code(tag, "}}").ok_or_else(too_long)?,
             Some(b'%') => {
-                let taken = copied_code(tag, "%}");
+                let taken = copied_code(tag, "%}").ok_or_else(too_long)?;
                 if is_tag(&tag[..taken], "raw") {
                     raw_block(tag, taken)
                 } else if is_tag(&tag[..taken], "generation") {
@@ -34,7 +46,7 @@ pub(super) fn prepare(source: &str) -> String {
         rest = &tag[taken..];
     }
     prepared.push_str(rest);
-    prepared
+    Ok(prepared)
 }
 
 /// The bytes up to and including `end`, or all.
@@ -42,22 +54,27 @@ fn copied_to(text: &str, end: &str) -> usize {
     text.find(end).map_or(text.len(), |at| at + end.len())
 }
 
-/// As [`copied_to`], past the `end`s inside string constants.
-fn copied_code(text: &str, end: &str) -> usize {
+/// As [`copied_to`], past the `end`s inside string constants; `None` if there is too much code.
+fn copied_code(text: &str, end: &str) -> Option<usize> {
     let mut quote: Option<char> = None;
     let mut escaped = false;
+    let mut code = 0;
     for (at, character) in text.char_indices() {
         match quote {
             Some(_) if escaped => escaped = false,
             Some(_) if character == '\\' => escaped = true,
             Some(open) if character == open => quote = None,
-            Some(_) => {}
+            Some(_) => continue,
             None if matches!(character, '"' | '\'') => quote = Some(character),
-            None if text[at..].starts_with(end) => return at + end.len(),
+            None if text[at..].starts_with(end) => return Some(at + end.len()),
             None => {}
         }
+        code += 1;
+        if code > TAG_CODE_MAX {
+            return None;
+        }
     }
-    text.len()
+    Some(text.len())
 }
 
 /// The bytes of a raw block whose opening tag takes `opening`.

@@ -3,9 +3,12 @@
 //! Owns those whose exact behaviour matters (what counts as white space, how text splits) and those
 //! that minijinja's compatibility layer lacks; it answers for the rest.
 
+use minijinja::formatting::FormatStyle;
 use minijinja::value::{Kwargs, Tuple, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
+
+use super::operators;
 
 /// Calls `method` of `value`, if templates may.
 pub(super) fn call(
@@ -134,6 +137,15 @@ fn text_method(
                 .collect();
             Value::from(swapped)
         }
+        "format" => Value::from(operators::formatted(state, FormatStyle::StrFormat, text, arguments)?),
+        "title" => {
+            let () = from_args(arguments)?;
+            Value::from(titled(text))
+        }
+        "istitle" => {
+            let () = from_args(arguments)?;
+            Value::from(titled(text) == text && text.chars().any(is_cased))
+        }
         "isspace" => {
             let () = from_args(arguments)?;
             Value::from(!text.is_empty() && text.chars().all(is_space))
@@ -153,7 +165,7 @@ pub(super) fn strip<'t>(text: &'t str, characters: Option<&str>, left: bool, rig
 }
 
 /// `split()` without a separator: runs of white space part words, and none is empty.
-fn words(text: &str, splits: usize) -> Vec<&str> {
+pub(super) fn words(text: &str, splits: usize) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = text.trim_start_matches(is_space);
     while !rest.is_empty() {
@@ -187,7 +199,7 @@ fn last_words(text: &str, splits: usize) -> Vec<&str> {
 }
 
 /// `splitlines`: at every line boundary that Python knows.
-fn lines(text: &str, keep: bool) -> Vec<&str> {
+pub(super) fn lines(text: &str, keep: bool) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut start = 0;
     let mut characters = text.char_indices().peekable();
@@ -209,6 +221,25 @@ fn lines(text: &str, keep: bool) -> Vec<&str> {
         parts.push(&text[start..]);
     }
     parts
+}
+
+fn is_cased(character: char) -> bool {
+    character.is_uppercase() || character.is_lowercase()
+}
+
+/// `str.title`: a capital after everything that is no letter, an apostrophe included.
+fn titled(text: &str) -> String {
+    let mut titled = String::with_capacity(text.len());
+    let mut inside = false;
+    for character in text.chars() {
+        if inside {
+            titled.extend(character.to_lowercase());
+        } else {
+            titled.extend(character.to_uppercase());
+        }
+        inside = is_cased(character);
+    }
+    titled
 }
 
 fn padded(text: &str, method: &str, width: usize, fill: char) -> String {
