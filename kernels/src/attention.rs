@@ -110,7 +110,8 @@ fn attend_with<E: Enter>(
         scratch.get_mut().unwrap_or_else(PoisonError::into_inner).prepare(job, plan)?;
     }
     partials.grow(plan.partials_len)?;
-    let pending: Vec<AtomicUsize> = plan.tiles.iter().map(|tile| AtomicUsize::new(tile.tasks)).collect();
+    let tiles = if plan.partials_len == 0 { &[] } else { plan.tiles.as_slice() };
+    let pending: Vec<AtomicUsize> = tiles.iter().map(|tile| AtomicUsize::new(tile.tasks)).collect();
     let shared = tile::Shared {
         job,
         plan,

@@ -10,7 +10,7 @@ use super::{Attention, KvLayout, PART_TOKENS};
 
 /// The most rows of a tile (positions times heads of a group): what it accumulates must stay in the second cache.
 const ROWS_MAX: usize = 96;
-/// The fewest rows that still pay for widening keys and values once for all of them.
+/// The fewest rows of a tile that is made smaller so that all threads get some; four steps still share each page.
 const ROWS_MIN: usize = 24;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,19 +63,22 @@ pub(super) fn partial_len(layout: KvLayout, rows: usize) -> usize {
     (rows * (layout.value_width() + 2)).next_multiple_of(16)
 }
 
+/// How many tiles there are with so many positions in each.
+fn tiles(job: &Attention, positions_max: usize) -> usize {
+    let of_one_head: usize = job.sequences.iter().map(|sequence| sequence.rows.div_ceil(positions_max)).sum();
+    of_one_head * job.pages.layout().kv_heads
+}
+
 impl Plan {
     /// Plans a call, reusing memory.
     pub(super) fn prepare(&mut self, job: &Attention, threads: usize) {
         let layout = job.pages.layout();
         self.group = job.heads / layout.kv_heads;
-        let mut rows = ROWS_MAX;
-        loop {
-            self.tile(job, (rows / self.group).max(1));
-            if self.tiles.len() >= 4 * threads || rows / 2 < ROWS_MIN {
-                break;
-            }
-            rows /= 2;
+        let mut positions = (ROWS_MAX / self.group).max(1);
+        while positions / 2 * self.group >= ROWS_MIN && tiles(job, positions) < 4 * threads {
+            positions /= 2;
         }
+        self.tile(job, positions);
         self.rows_max = self.tiles.iter().map(|tile| tile.positions * self.group).max().unwrap_or(0);
         let split = threads > 1 && self.tiles.len() < 4 * threads;
         self.partials_len = 0;

@@ -2,7 +2,7 @@
 //! table and knows no threads.
 //!
 //! ```text
-//! s[row][t] = Σ_d q[row][d] · k[d][t]             t runs over lanes; d in order, one accumulator
+//! s[row][t] = (Σ_d q[row][d] · k[d][t]) · scale   t runs over lanes; d in order, one accumulator
 //! m' = max(m, s[t]), a = 2^(m - m'), w[t] = 2^(s[t] - m'), exactly 0 for tokens that the row does not see
 //! sum[lane] = sum[lane] · a + w[lane] + …         sixteen partial sums
 //! o[row][d] = o[row][d] · a + Σ_t w[row][t] · v[t][d]    d runs over lanes; t in order, one accumulator
@@ -51,8 +51,10 @@ pub(super) struct Rows<'a> {
 
 /// One step; all slices hold `valid.len()` rows, at most [`STEP_ROWS_MAX`].
 pub(super) struct Step<'a> {
-    /// `[head_dim][rows]`, times the scale and log2(e).
-    pub(super) queries: &'a [f32],
+    /// The query of each row, `[head_dim]`.
+    pub(super) queries: &'a [&'a [f32]],
+    /// The scale times log2(e): scores are powers of two.
+    pub(super) scale: f32,
     pub(super) block: &'a Block<'a>,
     /// What the next block will read, to be asked for while this one is computed.
     pub(super) ahead: Option<Ahead>,
@@ -85,9 +87,7 @@ struct Weights<const R: usize>([[f32; BLOCK_TOKENS]; R]);
 impl Step<'_> {
     #[inline(always)]
     fn step<S: Simd, const R: usize>(self, simd: S) {
-        let (queries, []) = self.queries.as_chunks::<R>() else {
-            unreachable!("queries are [head_dim][rows]")
-        };
+        let queries: &[&[f32]; R] = self.queries.first_chunk().expect("there is a query for each row");
         let valid: &[usize; R] = self.valid.first_chunk().expect("the caller matched on the number of rows");
         let vectors = self.rows.outputs.len() / R;
         let mut weights = Weights([[0.0; BLOCK_TOKENS]; R]);
@@ -116,7 +116,7 @@ impl Step<'_> {
             // A row that precedes the block sees none of it and stays as it is, to the bit.
             if valid[row] > 0 {
                 let (greatest, sums) = (&mut self.rows.greatest[row], &mut self.rows.sums[row]);
-                scales[row] = softmax(simd, &mut weights[row], valid[row], greatest, sums);
+                scales[row] = softmax(simd, self.scale, &mut weights[row], valid[row], greatest, sums);
             }
         }
 
@@ -145,22 +145,29 @@ impl Step<'_> {
 #[inline(always)]
 fn scores<S: Simd, const R: usize, const C: usize>(
     simd: S,
-    queries: &[[f32; R]],
+    queries: &[&[f32]; R],
     block: &Block,
     ahead: Option<Ahead>,
     page: usize,
     weights: &mut [[f32; BLOCK_TOKENS]; R],
 ) {
     let mut keys: [&[[f16; LANES]]; C] = [&[]; C];
+    keys.copy_from_slice(&block.keys[page..page + C]);
+    // The same length for all, so that the loop needs no checks.
+    let head_dim = keys[0].len();
     for column in 0..C {
-        keys[column] = &block.keys[page + column][..queries.len()];
+        keys[column] = &keys[column][..head_dim];
+    }
+    let mut queries = *queries;
+    for row in 0..R {
+        queries[row] = &queries[row][..head_dim];
     }
     let mut sums = [[simd.splat(0.0); C]; R];
     let mut next = [std::ptr::null(); C];
     if let Some(ahead) = ahead {
         next.copy_from_slice(&ahead.keys[page..page + C]);
     }
-    for (dimension, query) in queries.iter().enumerate() {
+    for dimension in 0..head_dim {
         // Two dimensions of a page share a cache line.
         if ahead.is_some() && dimension % 2 == 0 {
             for column in 0..C {
@@ -170,7 +177,7 @@ fn scores<S: Simd, const R: usize, const C: usize>(
         for column in 0..C {
             let key = simd.load_f16(&keys[column][dimension]);
             for row in 0..R {
-                sums[row][column] = simd.mul_add(simd.splat(query[row]), key, sums[row][column]);
+                sums[row][column] = simd.mul_add(simd.splat(queries[row][dimension]), key, sums[row][column]);
             }
         }
     }
@@ -182,35 +189,40 @@ fn scores<S: Simd, const R: usize, const C: usize>(
     }
 }
 
-/// Turns a row's scores into weights and returns what its earlier outputs are to be multiplied by.
+/// Turns a row's scores into weights, where it sees tokens, and returns what its earlier outputs are to be
+/// multiplied by.
 #[inline(always)]
 fn softmax<S: Simd>(
     simd: S,
+    scale: f32,
     scores: &mut [f32; BLOCK_TOKENS],
     valid: usize,
     greatest: &mut f32,
     sums: &mut [f32; LANES],
 ) -> S::F32 {
-    let unseen = simd.splat(f32::NEG_INFINITY);
     let (scores, _) = scores.as_chunks_mut::<LANES>();
-    let mut lanes = [unseen; BLOCK_PAGES];
-    for page in 0..BLOCK_PAGES {
-        let score = simd.load(&scores[page]);
-        let below = valid.saturating_sub(page * PAGE_TOKENS);
-        lanes[page] = if below >= LANES { score } else { simd.first_lanes(below, score, unseen) };
+    let pages = valid.div_ceil(PAGE_TOKENS);
+    let unseen = simd.splat(f32::NEG_INFINITY);
+    let mut upper = unseen;
+    for page in 0..pages {
+        let score = simd.multiply(simd.load(&scores[page]), simd.splat(scale));
+        let below = valid - page * PAGE_TOKENS;
+        let score = if below >= LANES { score } else { simd.first_lanes(below, score, unseen) };
+        upper = simd.max(upper, score);
+        simd.store(score, &mut scores[page]);
     }
-    let upper = simd.max(simd.max(lanes[0], lanes[1]), simd.max(lanes[2], lanes[3]));
     let new = simd.greatest(upper);
     let new = if new > *greatest { new } else { *greatest };
-    for page in 0..BLOCK_PAGES {
-        lanes[page] = exp2(simd, simd.subtract(lanes[page], simd.splat(new)));
-        simd.store(lanes[page], &mut scores[page]);
+    let mut sum = simd.splat(0.0);
+    for page in 0..pages {
+        let weight = exp2(simd, simd.subtract(simd.load(&scores[page]), simd.splat(new)));
+        sum = simd.add(sum, weight);
+        simd.store(weight, &mut scores[page]);
     }
-    let scale = exp2(simd, simd.subtract(simd.splat(*greatest), simd.splat(new)));
-    let sum = simd.add(simd.add(lanes[0], lanes[1]), simd.add(lanes[2], lanes[3]));
-    simd.store(simd.mul_add(simd.load(sums), scale, sum), sums);
+    let factor = exp2(simd, simd.subtract(simd.splat(*greatest), simd.splat(new)));
+    simd.store(simd.mul_add(simd.load(sums), factor, sum), sums);
     *greatest = new;
-    scale
+    factor
 }
 
 /// What the outputs of R rows are summed from.

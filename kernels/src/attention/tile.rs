@@ -15,7 +15,7 @@ use crate::memory::{Buffer, OutOfMemory};
 pub(super) struct Shared<'a> {
     pub(super) job: &'a Attention<'a>,
     pub(super) plan: &'a Plan,
-    /// For each tile, the tasks that have not finished.
+    /// For each tile, the tasks that have not finished; empty when no tile is split.
     pub(super) pending: &'a [AtomicUsize],
     pub(super) partials: DisjointMut<'a, f32>,
     pub(super) out: DisjointMut<'a, f32>,
@@ -24,25 +24,17 @@ pub(super) struct Shared<'a> {
 /// One thread's memory.
 #[derive(Default)]
 pub(super) struct Scratch {
-    working: Working,
+    /// Sixteen partial sums of each row.
+    sums: Buffer<f32>,
     /// The merged parts so far, and the part to be merged next, both as [`Partial`].
     results: [Buffer<f32>; 2],
-}
-
-/// What a walk needs besides the place of its result.
-#[derive(Default)]
-struct Working {
-    /// Scaled, step by step: `[head_dim][rows of the step]`.
-    queries: Buffer<f32>,
-    sums: Buffer<f32>,
 }
 
 impl Scratch {
     /// Grows to what a plan needs.
     pub(super) fn prepare(&mut self, job: &Attention, plan: &Plan) -> Result<(), OutOfMemory> {
         let (layout, rows) = (job.pages.layout(), plan.rows_max);
-        self.working.queries.grow(rows * layout.head_dim)?;
-        self.working.sums.grow(rows * LANES)?;
+        self.sums.grow(rows * LANES)?;
         for result in &mut self.results {
             result.grow(partial_len(layout, rows))?;
         }
@@ -71,14 +63,13 @@ pub(super) fn run<E: Enter>(enter: E, shared: &Shared, task: &Task, scratch: &mu
     let tile = &shared.plan.tiles[task.tile];
     let layout = shared.job.pages.layout();
     let (rows, vectors) = (tile.positions * shared.plan.group, layout.value_width() / LANES);
-    pack_queries(shared, tile, &mut scratch.working.queries);
     if tile.tasks == 1 {
         let [merged, next] = &mut scratch.results;
         let mut merged = Partial::new(merged, rows, vectors);
-        walk(enter, shared, tile, task.parts.start, task.parts.end, &mut scratch.working, &mut merged);
+        walk(enter, shared, tile, task.parts.start, task.parts.end, &mut scratch.sums, &mut merged);
         for part in task.parts.start + 1..task.parts.end {
             let mut next = Partial::new(next, rows, vectors);
-            walk(enter, shared, tile, part, task.parts.end, &mut scratch.working, &mut next);
+            walk(enter, shared, tile, part, task.parts.end, &mut scratch.sums, &mut next);
             enter.enter(Merge { into: &mut merged, part: &next, first: first_row(shared, tile, part) });
         }
         enter.enter(Write { shared, tile, from: &merged });
@@ -93,7 +84,7 @@ pub(super) fn run<E: Enter>(enter: E, shared: &Shared, task: &Task, scratch: &mu
         tile,
         part,
         task.parts.end,
-        &mut scratch.working,
+        &mut scratch.sums,
         &mut Partial::new(memory, rows, vectors),
     );
     if shared.pending[task.tile].fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -141,21 +132,11 @@ fn group_range(shared: &Shared, tile: &Tile, position: usize) -> std::ops::Range
     start..start + group * head_dim
 }
 
-/// Scales the tile's queries and brings them into the order in which steps read them.
-fn pack_queries(shared: &Shared, tile: &Tile, packed: &mut [f32]) {
+/// The query of one of the tile's rows.
+fn query<'a>(shared: &Shared<'a>, tile: &Tile, row: usize) -> &'a [f32] {
     let (group, head_dim) = (shared.plan.group, shared.job.pages.layout().head_dim);
-    // Scores are powers of two from here on.
-    let scale = shared.job.scale * std::f32::consts::LOG2_E;
-    for step in steps(tile.positions * group) {
-        let packed = &mut packed[step.start * head_dim..step.end * head_dim];
-        for row in step.clone() {
-            let queries = &shared.job.queries[group_range(shared, tile, row / group)];
-            let query = &queries[row % group * head_dim..][..head_dim];
-            for (packed, &value) in packed[row - step.start..].iter_mut().step_by(step.len()).zip(query) {
-                *packed = value * scale;
-            }
-        }
-    }
+    let queries = &shared.job.queries[group_range(shared, tile, row / group)];
+    &queries[row % group * head_dim..][..head_dim]
 }
 
 /// Takes the tile's rows through one part; pages are asked for ahead up to the end of part `parts_end - 1`.
@@ -165,11 +146,11 @@ fn walk<E: Enter>(
     tile: &Tile,
     part: usize,
     parts_end: usize,
-    working: &mut Working,
+    sums: &mut [f32],
     into: &mut Partial,
 ) {
     let rows = into.greatest.len();
-    let (sums, _) = working.sums[..rows * LANES].as_chunks_mut();
+    let (sums, _) = sums[..rows * LANES].as_chunks_mut();
     into.greatest.fill(f32::NEG_INFINITY);
     into.outputs.as_flattened_mut().fill(0.0);
     sums.as_flattened_mut().fill(0.0);
@@ -180,7 +161,7 @@ fn walk<E: Enter>(
     for start in (part * PART_TOKENS..tokens_end).step_by(BLOCK_TOKENS) {
         let next = start + BLOCK_TOKENS;
         let ahead = (next < ahead_end).then(|| block(shared, tile, next).addresses());
-        block_steps(enter, shared, tile, start, ahead, &working.queries, &mut progress);
+        block_steps(enter, shared, tile, start, ahead, &mut progress);
     }
     enter.enter(CloseSums { from: sums, to: into.sums });
 }
@@ -211,27 +192,27 @@ fn block_steps<E: Enter>(
     tile: &Tile,
     start: usize,
     mut ahead: Option<Ahead>,
-    queries: &[f32],
     progress: &mut Rows,
 ) {
-    let (group, head_dim) = (shared.plan.group, shared.job.pages.layout().head_dim);
+    let scale = shared.job.scale * std::f32::consts::LOG2_E;
     let vectors = progress.outputs.len() / progress.greatest.len();
     let block = &block(shared, tile, start);
     for step in steps(progress.greatest.len()) {
-        let mut valid = [0; STEP_ROWS_MAX];
-        let valid = &mut valid[..step.len()];
-        for (valid, row) in valid.iter_mut().zip(step.clone()) {
-            let seen = tile.first_position + row / group + 1;
-            *valid = seen.saturating_sub(start).min(BLOCK_TOKENS);
+        let (mut valid, mut queries) = ([0; STEP_ROWS_MAX], [&[][..]; STEP_ROWS_MAX]);
+        for (index, row) in step.clone().enumerate() {
+            let seen = tile.first_position + row / shared.plan.group + 1;
+            valid[index] = seen.saturating_sub(start).min(BLOCK_TOKENS);
+            queries[index] = query(shared, tile, row);
         }
-        if valid.last() == Some(&0) {
+        if valid[step.len() - 1] == 0 {
             continue;
         }
         enter.enter(Step {
-            queries: &queries[step.start * head_dim..step.end * head_dim],
+            queries: &queries[..step.len()],
+            scale,
             block,
             ahead: ahead.take(),
-            valid,
+            valid: &valid[..step.len()],
             rows: Rows {
                 greatest: &mut progress.greatest[step.clone()],
                 sums: &mut progress.sums[step.clone()],

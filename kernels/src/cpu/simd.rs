@@ -12,6 +12,9 @@ use half::f16;
 use super::Level;
 use super::plain::Plain;
 
+#[cfg(test)]
+mod tests;
+
 /// The number of lanes of a vector.
 pub(crate) const LANES: usize = 16;
 
