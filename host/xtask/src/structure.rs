@@ -30,19 +30,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plugins/sdk", &[]),
     ("plugins/privacy-first", &["lockgate-plugin"]),
     ("tests/clouds", &[]),
+    ("tests/hostile", &["lockgate-plugin"]),
 ];
 
 /// Libraries that only one crate may use.
 const SOLE_USERS: &[(&str, &str)] = &[
     ("wasmtime", "host/sandbox"),
-    ("wasmtime-wasi", "host/sandbox"),
     ("aws-sdk-bedrockruntime", "host/providers"),
-    ("axum", "host/server"),
     ("tokenizers", "host/engine"),
     ("minijinja", "host/engine"),
 ];
 
-/// Lines of a source file that is not a test.
+/// Files that a tool writes; a test beside each keeps it fresh.
+const GENERATED: &[&str] = &["plugins/sdk/src/guest/bindings.rs"];
+
+/// Lines of a source file that is neither a test nor generated.
 const LINES_MAX: usize = 500;
 
 fn root() -> PathBuf {
@@ -121,8 +123,13 @@ fn a_file_is_one_concept() {
         for path in sources(&root().join(folder).join("src")) {
             let is_test = path.components().any(|part| part.as_os_str() == "tests")
                 || path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("tests.rs"));
+            let is_generated = GENERATED.iter().any(|generated| path.ends_with(generated));
             let lines = std::fs::read_to_string(&path).expect("it is readable").lines().count();
-            assert!(is_test || lines <= LINES_MAX, "{} has {lines} lines: split it", path.display());
+            assert!(
+                is_test || is_generated || lines <= LINES_MAX,
+                "{} has {lines} lines: split it",
+                path.display()
+            );
         }
     }
 }
