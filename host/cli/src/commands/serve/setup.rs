@@ -1,6 +1,6 @@
 //! The configuration to serve: the file, if one is given, and what the flags add to it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::args::ServeArgs;
 use crate::config::{self, Config, ModelConfig, PluginConfig};
@@ -63,10 +63,10 @@ fn id_of(path: &Path, given: &str) -> Result<String, Failure> {
     Ok(id)
 }
 
-fn policy_of(path: &PathBuf) -> Result<PluginConfig, Failure> {
+fn policy_of(path: &Path) -> Result<PluginConfig, Failure> {
     Ok(PluginConfig {
         id: id_of(path, "of the policy").map_err(|_| Failure::unusable("--policy: the file has no name"))?,
-        path: path.clone(),
+        path: path.to_owned(),
         grants: vec!["log".to_owned()],
         on_error: config::OnError::Refuse,
         limits: config::Limits::default(),
