@@ -5,6 +5,9 @@
     reason = "helpers of tests are tests, which the lint cannot know"
 )]
 
+mod allocations;
 mod invariance;
+mod mutations;
+mod real_model;
 mod reference;
 mod support;
