@@ -50,7 +50,7 @@ pub(crate) struct ServeArgs {
     /// The configuration file. It is never read implicitly.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// The address to listen on; beyond loopback a [[key]] is needed.
+    /// The address to listen on; beyond loopback a `[[key]]` is needed.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
     /// A model to serve beside the configuration's: a file or a name.

@@ -1,6 +1,6 @@
 //! The shape of the configuration file, key by key. Unknown keys are errors everywhere.
 //!
-//! Rules between parts (unique ids, a target's provider exists) are in [`super::check`].
+//! Rules between parts (unique ids, a target's provider exists) are in `check`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! A server that speaks Bedrock's Converse and ConverseStream.
 //!
 //! It checks what the service checks: that a request is signed for Bedrock or carries a bearer token,
-//! and that the conversation has the form that models accept ([`rules`]). Streams are framed as AWS does,
+//! and that the conversation has the form that models accept (`rules`). Streams are framed as AWS does,
 //! with the checksums of prelude and message ([`frames`]).
 
 pub mod answer;
