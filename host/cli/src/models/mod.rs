@@ -1,7 +1,7 @@
 //! Models on this machine's disk: where they are, which are known by name, how they get here.
 //!
 //! [`store`] owns the folder, [`catalogue`] the names that we vouch for, [`source`] the notation of a
-//! place to fetch from, [`pull`] the fetching. Reading a model file is the engine's work.
+//! place to fetch from, `pull` the fetching. Reading a model file is the engine's work.
 
 mod catalogue;
 mod download;
