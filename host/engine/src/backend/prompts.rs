@@ -101,6 +101,7 @@ impl Prompts {
             return Err(self.invalid("stop", "a stop string must not be empty"));
         }
         let vocabulary = self.tokenizer.size();
+        // The standard library keys its hasher from the system's randomness, anew each time.
         let seed = RandomState::new().hash_one(0);
         let parameters = Parameters::resolve(sampling, &self.sampling, vocabulary, seed)
             .map_err(|error| self.invalid(error.field, error.problem))?;

@@ -61,15 +61,27 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Changes the contents, then wakes the reader: after the lock is free, for its executor may read at once.
+    fn change(&self, change: impl FnOnce(&mut Contents)) {
+        let waker = {
+            let mut contents = self.lock();
+            change(&mut contents);
+            contents.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
 }
 
 impl Writer {
     /// Adds an event of which an answer has few, all but text.
     pub(crate) fn send(&self, event: Event) {
-        let mut contents = self.shared.lock();
-        contents.bytes += size(&event);
-        contents.add(event);
-        contents.wake();
+        self.shared.change(|contents| {
+            contents.bytes += size(&event);
+            contents.add(event);
+        });
     }
 
     /// Adds text, if there is any.
@@ -90,12 +102,12 @@ impl Writer {
 
     /// Ends the answer: nothing follows the events sent so far.
     pub(crate) fn end(self) {
-        self.shared.lock().finish(Ok(()));
+        self.shared.change(|contents| contents.end = Some(Ok(())));
     }
 
     /// Ends the answer with an error, after the events sent so far.
     pub(crate) fn fail(self, error: BackendError) {
-        self.shared.lock().finish(Err(error));
+        self.shared.change(|contents| contents.end = Some(Err(error)));
     }
 
     /// Whether the reader has gone away.
@@ -106,11 +118,12 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let mut contents = self.shared.lock();
-        if contents.end.is_none() {
-            let message = "the model's own thread failed while this answer was made; ask again";
-            contents.finish(Err(BackendError::new(ErrorKind::Internal, message)));
-        }
+        self.shared.change(|contents| {
+            contents.end.get_or_insert_with(|| {
+                let message = "the model's own thread failed while this answer was made; ask again";
+                Err(BackendError::new(ErrorKind::Internal, message))
+            });
+        });
     }
 }
 
@@ -126,17 +139,6 @@ impl Contents {
             return;
         }
         self.events.push_back(event);
-    }
-
-    fn finish(&mut self, end: Result<(), BackendError>) {
-        self.end = Some(end);
-        self.wake();
-    }
-
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
     }
 }
 

@@ -32,7 +32,7 @@ use lockgate_api::{BackendError, ErrorKind, Event};
 use self::counters::Counters;
 use self::forward::Forward;
 use self::mailbox::{Reader, Writer, mailbox};
-use self::work::{Core, Turn, panic_message};
+use self::work::{Core, PANIC, Turn};
 use crate::scheduler::Scheduler;
 use crate::tokenizer::Tokenizer;
 
@@ -200,10 +200,9 @@ fn prepare(
                     }
                 }
                 Ok(Err(error)) => writer.fail(error),
-                Err(panic) => {
-                    let problem = panic_message(panic.as_ref());
-                    tracing::error!(model = name, problem, "preparing a prompt failed");
-                    let message = format!("model `{name}` failed to prepare the prompt: {problem}");
+                Err(_panic) => {
+                    tracing::error!(model = name, "preparing a prompt failed");
+                    let message = format!("model `{name}` failed to prepare the prompt: {PANIC}");
                     writer.fail(BackendError::new(ErrorKind::Internal, message));
                 }
             }

@@ -16,7 +16,8 @@ fn parrot() -> (Runner, Arc<Mutex<Observed>>) {
     (start(fake), observed)
 }
 
-/// A model that waits for a word before each pass, and says when it waits.
+/// A model that waits for a word before each pass, and says when it waits. When the test lets go of the words, the
+/// pass lasts until it is stopped.
 fn gated() -> (Runner, mpsc::Sender<()>, mpsc::Receiver<usize>) {
     let (go, gate) = mpsc::channel();
     let (arrived, arrivals) = mpsc::channel();
@@ -24,7 +25,11 @@ fn gated() -> (Runner, mpsc::Sender<()>, mpsc::Receiver<usize>) {
     let runner = start(fake.hooked(move |number, _, stop| {
         // The test may have stopped listening.
         let _ = arrived.send(number);
-        let _ = gate.recv();
+        if gate.recv().is_err() {
+            while !stop() {
+                std::thread::yield_now();
+            }
+        }
         stop().then_some(Ok(Pass::Stopped))
     }));
     (runner, go, arrivals)
@@ -80,9 +85,10 @@ fn an_error_of_preparation_is_the_only_item() {
     let again = refused.clone();
     let answer = runner.submit(move || Err(again)).expect("room");
     assert_eq!(items(answer), [Err(refused)]);
-    let panicked = error(runner.submit(|| panic!("a template went wrong")).expect("room"));
+    let panicked = error(runner.submit(|| panic!("with the user's text")).expect("room"));
     assert_eq!(panicked.kind, ErrorKind::Internal);
-    assert!(panicked.message.contains("a template went wrong"));
+    assert!(panicked.message.contains("tiny"), "{panicked}");
+    assert!(!panicked.message.contains("text"), "a panic's words may quote the conversation: {panicked}");
     assert_eq!(text(runner.submit(|| Ok(ask("still here"))).expect("room")), "still here");
     drop(runner);
     assert_eq!(observed.lock().unwrap().open, 0);
@@ -106,7 +112,6 @@ fn dropping_the_runner_ends_every_answer_with_an_error() {
     let answers: Vec<Answer> = (0..3).map(|_| runner.submit(|| Ok(endless())).expect("room")).collect();
     arrivals.recv().expect("it runs");
     let closer = std::thread::spawn(move || drop(runner));
-    // The pass in progress ends; whether a further one begins depends on who is faster.
     drop(go);
     closer.join().expect("no panic");
     for answer in answers {

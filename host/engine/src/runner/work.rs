@@ -4,7 +4,6 @@
 //! drive it turn by turn; the thread around it is in `runner`. A fault or panic in a pass fails the requests that
 //! run, never the ones that wait, and the next turn goes on with those.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -37,6 +36,9 @@ pub(crate) struct Ask {
     /// Whether an answer's first space is the tokenizer's own and not shown.
     pub(crate) drop_first_space: bool,
 }
+
+/// What is told of a panic. Its own words may quote the conversation, so they go no further than the panic hook.
+pub(super) const PANIC: &str = "an internal fault; ask again, and report it if it happens again";
 
 /// What a turn did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,10 +168,7 @@ impl<F: Forward> Core<F> {
         match catch_unwind(AssertUnwindSafe(|| self.compute(&step))) {
             Ok(Ok(())) => {}
             Ok(Err(Fault(message))) => self.fail_running(&message),
-            Err(panic) => {
-                let message = panic_message(panic.as_ref());
-                self.fail_running(message);
-            }
+            Err(_panic) => self.fail_running(PANIC),
         }
         self.note();
         Turn::Worked
@@ -418,15 +417,6 @@ fn entry(
     TokenLogprob {
         chosen: named(token, found.chosen),
         top: found.top.into_iter().map(|(token, logprob)| named(token, logprob)).collect(),
-    }
-}
-
-/// A panic's own words.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(message), _) => message,
-        (None, Some(message)) => message,
-        (None, None) => "a panic without a message",
     }
 }
 
