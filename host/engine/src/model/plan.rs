@@ -90,6 +90,7 @@ fn working_bytes(config: &Config, context: usize, options: &LoadOptions) -> u64 
     let row = 4 * config.hidden + (heads + config.heads) * config.head_dim + 4 * config.feed_forward;
     let rows = size(row).saturating_mul(options.step_tokens as u64);
     let logits = size(config.vocabulary).saturating_mul(options.sequences as u64);
-    let rope = size(config.rope.dimensions).saturating_mul(context as u64);
+    // Cosines and sines, in the pairing that takes more.
+    let rope = size(2 * config.rope.dimensions).saturating_mul(context as u64);
     rows.saturating_add(logits).saturating_add(rope)
 }

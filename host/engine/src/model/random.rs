@@ -12,7 +12,7 @@ use super::shapes::{Mix, Role, Shape, ShapeError};
 use crate::gguf::{Gguf, GgufWriter, Limits, Metadata, ReadAt, TensorType};
 
 /// A random model of this shape, stored in this mix of formats. The keys of `extra` (a tokenizer, say) are added to
-/// its metadata.
+/// its metadata or replace what is there.
 ///
 /// # Errors
 /// The shape is none that a model file may have.
@@ -49,8 +49,11 @@ impl RandomSource {
     #[must_use]
     pub fn new(shape: &Shape, mix: Mix, seed: u64, extra: &Metadata) -> Self {
         let mut writer = GgufWriter::new();
-        write_metadata(shape, &mut writer);
+        let mut metadata = hyperparameters(shape);
         for (key, value) in extra.iter() {
+            metadata.insert(key, value.clone());
+        }
+        for (key, value) in metadata.iter() {
             writer.metadata(key, value.clone());
         }
         let mut contents = Vec::new();
@@ -235,24 +238,25 @@ enum Values {
     RopeFactors(Vec<f32>),
 }
 
-fn write_metadata(shape: &Shape, writer: &mut GgufWriter) {
+fn hyperparameters(shape: &Shape) -> Metadata {
+    let mut metadata = Metadata::new();
     let key = |name: &str| format!("{}.{name}", shape.architecture);
     let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-    writer
-        .metadata("general.architecture", shape.architecture)
-        .metadata("general.name", format!("random {}", shape.architecture))
-        .metadata(key("block_count"), size(shape.layers))
-        .metadata(key("context_length"), size(shape.context))
-        .metadata(key("embedding_length"), size(shape.hidden))
-        .metadata(key("feed_forward_length"), size(shape.feed_forward))
-        .metadata(key("attention.head_count"), size(shape.heads))
-        .metadata(key("attention.head_count_kv"), size(shape.kv_heads))
-        .metadata(key("attention.key_length"), size(shape.head_dim))
-        .metadata(key("attention.value_length"), size(shape.head_dim))
-        .metadata(key("attention.layer_norm_rms_epsilon"), shape.norm_epsilon)
-        .metadata(key("rope.dimension_count"), size(shape.head_dim))
-        .metadata(key("rope.freq_base"), shape.rope_base)
-        .metadata(key("vocab_size"), size(shape.vocabulary));
+    metadata.insert("general.architecture", shape.architecture);
+    metadata.insert("general.name", format!("random {}", shape.architecture));
+    metadata.insert(key("block_count"), size(shape.layers));
+    metadata.insert(key("context_length"), size(shape.context));
+    metadata.insert(key("embedding_length"), size(shape.hidden));
+    metadata.insert(key("feed_forward_length"), size(shape.feed_forward));
+    metadata.insert(key("attention.head_count"), size(shape.heads));
+    metadata.insert(key("attention.head_count_kv"), size(shape.kv_heads));
+    metadata.insert(key("attention.key_length"), size(shape.head_dim));
+    metadata.insert(key("attention.value_length"), size(shape.head_dim));
+    metadata.insert(key("attention.layer_norm_rms_epsilon"), shape.norm_epsilon);
+    metadata.insert(key("rope.dimension_count"), size(shape.head_dim));
+    metadata.insert(key("rope.freq_base"), shape.rope_base);
+    metadata.insert(key("vocab_size"), size(shape.vocabulary));
+    metadata
 }
 
 fn tensors(shape: &Shape, mix: Mix) -> Vec<Tensor> {

@@ -6,8 +6,10 @@
 )]
 
 mod allocations;
+mod attacks;
 mod invariance;
 mod mutations;
+mod one_decode;
 mod real_model;
 mod reference;
 mod support;

@@ -7,66 +7,25 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lockgate_engine::gguf::{Gguf, Limits, Metadata, Value};
-use lockgate_engine::model::{Compute, Input, LoadOptions, Mix, Model, Shape, Wanted, random_model};
+use lockgate_engine::model::{Mix, Shape, random_model};
 use lockgate_engine::tokenizer::{Specials, Tokenizer};
-use lockgate_kernels::cpu::Level;
 
 use super::allocations::allocation_peak;
-use super::support::pool;
+use super::one_decode::{Outcome, run};
 
 /// A file of this size may make the engine hold this much: it is for the file's own copies, the tokenizer's tables and
 /// a cache of 64 tokens, with room to spare.
 const PEAK_BYTES_MAX: usize = 24 << 20;
 
-/// What became of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Refused,
-    Loaded,
-    Decoded,
-}
-
-/// From the bytes to one decode.
-fn run(bytes: Vec<u8>) -> Outcome {
-    let Ok(gguf) = Gguf::read(Box::new(bytes), "mutated.gguf", &Limits::default()) else {
-        return Outcome::Refused;
-    };
-    let tokenizer = Tokenizer::from_metadata(gguf.metadata());
-    let text =
-        tokenizer.as_ref().ok().and_then(|tokenizer| tokenizer.encode("ab ba, abba", Specials::AsModel).ok());
-    // A context of which no file can make more than a little memory.
-    let options = LoadOptions {
-        sequences: 1,
-        step_tokens: 64,
-        memory_bytes_max: Some(16 << 20),
-        ..LoadOptions::default()
-    };
-    let Ok((config, _)) = Model::inspect(&gguf, &options) else { return Outcome::Refused };
-    let options = LoadOptions { context: Some(config.context.min(64)), ..options };
-    let pool = pool(1);
-    let Ok(model) = Model::load(&gguf, &options, &pool, &|_| {}) else { return Outcome::Refused };
-    let Ok(mut cache) = model.cache() else { return Outcome::Loaded };
-    let mut sequence = cache.sequence();
-    let mut compute = Compute::new(pool, Level::detect());
-    for tokens in [text.as_deref().unwrap_or(&[0, 1, 2]), &[1]] {
-        let mut input = [Input { sequence: &mut sequence, tokens, wanted: Wanted::Last }];
-        // A token of a damaged tokenizer may be beyond a damaged vocabulary: an error, not a read out of bounds.
-        if compute.forward(&model, &mut cache, &mut input, &|| false).is_err() {
-            return Outcome::Loaded;
-        }
-    }
-    Outcome::Decoded
-}
-
 #[track_caller]
-fn check(bytes: Vec<u8>, what: &dyn Fn() -> String) -> Outcome {
+pub(crate) fn check(bytes: Vec<u8>, what: &dyn Fn() -> String) -> Outcome {
     let (result, peak_bytes) = allocation_peak(|| catch_unwind(AssertUnwindSafe(|| run(bytes))));
     let outcome = result.unwrap_or_else(|_| panic!("{} panics", what()));
     assert!(peak_bytes <= PEAK_BYTES_MAX, "{} makes {peak_bytes} bytes be held", what());
     outcome
 }
 
-const TINY: Shape = Shape {
+pub(crate) const TINY: Shape = Shape {
     architecture: "llama",
     layers: 1,
     hidden: 32,
@@ -83,7 +42,7 @@ const TINY: Shape = Shape {
 };
 
 /// The files that are mutated: a tied Llama with byte-level BPE, a Qwen 2 with SPM, and a vocabulary alone.
-fn files() -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn files() -> Vec<(&'static str, Vec<u8>)> {
     let whole = |shape: &Shape, mix: &str, tokenizer: &Metadata| {
         let gguf = random_model(shape, Mix::named(mix).unwrap(), 5, tokenizer).unwrap();
         copy(&gguf, true)
@@ -111,7 +70,7 @@ fn copy(gguf: &Gguf, tensors: bool) -> Vec<u8> {
 }
 
 /// Byte-level BPE over all bytes, with a few merges and control tokens: 280 tokens.
-fn byte_pair() -> Metadata {
+pub(crate) fn byte_pair() -> Metadata {
     // GPT-2's alphabet: printable bytes stand for themselves, the others for characters from 256 on.
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let mut others = 256;
@@ -140,7 +99,7 @@ fn byte_pair() -> Metadata {
 }
 
 /// SPM with all bytes and a few pieces: 280 tokens.
-fn sentence_piece() -> Metadata {
+pub(crate) fn sentence_piece() -> Metadata {
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
     tokens.extend((0..256).map(|byte| format!("<0x{byte:02X}>")));
     tokens.extend(["▁", "a", "b", "▁a", "ab", "▁ab", "ba", "abba"].map(str::to_owned));
