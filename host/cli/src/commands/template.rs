@@ -48,7 +48,7 @@ fn of_model(model: &str, has_tools: bool, input: &RenderInput<'_>) -> Result<Str
         .with_context(name)?;
     let tokenizer = Tokenizer::from_metadata(gguf.metadata()).with_context(name)?;
     let template = PromptTemplate::new(source, Arc::new(tokenizer)).with_context(name)?;
-    Ok(template.render(input).with_context(name)?.text)
+    Ok(template.render_text(input).with_context(name)?)
 }
 
 fn read_array(path: &Path) -> Result<Value, Failure> {

@@ -77,15 +77,27 @@ impl PromptTemplate {
         &self.source
     }
 
-    /// Renders a conversation, exactly as [`ChatTemplate::render`] with the model's `bos_token` and
-    /// `eos_token`, and marks the control tokens that the template wrote.
+    /// The text of a conversation alone, with the model's `bos_token` and `eos_token`.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_text(&self, input: &RenderInput<'_>) -> Result<String, TemplateError> {
+        self.plain.render(&RenderInput { variables: &self.with_own(input.variables), ..*input })
+    }
+
+    fn with_own(&self, variables: &Map<String, Value>) -> Map<String, Value> {
+        let mut all = self.variables.clone();
+        all.extend(variables.iter().map(|(name, value)| (name.clone(), value.clone())));
+        all
+    }
+
+    /// Renders a conversation, exactly as [`PromptTemplate::render_text`], and marks the control tokens that the template wrote.
     ///
     /// # Errors
     /// As [`ChatTemplate::render`]; [`TemplateError::AmbiguousControl`] where a token's origin cannot
     /// be proved.
     pub fn render(&self, input: &RenderInput<'_>) -> Result<Prompt, TemplateError> {
-        let mut variables = self.variables.clone();
-        variables.extend(input.variables.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let variables = self.with_own(input.variables);
         let input = RenderInput { variables: &variables, ..*input };
         let (values, bytes) = context(&input)?;
         let text = self.plain.render_context(values, bytes)?;
