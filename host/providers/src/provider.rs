@@ -71,6 +71,7 @@ impl Provider {
         if air_gapped && locality != Locality::Local {
             return Err(fail(SettingsProblem::AirGapped { locality }));
         }
+        warn_of_plain_text(&settings, locality);
         let wire = match settings.kind {
             ProviderKind::OpenAiCompatible => {
                 Wire::OpenAi(Arc::new(Server::new(&settings, locality).map_err(fail)?))
@@ -116,6 +117,18 @@ impl Provider {
             },
             Wire::OpenAi(_) | Wire::Bedrock(_) => Forwarding::NotRevealed,
         }
+    }
+}
+
+/// A key that leaves the operator's network unencrypted can be read on its way, and so can every prompt.
+fn warn_of_plain_text(settings: &ProviderSettings, locality: Locality) {
+    let is_plain =
+        settings.endpoint.as_deref().is_some_and(|endpoint| endpoint.trim_start().starts_with("http:"));
+    if is_plain && settings.api_key.is_some() && locality == Locality::Cloud {
+        tracing::warn!(
+            provider = settings.id,
+            "the endpoint is not encrypted: the API key travels in plain text"
+        );
     }
 }
 

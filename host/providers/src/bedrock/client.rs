@@ -3,7 +3,8 @@
 //! No retries (the gateway's plan decides), no guard of its own against stalled streams (the gateway's idle
 //! timer is one), TLS by rustls on ring, and the proxy variables of the environment, since Bedrock is always
 //! a cloud. The endpoint comes from the configuration alone: `AWS_ENDPOINT_URL` could send labelled
-//! requests to another region.
+//! requests to another region. The SDK writes requests and answers into its traces at the level TRACE:
+//! whoever sets up logging keeps the targets `aws_` below that.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -107,7 +107,7 @@ impl HttpClient {
         self: &Arc<Self>,
         method: Method,
         path: &str,
-        headers: &HeaderMap,
+        headers: HeaderMap,
         body: Bytes,
         connect_limit: Duration,
     ) -> Result<Answer, SendError> {
@@ -143,7 +143,7 @@ impl HttpClient {
         &self,
         method: Method,
         path: &str,
-        headers: &HeaderMap,
+        headers: HeaderMap,
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, String> {
         let proxy = self.connector.forwarding_proxy();
@@ -154,7 +154,7 @@ impl HttpClient {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(target).map_err(|error| error.to_string())?;
-        *request.headers_mut() = headers.clone();
+        *request.headers_mut() = headers;
         request.headers_mut().insert(HOST, self.host.clone());
         if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.clone()) {
             request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);

@@ -189,3 +189,56 @@ async fn look_up(name: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError>
     let found = tokio::net::lookup_host((name, port)).await;
     Ok(found.map_err(|error| ConnectError::Lookup(error.to_string()))?.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn connector(locality: Locality) -> Connector {
+        Connector::new(
+            Endpoint::parse("http://server.example", "/v1", locality).unwrap(),
+            locality,
+            None,
+            None,
+        )
+    }
+
+    async fn connect(locality: Locality, addresses: &[SocketAddr]) -> Result<SocketAddr, ConnectError> {
+        let limit = Duration::from_secs(5);
+        let stream = connector(locality).connect_to(addresses, Instant::now() + limit, limit).await?;
+        Ok(stream.peer_addr().unwrap())
+    }
+
+    #[tokio::test]
+    async fn only_addresses_of_the_locality_are_tried() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap();
+        let mapped: SocketAddr = format!("[::ffff:127.0.0.1]:{}", here.port()).parse().unwrap();
+        // An address of the documentation's own network: nobody is there, and nothing must be sent to it.
+        let elsewhere: SocketAddr = "192.0.2.1:80".parse().unwrap();
+        let nearby: SocketAddr = "192.168.255.254:80".parse().unwrap();
+        for locality in [Locality::Local, Locality::Lan] {
+            assert_eq!(connect(locality, &[elsewhere, here]).await.unwrap(), here);
+            assert!(connect(locality, &[mapped]).await.is_ok());
+            let Err(error) = connect(locality, &[elsewhere]).await else { panic!("connected") };
+            assert!(matches!(error, ConnectError::Forbidden { .. }), "{error}");
+            assert!(error.to_string().contains("192.0.2.1"), "{error}");
+        }
+        let Err(error) = connect(Locality::Local, &[nearby]).await else { panic!("connected") };
+        assert!(matches!(error, ConnectError::Forbidden { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_after_one_that_refuses() {
+        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap();
+        assert_eq!(connect(Locality::Local, &[dead, here]).await.unwrap(), here);
+        let Err(error) = connect(Locality::Local, &[dead]).await else { panic!("connected") };
+        assert!(matches!(error, ConnectError::Failed(_)), "{error}");
+        let Err(error) = connect(Locality::Local, &[]).await else { panic!("connected") };
+        assert!(matches!(error, ConnectError::Lookup(_)), "{error}");
+    }
+}

@@ -129,9 +129,10 @@ impl Sending {
         let body = request::body(&self.request, &self.target.model).map_err(|error| {
             self.unsent(ErrorKind::Internal, format!("the request cannot be written: {error}"))
         })?;
+        let (path, id) = (self.server.chat_path(), Some(&*self.context.request_id));
         let mut answer = self
             .server
-            .send(Method::POST, &self.server.chat_path(), Bytes::from(body), self.context.timeouts.connect)
+            .send(Method::POST, &path, Bytes::from(body), id, self.context.timeouts.connect)
             .await
             .map_err(|error| self.send_error(&error))?;
         if !answer.head.status.is_success() {

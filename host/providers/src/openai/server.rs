@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use lockgate_api::Locality;
 use tokio::time::Instant;
 
@@ -114,14 +114,20 @@ impl Server {
         self.client.endpoint().path("/chat/completions")
     }
 
+    /// Sends one request with the key, and with an id for the server's logs where there is one.
     pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
+        request_id: Option<&str>,
         connect_limit: Duration,
     ) -> Result<Answer, SendError> {
-        self.client.send(method, path, &self.headers, body, connect_limit).await
+        let mut headers = self.headers.clone();
+        if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        self.client.send(method, path, headers, body, connect_limit).await
     }
 
     /// Where requests for `model` are passed on to, if anywhere: as remembered, or by asking.
@@ -201,7 +207,7 @@ impl Server {
                 Question::Models => (Method::GET, endpoint.path("/models"), String::new()),
             };
             let mut answer =
-                self.send(method, &path, body.into(), connect_limit).await.map_err(Unclear::Send)?;
+                self.send(method, &path, body.into(), None, connect_limit).await.map_err(Unclear::Send)?;
             let body = answer
                 .body
                 .read_all(QUESTION_BYTES_MAX)

@@ -57,6 +57,7 @@ async fn text_is_streamed_with_usage() {
     assert_eq!((&body["stream"], &body["stream_options"]["include_usage"]), (&json!(true), &json!(true)));
     assert_eq!(chat.header("content-type"), Some("application/json"));
     assert_eq!(chat.header("host"), Some(server.address().as_str()));
+    assert_eq!(chat.header("x-request-id"), Some("req-1"));
     assert_eq!(chat.header("accept-encoding"), None);
 }
 
