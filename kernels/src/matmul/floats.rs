@@ -112,12 +112,8 @@ impl<F: Float, const PANELS: usize> FloatTile<F, PANELS> {
     unsafe fn tile<I: Isa, const TOKENS: usize>(&self, isa: I) {
         let mut sums = [[isa.zero_float(); PANELS]; TOKENS];
         if self.add {
-            for token in 0..TOKENS {
-                for panel in 0..PANELS {
-                    // SAFETY: the output holds every token and the rows it says.
-                    sums[token][panel] = unsafe { self.out.load(isa, token, panel) };
-                }
-            }
+            // SAFETY: the output holds the tokens and rows it says.
+            sums = unsafe { self.out.load(isa) };
         }
         let mut column = 0;
         while column < self.cols {
@@ -133,12 +129,8 @@ impl<F: Float, const PANELS: usize> FloatTile<F, PANELS> {
                 }
             }
         }
-        for token in 0..TOKENS {
-            for panel in 0..PANELS {
-                // SAFETY: the output holds every token and the rows it says.
-                unsafe { self.out.store(isa, token, panel, sums[token][panel]) }
-            }
-        }
+        // SAFETY: the output holds the tokens and rows it says.
+        unsafe { self.out.store(isa, &sums) }
     }
 
     /// Adds `CHAINS` chains of `length` columns from column `first` on.

@@ -9,6 +9,30 @@
 
 use crate::cpu::Level;
 
+/// The sizes of tiles; each is compiled, so they are few, and tiles that fall between two are padded.
+macro_rules! tile_sizes {
+    (direct: [$($direct:literal),*], unpacked: [$($unpacked:literal),*]) => {
+        const DIRECT: &'static [usize] = &[$($direct),*];
+        const UNPACKED: &'static [usize] = &[$($unpacked),*];
+
+        #[inline(always)]
+        fn enter_direct<K: TileKernel>(self, tokens: usize, kernel: K) {
+            match tokens {
+                $($direct => self.enter(Sized::<K, $direct>(kernel)),)*
+                _ => unreachable!("tiles are padded to one of the sizes"),
+            }
+        }
+
+        #[inline(always)]
+        fn enter_unpacked<K: TileKernel>(self, tokens: usize, kernel: K) {
+            match tokens {
+                $($unpacked => self.enter(Sized::<K, $unpacked>(kernel)),)*
+                _ => unreachable!("tiles are padded to one of the sizes"),
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -69,10 +93,10 @@ pub(super) trait Isa: Copy + Send + Sync {
 
     /// Panels that a tile of a large product covers.
     const PANELS: usize;
-    /// Tokens that a tile of a large product covers.
-    const TOKENS: usize;
-    /// Tokens up to which a product reads the panels as they are, instead of unpacking them first.
-    const DIRECT_TOKENS: usize;
+    /// Tokens that tiles on packed panels can have, ascending: products of up to the last one read panels as they are.
+    const DIRECT: &'static [usize];
+    /// Tokens that tiles on unpacked panels can have, ascending, all of them among [`Self::DIRECT`].
+    const UNPACKED: &'static [usize];
     /// Whether [`Self::dot`] keeps two 16-bit sums a lane: it then takes 16 products of 5 bits before
     /// [`Self::total`], or 32 of 4 bits, or centred ones as [`Self::centre`] says.
     const SHORT_SUMS: bool;
@@ -80,9 +104,11 @@ pub(super) trait Isa: Copy + Send + Sync {
     /// Runs `kernel` compiled for this instruction set.
     fn enter<K: Kernel>(self, kernel: K);
 
-    /// Runs `kernel` for a tile of `tokens`, which is at most the greater of [`Self::TOKENS`] and
-    /// [`Self::DIRECT_TOKENS`].
-    fn enter_tile<K: TileKernel>(self, tokens: usize, kernel: K);
+    /// Runs `kernel` on packed panels, for a tile of one of the sizes of [`Self::DIRECT`].
+    fn enter_direct<K: TileKernel>(self, tokens: usize, kernel: K);
+
+    /// Runs `kernel` on unpacked panels, for a tile of one of the sizes of [`Self::UNPACKED`].
+    fn enter_unpacked<K: TileKernel>(self, tokens: usize, kernel: K);
 
     /// 64 bytes.
     ///

@@ -18,34 +18,54 @@ pub(super) struct QuantizedMut<'a> {
 pub(super) struct Quantize<'a, const BLOCK: usize, const GROUP: usize> {
     pub(super) values: &'a [f32],
     pub(super) cols: usize,
+    /// What the tile is padded to; the tokens that are not there are zero.
+    pub(super) tokens: usize,
     pub(super) to: QuantizedMut<'a>,
 }
 
 impl<const BLOCK: usize, const GROUP: usize> Kernel for Quantize<'_, BLOCK, GROUP> {
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        let tokens = self.values.len() / self.cols;
+        let tokens = self.tokens;
+        let QuantizedMut { steps, negated, sums, scales } = self.to;
+        if self.values.len() < tokens * self.cols {
+            steps.fill(0);
+            negated.fill(0);
+            sums.fill(0);
+            scales.fill(0.0);
+        }
         for (token, row) in self.values.chunks_exact(self.cols).enumerate() {
             for (number, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
                 let (values, scale) = round(block);
-                self.to.scales[number * tokens + token] = scale;
-                let steps = self.to.steps[number * (BLOCK / STEP_COLS) * tokens..].iter_mut().skip(token);
-                for (to, step) in steps.step_by(tokens).zip(values.as_chunks::<STEP_COLS>().0) {
-                    *to = i32::from_le_bytes(step.map(|value| value as u8));
+                scales[number * tokens + token] = scale;
+                let words = values.as_chunks::<STEP_COLS>().0;
+                let to = &mut steps[number * words.len() * tokens..][..words.len() * tokens];
+                if tokens == 1 {
+                    // Known to be side by side, so that it is one copy.
+                    for (to, word) in to.iter_mut().zip(words) {
+                        *to = i32::from_le_bytes(word.map(|value| value as u8));
+                    }
+                } else {
+                    for (to, word) in to.iter_mut().skip(token).step_by(tokens).zip(words) {
+                        *to = i32::from_le_bytes(word.map(|value| value as u8));
+                    }
                 }
-                let negated = self.to.negated[number * (BLOCK / GROUP) * tokens..].iter_mut().skip(token);
-                for (to, group) in negated.step_by(tokens).zip(values.as_chunks::<GROUP>().0) {
-                    *to = negated_sums(group);
+                let groups = BLOCK / GROUP;
+                let mut group_sums = [[0; 2]; 16];
+                for (sums, group) in group_sums.iter_mut().zip(values.as_chunks::<GROUP>().0) {
+                    *sums = half_sums(group);
+                }
+                for (group, [first, last]) in group_sums[..groups].iter().enumerate() {
+                    negated[(number * groups + group) * tokens + token] = join(-first, -last);
                 }
                 if BLOCK == 32 {
-                    let sum = values.iter().map(|&value| i32::from(value)).sum::<i32>();
-                    self.to.sums[number * tokens + token] = (scale * sum as f32).to_bits() as i32;
-                    continue;
-                }
-                let sums = self.to.sums[number * (BLOCK / 64) * tokens..].iter_mut().skip(token);
-                for (to, groups) in sums.step_by(tokens).zip(values.as_chunks::<64>().0) {
-                    let sum = |group: &[i8]| group.iter().map(|&value| i32::from(value)).sum::<i32>();
-                    *to = join(sum(&groups[..32]), sum(&groups[32..]));
+                    let sum = group_sums[0][0] + group_sums[0][1];
+                    sums[number * tokens + token] = (scale * sum as f32).to_bits() as i32;
+                } else {
+                    for (pair, [a, b, c, d]) in group_sums.as_chunks::<4>().0.iter().enumerate() {
+                        let (first, last) = (a[0] + a[1] + b[0] + b[1], c[0] + c[1] + d[0] + d[1]);
+                        sums[(number * (BLOCK / 64) + pair) * tokens + token] = join(first, last);
+                    }
                 }
             }
         }
@@ -69,16 +89,15 @@ fn round<const BLOCK: usize>(block: &[f32; BLOCK]) -> ([i8; BLOCK], f32) {
     (block.map(|x| (x * inverse + ROUNDER).to_bits() as i8), greatest / 127.0)
 }
 
-/// Minus the sums of the first two bytes of every step, and of the last two.
+/// The sum of the first two bytes of every step of a group, and of the last two.
 #[inline(always)]
-fn negated_sums(group: &[i8]) -> i32 {
-    let mut sums = [0i32; STEP_COLS];
-    for step in group.as_chunks::<STEP_COLS>().0 {
-        for (sum, value) in sums.iter_mut().zip(step) {
-            *sum += i32::from(*value);
-        }
-    }
-    join(-(sums[0] + sums[1]), -(sums[2] + sums[3]))
+fn half_sums<const GROUP: usize>(group: &[i8; GROUP]) -> [i32; 2] {
+    let steps = group.as_chunks::<STEP_COLS>().0;
+    // As unsigned bytes, two sums in one number: at most 8 steps of 2 bytes, which stays below 16 bits.
+    let words = steps.iter().map(|step| u32::from_le_bytes(step.map(|value| value as u8)) ^ 0x8080_8080);
+    let sums: u32 = words.map(|word| (word & 0x00ff_00ff) + (word >> 8 & 0x00ff_00ff)).sum();
+    let centre = 2 * 128 * (GROUP / STEP_COLS) as i32;
+    [(sums & 0xffff) as i32 - centre, (sums >> 16) as i32 - centre]
 }
 
 /// Two 16-bit numbers as the halves of one of 32.
@@ -91,13 +110,18 @@ fn join(low: i32, high: i32) -> i32 {
 pub(super) struct Interleave<'a> {
     pub(super) values: &'a [f32],
     pub(super) cols: usize,
+    /// What the tile is padded to; the tokens that are not there are zero.
+    pub(super) tokens: usize,
     pub(super) interleaved: &'a mut [f32],
 }
 
 impl Kernel for Interleave<'_> {
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        let tokens = self.values.len() / self.cols;
+        let tokens = self.tokens;
+        if self.values.len() < tokens * self.cols {
+            self.interleaved.fill(0.0);
+        }
         for (token, row) in self.values.chunks_exact(self.cols).enumerate() {
             for (to, value) in self.interleaved.iter_mut().skip(token).step_by(tokens).zip(row) {
                 *to = *value;

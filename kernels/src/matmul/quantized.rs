@@ -13,6 +13,8 @@
 #![allow(clippy::needless_range_loop, reason = "arrays of registers are indexed alike, by token and panel")]
 #![allow(unsafe_code, reason = "reads panels and activations through pointers")]
 
+use std::mem::MaybeUninit;
+
 use super::isa::{Isa, TileKernel};
 use super::layout::PANEL_ROWS;
 use super::source::{At, Quantized, Source};
@@ -31,66 +33,90 @@ pub(super) struct QuantizedTile {
     pub(super) blocks: usize,
 }
 
-/// Where a tile's results go: token t's row r to `first + t * stride + r`, for rows below `rows`.
+/// Where a tile's results go: token t's row r to `first + t * stride + r`, for tokens and rows below those numbers.
 #[derive(Clone, Copy)]
 pub(super) struct Output {
     pub(super) first: *mut f32,
     pub(super) stride: usize,
+    pub(super) tokens: usize,
     pub(super) rows: usize,
 }
 
 impl Output {
-    /// What the rows of one panel hold; those that are not there, zero.
-    ///
-    /// # Safety
-    /// As for [`Self::store`].
+    /// Whether all rows of some panels and tokens are there.
     #[inline(always)]
-    pub(super) unsafe fn load<I: Isa>(self, isa: I, token: usize, panel: usize) -> I::Float {
-        let first = panel * PANEL_ROWS;
-        let from = self.first.wrapping_add(token * self.stride + first);
-        if self.rows >= first + PANEL_ROWS {
-            // SAFETY: all rows of this panel are readable.
-            return unsafe { isa.load_floats(from) };
-        }
-        let mut all = [0.0; PANEL_ROWS];
-        // SAFETY: those that are copied are readable, and `all` has sixteen elements.
-        unsafe {
-            copy_some(from, all.as_mut_ptr(), self.rows.saturating_sub(first));
-            isa.load_floats(all.as_ptr())
-        }
+    fn holds(&self, tokens: usize, panels: usize) -> bool {
+        self.tokens >= tokens && self.rows >= panels * PANEL_ROWS
     }
 
-    /// Writes the rows of one panel.
+    /// What the output holds; zero where it holds nothing.
     ///
     /// # Safety
-    /// Those of its elements that are below `rows` must be writable, by this thread alone.
+    /// The elements of tokens below `tokens` and rows below `rows` must be readable.
     #[inline(always)]
-    pub(super) unsafe fn store<I: Isa>(self, isa: I, token: usize, panel: usize, values: I::Float) {
-        let first = panel * PANEL_ROWS;
-        let to = self.first.wrapping_add(token * self.stride + first);
-        if self.rows >= first + PANEL_ROWS {
-            // SAFETY: all rows of this panel are writable.
-            unsafe { isa.store_floats(to, values) }
-            return;
+    pub(super) unsafe fn load<I: Isa, const TOKENS: usize, const PANELS: usize>(
+        self,
+        isa: I,
+    ) -> Each<I::Float, TOKENS, PANELS> {
+        let mut some = [[[0.0; PANEL_ROWS]; PANELS]; TOKENS];
+        let (mut from, mut stride) = (self.first.cast_const(), self.stride);
+        if !self.holds(TOKENS, PANELS) {
+            let all = some.as_mut_ptr().cast();
+            // SAFETY: readable by the caller's promise; `some` has room for all.
+            unsafe { copy_some(self, self.first, self.stride, all, PANELS * PANEL_ROWS) };
+            (from, stride) = (all, PANELS * PANEL_ROWS);
         }
-        let mut all = [0.0; PANEL_ROWS];
-        // SAFETY: `all` has sixteen elements, and those that are copied are writable.
-        unsafe {
-            isa.store_floats(all.as_mut_ptr(), values);
-            copy_some(all.as_ptr(), to, self.rows.saturating_sub(first));
+        let mut values = [[isa.zero_float(); PANELS]; TOKENS];
+        for token in 0..TOKENS {
+            for panel in 0..PANELS {
+                // SAFETY: all tokens and rows are readable, in the output or in `some`.
+                values[token][panel] =
+                    unsafe { isa.load_floats(from.add(token * stride + panel * PANEL_ROWS)) };
+            }
+        }
+        values
+    }
+
+    /// Writes what the output holds of the values.
+    ///
+    /// # Safety
+    /// The elements of tokens below `tokens` and rows below `rows` must be writable, by this thread alone.
+    #[inline(always)]
+    pub(super) unsafe fn store<I: Isa, const TOKENS: usize, const PANELS: usize>(
+        self,
+        isa: I,
+        values: &Each<I::Float, TOKENS, PANELS>,
+    ) {
+        let mut some = MaybeUninit::<[[[f32; PANEL_ROWS]; PANELS]; TOKENS]>::uninit();
+        let all: *mut f32 = some.as_mut_ptr().cast();
+        let whole = self.holds(TOKENS, PANELS);
+        let (to, stride) = if whole { (self.first, self.stride) } else { (all, PANELS * PANEL_ROWS) };
+        for token in 0..TOKENS {
+            for panel in 0..PANELS {
+                // SAFETY: all tokens and rows are writable, in the output or in `some`.
+                unsafe { isa.store_floats(to.add(token * stride + panel * PANEL_ROWS), values[token][panel]) }
+            }
+        }
+        if !whole {
+            // SAFETY: writable by the caller's promise.
+            unsafe { copy_some(self, all, PANELS * PANEL_ROWS, self.first, self.stride) }
         }
     }
 }
 
-/// Copies the rows of a panel that is not full; a call, for it is rare and there are many places.
+/// Copies the tokens and rows that an output holds.
 ///
 /// # Safety
-/// `count` floats must be readable and writable.
+/// They must be readable, and writable, with those strides between tokens.
 #[cold]
 #[inline(never)]
-unsafe fn copy_some(from: *const f32, to: *mut f32, count: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { to.copy_from_nonoverlapping(from, count) }
+unsafe fn copy_some(output: Output, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    // Tiles are at most this long; the rows beyond belong to the next ones.
+    let rows = output.rows.min(from_stride).min(to_stride);
+    for token in 0..output.tokens {
+        // SAFETY: the caller's promise.
+        unsafe { to.add(token * to_stride).copy_from_nonoverlapping(from.add(token * from_stride), rows) }
+    }
 }
 
 /// One tile: `PANELS` panels of weights by as many tokens as it is entered with.
@@ -101,7 +127,7 @@ pub(super) struct Tile<S, const PANELS: usize> {
 }
 
 /// Of each token and panel.
-type Each<T, const TOKENS: usize, const PANELS: usize> = [[T; PANELS]; TOKENS];
+pub(super) type Each<T, const TOKENS: usize, const PANELS: usize> = [[T; PANELS]; TOKENS];
 
 /// What a source's format says.
 type F<I, S> = <S as Source<I>>::Format;
@@ -138,12 +164,8 @@ unsafe fn tile<I: Isa, S: Source<I>, const PANELS: usize, const TOKENS: usize>(
             add_block::<I, S, PANELS, TOKENS>(isa, tile, block, &totals, &mut out);
         }
     }
-    for token in 0..TOKENS {
-        for panel in 0..PANELS {
-            // SAFETY: the output holds every token and the rows it says.
-            unsafe { tile.out.store(isa, token, panel, out[token][panel]) }
-        }
-    }
+    // SAFETY: the output holds the tokens and rows it says.
+    unsafe { tile.out.store(isa, &out) }
 }
 
 /// Adds the integer products of a block: centred and, for formats with group scales, scaled.

@@ -33,8 +33,9 @@ thread_local! {
 }
 
 /// How tokens are cut into tiles, and whether panels are taken apart first. Results do not depend on it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plan {
+    /// Tokens of every tile but the last; one of the instruction set's sizes.
     pub(super) tile_tokens: usize,
     pub(super) unpack: bool,
 }
@@ -42,9 +43,30 @@ pub(super) struct Plan {
 impl Plan {
     /// The best for this instruction set.
     pub(super) fn best<I: Isa>(_: I, tokens: usize) -> Plan {
-        let unpack = tokens > I::DIRECT_TOKENS;
-        Plan { tile_tokens: if unpack { I::TOKENS } else { tokens }, unpack }
+        match I::DIRECT.iter().find(|&&size| size >= tokens) {
+            Some(&tile_tokens) => Plan { tile_tokens, unpack: false },
+            None => Plan { tile_tokens: I::UNPACKED[I::UNPACKED.len() - 1], unpack: true },
+        }
     }
+
+    /// The tiles of some tokens.
+    pub(super) fn tiles<I: Isa>(self, _: I, tokens: usize) -> impl Iterator<Item = TokenTile> {
+        let sizes = if self.unpack { I::UNPACKED } else { I::DIRECT };
+        (0..tokens).step_by(self.tile_tokens).map(move |first| {
+            let tokens = self.tile_tokens.min(tokens - first);
+            let size = sizes.iter().copied().find(|&size| size >= tokens).unwrap_or(self.tile_tokens);
+            TokenTile { first, tokens, size }
+        })
+    }
+}
+
+/// Some neighbouring tokens.
+#[derive(Clone, Copy)]
+pub(super) struct TokenTile {
+    pub(super) first: usize,
+    pub(super) tokens: usize,
+    /// What the tile is padded to: one of the instruction set's sizes.
+    pub(super) size: usize,
 }
 
 /// One product and its place among the tasks of the call.
@@ -71,7 +93,7 @@ pub(super) fn run<I: Isa, const PANELS: usize>(
         return;
     }
     for job in jobs.iter() {
-        x.prepare(isa, pool, job.weights.format(), plan.tile_tokens);
+        x.prepare(isa, pool, job.weights.format(), plan);
     }
     let bytes: usize = jobs.iter().map(|job| job.weights.bytes()).sum();
     let task_bytes = (bytes / (pool.threads() * TASKS_PER_THREAD)).min(TASK_BYTES_MAX);
@@ -131,16 +153,12 @@ fn panels_of<I: Isa, const PANELS: usize>(
 }
 
 impl Product<'_> {
-    /// Where the rows from `panel` on of the tile from token `first` on go.
-    fn output(&self, panel: usize, first: usize) -> Output {
+    /// Where the rows from `panel` on go.
+    fn output(&self, panel: usize, tile: TokenTile) -> Output {
         let (stride, row) = (self.weights.rows(), panel * PANEL_ROWS);
-        Output { first: self.out.wrapping_add(first * stride + row), stride, rows: stride - row }
+        let first = self.out.wrapping_add(tile.first * stride + row);
+        Output { first, stride, tokens: tile.tokens, rows: stride - row }
     }
-}
-
-/// The first token and the length of each tile.
-fn tiles(tokens: usize, tile_tokens: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..tokens).step_by(tile_tokens).map(move |first| (first, tile_tokens.min(tokens - first)))
 }
 
 fn quantized_panels<I: Isa, F: Quantized, const PANELS: usize>(
@@ -155,9 +173,9 @@ fn quantized_panels<I: Isa, F: Quantized, const PANELS: usize>(
     let panel_bytes = product.weights.panel_bytes();
     let direct = |panel: usize| {
         let weights = Packed::<F>::new(product.weights.panels_from(panel).as_ptr(), panel_bytes);
-        for (first, tokens) in tiles(x.rows(), plan.tile_tokens) {
-            let (x, out) = (x.quantized(block_len, first), product.output(panel, first));
-            isa.enter_tile(tokens, Tile::<_, 1> { weights, x, out });
+        for tile in plan.tiles(isa, x.rows()) {
+            let (x, out) = (x.quantized(block_len, tile.first), product.output(panel, tile));
+            isa.enter_direct(tile.size, Tile::<_, 1> { weights, x, out });
         }
     };
     if !plan.unpack {
@@ -170,9 +188,9 @@ fn quantized_panels<I: Isa, F: Quantized, const PANELS: usize>(
             let from = Packed::<F>::new(product.weights.panels_from(panel).as_ptr(), panel_bytes);
             let weights = Unpacked::<F, PANELS>::new(scratch.as_mut_ptr());
             isa.enter(Unpack { from, to: weights, blocks });
-            for (first, tokens) in tiles(x.rows(), plan.tile_tokens) {
-                let (x, out) = (x.quantized(block_len, first), product.output(panel, first));
-                isa.enter_tile(tokens, Tile { weights, x, out });
+            for tile in plan.tiles(isa, x.rows()) {
+                let (x, out) = (x.quantized(block_len, tile.first), product.output(panel, tile));
+                isa.enter_unpacked(tile.size, Tile { weights, x, out });
             }
             panel += PANELS;
         }
@@ -196,12 +214,10 @@ fn float_panels<I: Isa, F: Float, const PANELS: usize>(
         format: PhantomData,
     };
     let direct = |panel: usize| {
-        for (first, tokens) in tiles(x.rows(), plan.tile_tokens) {
-            let (weights, out) = (columns(panel), product.output(panel, first));
-            isa.enter_tile(
-                tokens,
-                FloatTile::<F, 1> { weights, cols: x.cols(), x: x.floats(first), out, add: false },
-            );
+        for tile in plan.tiles(isa, x.rows()) {
+            let (weights, out) = (columns(panel), product.output(panel, tile));
+            let (cols, x) = (x.cols(), x.floats(tile.first));
+            isa.enter_direct(tile.size, FloatTile::<F, 1> { weights, cols, x, out, add: false });
         }
     };
     if !plan.unpack {
@@ -216,16 +232,19 @@ fn float_panels<I: Isa, F: Float, const PANELS: usize>(
                 let length = CHAIN_LEN.min(x.cols() - column);
                 let to = scratch.as_mut_ptr().cast();
                 isa.enter(Widen::<F, PANELS> { from: columns(panel), to, first: column, length });
-                for (first, tokens) in tiles(x.rows(), plan.tile_tokens) {
+                for tile in plan.tiles(isa, x.rows()) {
                     let weights = Columns::<floats::F32> {
                         first: scratch.as_ptr(),
                         panel_bytes: floats::F32::BYTES,
                         column_bytes,
                         format: PhantomData,
                     };
-                    let x = x.floats(first).wrapping_add(column * tokens);
-                    let (out, add) = (product.output(panel, first), column > 0);
-                    isa.enter_tile(tokens, FloatTile::<_, PANELS> { weights, cols: length, x, out, add });
+                    let x = x.floats(tile.first).wrapping_add(column * tile.size);
+                    let (out, add) = (product.output(panel, tile), column > 0);
+                    isa.enter_unpacked(
+                        tile.size,
+                        FloatTile::<_, PANELS> { weights, cols: length, x, out, add },
+                    );
                 }
             }
             panel += PANELS;

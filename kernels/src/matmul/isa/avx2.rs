@@ -64,8 +64,6 @@ impl Isa for Avx2 {
     type Float = Float;
 
     const PANELS: usize = 1;
-    const TOKENS: usize = 4;
-    const DIRECT_TOKENS: usize = 4;
     const SHORT_SUMS: bool = true;
 
     #[inline(always)]
@@ -77,16 +75,7 @@ impl Isa for Avx2 {
         op!(inner(self, kernel))
     }
 
-    #[inline(always)]
-    fn enter_tile<K: TileKernel>(self, tokens: usize, kernel: K) {
-        match tokens {
-            1 => self.enter(Sized::<K, 1>(kernel)),
-            2 => self.enter(Sized::<K, 2>(kernel)),
-            3 => self.enter(Sized::<K, 3>(kernel)),
-            4 => self.enter(Sized::<K, 4>(kernel)),
-            _ => unreachable!("tiles have at most 4 tokens here"),
-        }
-    }
+    tile_sizes! { direct: [1, 2, 4], unpacked: [1, 2, 4] }
 
     #[inline(always)]
     unsafe fn load(self, from: *const u8) -> Int {

@@ -39,8 +39,6 @@ impl Isa for Avx512 {
     type Float = __m512;
 
     const PANELS: usize = 2;
-    const TOKENS: usize = 6;
-    const DIRECT_TOKENS: usize = 8;
     const SHORT_SUMS: bool = false;
 
     #[inline(always)]
@@ -52,20 +50,7 @@ impl Isa for Avx512 {
         op!(inner(self, kernel))
     }
 
-    #[inline(always)]
-    fn enter_tile<K: TileKernel>(self, tokens: usize, kernel: K) {
-        match tokens {
-            1 => self.enter(Sized::<K, 1>(kernel)),
-            2 => self.enter(Sized::<K, 2>(kernel)),
-            3 => self.enter(Sized::<K, 3>(kernel)),
-            4 => self.enter(Sized::<K, 4>(kernel)),
-            5 => self.enter(Sized::<K, 5>(kernel)),
-            6 => self.enter(Sized::<K, 6>(kernel)),
-            7 => self.enter(Sized::<K, 7>(kernel)),
-            8 => self.enter(Sized::<K, 8>(kernel)),
-            _ => unreachable!("tiles have at most 8 tokens here"),
-        }
-    }
+    tile_sizes! { direct: [1, 2, 4, 6, 8], unpacked: [2, 4, 6] }
 
     #[inline(always)]
     unsafe fn load(self, from: *const u8) -> __m512i {

@@ -35,21 +35,13 @@ impl Isa for Plain {
     type Float = Lanes<f32>;
 
     const PANELS: usize = 2;
-    const TOKENS: usize = 2;
-    const DIRECT_TOKENS: usize = 2;
     const SHORT_SUMS: bool = false;
 
     fn enter<K: Kernel>(self, kernel: K) {
         kernel.run(self);
     }
 
-    fn enter_tile<K: TileKernel>(self, tokens: usize, kernel: K) {
-        match tokens {
-            1 => self.enter(Sized::<K, 1>(kernel)),
-            2 => self.enter(Sized::<K, 2>(kernel)),
-            _ => unreachable!("tiles have at most 2 tokens here"),
-        }
-    }
+    tile_sizes! { direct: [1, 2], unpacked: [2] }
 
     #[inline(never)]
     unsafe fn load(self, from: *const u8) -> Lanes<i32> {
