@@ -97,7 +97,7 @@ fn decision(criterion: &mut Criterion) {
 
 /// The settings that `engine` documents, each against the others.
 fn tune(runtime: &Runtime) {
-    let inputs = [input(4 << 10), input(100 << 10)];
+    let inputs = [input(16), input(4 << 10), input(100 << 10)];
     for copy_on_write in [true, false] {
         for resident_kib in [0, 64, 128, 256, 1024] {
             let options = SandboxOptions {
@@ -106,8 +106,8 @@ fn tune(runtime: &Runtime) {
                 ..SandboxOptions::default()
             };
             let plugin = plugin(&options);
-            let [short, long] = inputs.each_ref().map(|input| percentiles(runtime, &plugin, input, 3000));
-            println!("copy on write {copy_on_write}, {resident_kib} KiB resident: {short:?} {long:?}");
+            let [none, short, long] = inputs.each_ref().map(|input| percentiles(runtime, &plugin, input, 3000));
+            println!("copy on write {copy_on_write}, {resident_kib} KiB resident: {none:?} {short:?} {long:?}");
         }
     }
 }

@@ -83,3 +83,6 @@ macro_rules! export_router {
         };
     };
 }
+
+#[cfg(test)]
+mod tests;

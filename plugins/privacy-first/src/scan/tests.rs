@@ -1,5 +1,7 @@
 //! The two tables: what is personal, and what only looks like it.
 
+use proptest::prelude::*;
+
 use super::{Kind, find, window};
 
 use Kind::{Card, Email, Health, Iban, Phone, PrivateKey, Token};
@@ -333,5 +335,27 @@ fn pieces_grow_with_the_text() {
         let piece = u64::from(window::piece_bytes(length));
         assert!(piece >= 16 << 10);
         assert!(length / piece <= 12, "{length}: {piece}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_judged_alike_whole_and_in_pieces(
+        parts in prop::collection::vec(
+            prop_oneof![
+                "[0-9]{1,5}",
+                "[-+. /()@#:=_\u{a0}é]{1,3}",
+                "[A-Za-z]{1,6}",
+                Just("patient ".to_owned()),
+                Just("eyJhbGciOi.eyJ".to_owned()),
+                Just("sk-proj-8fK2mQ9x".to_owned()),
+                Just("DE89 3704 0044".to_owned()),
+                Just(" 4111 1111 1111 ".to_owned()),
+            ],
+            0..400,
+        ),
+    ) {
+        let text: String = parts.concat();
+        prop_assert_eq!(find_in_pieces(&text, 1000), find(&text));
     }
 }

@@ -1,0 +1,62 @@
+use crate::testing::{FakeCatalog, FakeRequest, FakeSettings, FakeTarget, log_lines};
+use crate::{Breaker, Locality, Message as _, Plan, Request, Role, Settings, log, targets};
+
+#[test]
+fn the_catalog_by_row_is_the_catalog_by_column() {
+    let catalog = FakeCatalog::new([
+        FakeTarget::local("here").breaker(Breaker::Open),
+        FakeTarget::new("box", Locality::Lan),
+        FakeTarget::cloud("claude").forbidden(),
+    ]);
+    let rows = targets(&catalog);
+    let facts: Vec<_> = rows.iter().map(|row| (row.id.as_str(), row.permitted, row.breaker)).collect();
+    let expected =
+        [("here", true, Breaker::Open), ("box", true, Breaker::Closed), ("claude", false, Breaker::Closed)];
+    assert_eq!(facts, expected);
+    assert_eq!(rows[1].locality, Locality::Lan);
+}
+
+#[test]
+fn a_fake_request_reads_like_the_host_s() {
+    let mut request = FakeRequest::user("aé€").message(Role::Assistant, "ok");
+    request.more_text.push("tool".to_owned());
+    assert_eq!(request.text(u32::MAX), "aé€\nok\ntool");
+    assert_eq!(request.length(), 14);
+    assert_eq!(request.estimate_tokens(), 4);
+    assert_eq!(request.read(2, 0), "é");
+    assert_eq!(request.read(99, 9), "");
+    let mut read = String::new();
+    while (read.len() as u64) < request.length() {
+        read.push_str(&request.read(read.len() as u64, 1));
+    }
+    assert_eq!(read, request.text(u32::MAX));
+    let message = request.message(1).expect("there are two messages");
+    assert_eq!((message.role(), message.text(1)), (Role::Assistant, "o".to_owned()));
+    assert!(request.message(2).is_none());
+}
+
+#[test]
+fn settings_are_numbers_or_refuse() {
+    let settings: &dyn Settings = &FakeSettings::none().with("a", " 0.5 ").with("b", "lots").with("c", "inf");
+    assert_eq!(settings.number("a"), Ok(Some(0.5)));
+    assert_eq!(settings.number("none"), Ok(None));
+    let refusal = settings.number("b").expect_err("it is no number");
+    assert_eq!(refusal.reason, "the policy's setting `b` is not a number");
+    assert!(settings.number("c").is_err());
+}
+
+#[test]
+fn a_plan_is_built_in_order() {
+    let plan = Plan::because("why").then("a").label("local-only").then("b");
+    assert_eq!(plan.targets(), ["a", "b"]);
+    assert_eq!((plan.labels.as_slice(), plan.reason.as_str()), (&["local-only".to_owned()][..], "why"));
+}
+
+#[test]
+fn native_log_lines_are_kept_for_the_test() {
+    log::info("one");
+    log::warn("two");
+    let lines = log_lines();
+    assert_eq!(lines, [(log::Level::Info, "one".to_owned()), (log::Level::Warn, "two".to_owned())]);
+    assert!(log_lines().is_empty());
+}
