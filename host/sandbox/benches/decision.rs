@@ -106,8 +106,11 @@ fn tune(runtime: &Runtime) {
                 ..SandboxOptions::default()
             };
             let plugin = plugin(&options);
-            let [none, short, long] = inputs.each_ref().map(|input| percentiles(runtime, &plugin, input, 3000));
-            println!("copy on write {copy_on_write}, {resident_kib} KiB resident: {none:?} {short:?} {long:?}");
+            let [none, short, long] =
+                inputs.each_ref().map(|input| percentiles(runtime, &plugin, input, 3000));
+            println!(
+                "copy on write {copy_on_write}, {resident_kib} KiB resident: {none:?} {short:?} {long:?}"
+            );
         }
     }
 }
