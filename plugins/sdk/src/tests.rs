@@ -30,6 +30,7 @@ fn a_fake_request_reads_like_the_host_s() {
         read.push_str(&request.read(read.len() as u64, 1));
     }
     assert_eq!(read, request.text(u32::MAX));
+    let request: &dyn Request = &request;
     let message = request.message(1).expect("there are two messages");
     assert_eq!((message.role(), message.text(1)), (Role::Assistant, "o".to_owned()));
     assert!(request.message(2).is_none());
