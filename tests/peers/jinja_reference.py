@@ -51,10 +51,10 @@ def environment(now=None):
 
 def render(source, messages, tools=None, documents=None, add_generation_prompt=True, variables=None, now=None):
     template = environment(now).from_string(source)
-    return template.render(
-        messages=messages,
-        tools=tools,
-        documents=documents,
-        add_generation_prompt=add_generation_prompt,
-        **(variables or {}),
-    )
+    given = {
+        "messages": messages,
+        "tools": tools,
+        "documents": documents,
+        "add_generation_prompt": add_generation_prompt,
+    }
+    return template.render(given | (variables or {}))

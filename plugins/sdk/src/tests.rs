@@ -1,5 +1,5 @@
 use crate::testing::{FakeCatalog, FakeRequest, FakeSettings, FakeTarget, log_lines};
-use crate::{Breaker, Locality, Message as _, Plan, Request, Role, Settings, log, targets};
+use crate::{Breaker, Locality, Plan, Request, Role, Settings, log, targets};
 
 #[test]
 fn the_catalog_by_row_is_the_catalog_by_column() {
