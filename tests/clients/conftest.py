@@ -27,9 +27,9 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = folder / f"serve-{self.port}.log"
-        path = folder / f"lockgate-{self.port}.toml"
-        path.write_text(config)
-        command = [os.environ["LOCKGATE_BIN"], "serve", "--config", path, "--listen", f"127.0.0.1:{self.port}", *flags]
+        self.config_path = folder / f"lockgate-{self.port}.toml"
+        self.config_path.write_text(config)
+        command = [os.environ["LOCKGATE_BIN"], "serve", "--config", self.config_path, "--listen", f"127.0.0.1:{self.port}", *flags]
         self.log = open(self.log_path, "wb")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=os.environ | environment)
         deadline = time.monotonic() + READY_SECONDS_MAX

@@ -6,9 +6,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Upstream:
-    """Answers every chat request with `text`; `redirect` sends callers elsewhere, `status` fails them."""
+    """Answers every chat request with `text`, or with these deltas one by one; `redirect` sends callers
+    elsewhere, `status` fails them."""
 
-    def __init__(self, text: str = "from the cloud", status: int = 200, redirect: str | None = None):
+    def __init__(
+        self,
+        text: str = "from the cloud",
+        status: int = 200,
+        redirect: str | None = None,
+        deltas: list[dict] | None = None,
+    ):
         self.requests = []
         upstream = self
 
@@ -24,12 +31,13 @@ class Upstream:
                     error = {"error": {"message": "no", "type": "server_error"}}
                     return self.finish_with(status, "application/json", json.dumps(error).encode())
                 chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "big"}
-                deltas = [
-                    {"choices": [{"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}]},
-                    {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+                said = deltas or [{"role": "assistant", "content": text}]
+                calls = any("tool_calls" in delta for delta in said)
+                chunks = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in said] + [
+                    {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls" if calls else "stop"}]},
                     {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}},
                 ]
-                lines = [f"data: {json.dumps(chunk | delta)}\n\n" for delta in deltas] + ["data: [DONE]\n\n"]
+                lines = [f"data: {json.dumps(chunk | part)}\n\n" for part in chunks] + ["data: [DONE]\n\n"]
                 return self.finish_with(200, "text/event-stream", "".join(lines).encode())
 
             def do_CONNECT(self):

@@ -65,6 +65,8 @@ pub enum ErrorKind {
     Cut,
     /// The server forwards to somewhere that the request's labels forbid.
     Locality,
+    /// A guard of the answer failed. Nothing that it held back is let through.
+    Guard,
     /// The request was abandoned by us.
     Cancelled,
     /// A fault of our own.
@@ -105,9 +107,10 @@ impl BackendError {
     }
 
     /// Whether another attempt, here or elsewhere, may succeed where this one failed. A cancelled
-    /// request is never tried again; one that breaks a label is refused, not moved.
+    /// request is never tried again; one that breaks a label is refused, not moved; a guard's failure
+    /// says nothing about the target.
     pub fn may_fail_over(&self) -> bool {
-        !matches!(self.kind, ErrorKind::Cancelled | ErrorKind::Locality)
+        !matches!(self.kind, ErrorKind::Cancelled | ErrorKind::Guard | ErrorKind::Locality)
     }
 
     /// Whether the same target may answer if asked again.

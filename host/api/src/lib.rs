@@ -1,7 +1,8 @@
 //! The types and the few traits that every other crate of the host shares.
 //!
-//! A front end decodes its wire format into one [`ChatRequest`]; a policy answers with a [`Plan`];
-//! a [`Backend`] answers a request with one stream of [`Event`]s; the front end encodes that stream.
+//! A front end decodes its wire format into one [`ChatRequest`]; each [`Preprocessor`] may change it; a
+//! policy answers with a [`Plan`]; a [`Backend`] answers a request with one stream of [`Event`]s; each
+//! [`Guard`] may change that; the front end encodes it.
 //! Nothing here performs I/O, reads a clock or needs a runtime. Wire formats live in `server` and
 //! `providers`, policies run in `sandbox`, attempts in `gateway`.
 //!
@@ -11,8 +12,10 @@
 pub mod backend;
 pub mod error;
 pub mod event;
+pub mod guard;
 pub mod labels;
 pub mod policy;
+pub mod preprocessor;
 pub mod request;
 pub mod sampling;
 pub mod target;
@@ -20,8 +23,10 @@ pub mod target;
 pub use backend::{AttemptContext, Backend, Events, Timeouts};
 pub use error::{BackendError, ErrorKind, TimeoutKind};
 pub use event::{Event, FinishReason, TokenLogprob, TopLogprob, Usage};
+pub use guard::{Chunk, ChunkKind, Guard, HELD_BYTES_MAX, Verdict, Watch, WatchInput};
 pub use labels::{Forbidden, Label, Labels, Permit, permit};
 pub use policy::{KeyFacts, Plan, PlannedAttempt, PolicyError, RouteInput, Router, TargetFacts};
+pub use preprocessor::{NOTE_BYTES_MAX, PrepareInput, Prepared, Preprocessor};
 pub use request::{
     ChatRequest, ImageSource, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
 };

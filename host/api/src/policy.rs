@@ -77,7 +77,7 @@ pub struct PlannedAttempt {
     pub timeout: Option<Duration>,
 }
 
-/// How a policy fails. The kinds are kept apart: they are counted, logged and answered differently.
+/// How a plugin fails, whatever its world. The kinds are kept apart: they are counted, logged and answered differently.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PolicyError {
     /// It decided that the request must not be answered. Not a failure of the plugin.
@@ -110,6 +110,12 @@ pub enum PolicyError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A preprocessor's changes or a guard's verdict make no sense.
+    #[error("invalid answer: {problem}")]
+    InvalidAnswer {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// No instance became free within the time allowed.
     #[error("too many plugin calls at once")]
     Overloaded,
@@ -130,6 +136,7 @@ impl PolicyError {
             Self::Limit { .. } => "limit",
             Self::Denied { .. } => "denied",
             Self::InvalidPlan { .. } => "invalid_plan",
+            Self::InvalidAnswer { .. } => "invalid_answer",
             Self::Overloaded => "overloaded",
             Self::Host { .. } => "host",
         }

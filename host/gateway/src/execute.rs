@@ -25,6 +25,7 @@ use tracing::warn;
 use crate::attempt::{Attempt, Verdict};
 use crate::failure::{FailedAttempt, GatewayError};
 use crate::gateway::Entry;
+use crate::guarded::Guarded;
 use crate::health::Flight;
 use crate::limiter::Slot;
 use crate::selection::Step;
@@ -154,6 +155,18 @@ impl Running {
         }
     }
 
+    /// The next event, the first included.
+    pub(crate) async fn next(&mut self) -> Option<Result<Event, BackendError>> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event, BackendError>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => self.poll_event(context),
+        }
+    }
+
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event, BackendError>>> {
         let Some(events) = &mut self.events else { return Poll::Ready(None) };
         let verdict = match events.as_mut().poll_next(context) {
@@ -219,13 +232,24 @@ impl Running {
 /// An answer as it is made: events, and at most one error, which is last. Dropping it drops the
 /// target's stream at once and frees the request's place.
 pub struct AnswerEvents {
-    running: Running,
+    source: Source,
     _slot: Slot,
+}
+
+enum Source {
+    /// As the target makes it.
+    Plain(Box<Running>),
+    /// As its guards let it through.
+    Guarded(Pin<Box<dyn Stream<Item = Result<Event, BackendError>> + Send>>),
 }
 
 impl AnswerEvents {
     pub(crate) fn new(running: Running, slot: Slot) -> Self {
-        Self { running, _slot: slot }
+        Self { source: Source::Plain(Box::new(running)), _slot: slot }
+    }
+
+    pub(crate) fn guarded(guarded: Guarded, slot: Slot) -> Self {
+        Self { source: Source::Guarded(Box::pin(guarded.into_stream())), _slot: slot }
     }
 }
 
@@ -233,9 +257,9 @@ impl Stream for AnswerEvents {
     type Item = Result<Event, BackendError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(first) = self.running.first.take() {
-            return Poll::Ready(Some(Ok(first)));
+        match &mut self.source {
+            Source::Plain(running) => running.poll_next(context),
+            Source::Guarded(events) => events.as_mut().poll_next(context),
         }
-        self.running.poll_event(context)
     }
 }

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_api::{
-    Backend, ChatRequest, Labels, PolicyError, RouteInput, Router, Target, TargetFacts, permit,
-};
-use tracing::{debug, warn};
+use lockgate_api::{Backend, ChatRequest, Labels, PolicyError, RouteInput, Target, TargetFacts, permit};
+use tracing::debug;
 
 use crate::execute::{AnswerEvents, Execution, now};
 use crate::failure::{Failure, GatewayError};
+use crate::guarded::Guarded;
 use crate::health::Monitor;
 use crate::keys::Key;
 use crate::limiter::{Limiter, RETRY_AFTER};
+use crate::policies::{Policies, plugin_failed};
 use crate::selection::{NoSteps, Selection, Step, first_local, select, steps_of};
 use crate::setup::{AUTO, DIRECT, GatewayOptions, GatewayTarget, Named, OnError, SetupError, check};
 
@@ -29,10 +29,10 @@ pub(crate) struct Entry {
 /// Answers requests by one configuration.
 pub struct Gateway {
     entries: Vec<Entry>,
-    router: Arc<dyn Router>,
+    pub(crate) policies: Policies,
     router_id: Arc<str>,
     direct_id: Arc<str>,
-    options: GatewayOptions,
+    pub(crate) options: GatewayOptions,
     limiter: Arc<Limiter>,
 }
 
@@ -60,7 +60,7 @@ pub struct Outcome {
     pub target: Option<Arc<Target>>,
     /// How many times a target was asked.
     pub attempts: u32,
-    /// The labels in force, the plan's included.
+    /// The labels in force, those of preprocessors and of the plan included.
     pub labels: Arc<Labels>,
 }
 
@@ -79,10 +79,10 @@ impl Gateway {
     /// Ids that are not unique or cannot be used, limits out of bounds.
     pub fn new(
         targets: Vec<GatewayTarget>,
-        router: Arc<dyn Router>,
+        policies: Policies,
         options: GatewayOptions,
     ) -> Result<Self, SetupError> {
-        Self::build(targets, router, options, None)
+        Self::build(targets, policies, options, None)
     }
 
     /// A gateway by a new configuration that takes over what this one knows: the health of each target
@@ -93,19 +93,20 @@ impl Gateway {
     pub fn replaced(
         &self,
         targets: Vec<GatewayTarget>,
-        router: Arc<dyn Router>,
+        policies: Policies,
         options: GatewayOptions,
     ) -> Result<Self, SetupError> {
-        Self::build(targets, router, options, Some(self))
+        Self::build(targets, policies, options, Some(self))
     }
 
     fn build(
         targets: Vec<GatewayTarget>,
-        router: Arc<dyn Router>,
+        policies: Policies,
         options: GatewayOptions,
         previous: Option<&Self>,
     ) -> Result<Self, SetupError> {
         check(&targets, &options)?;
+        policies.check()?;
         let monitor_of = |target: &Target| {
             let previous = previous.filter(|previous| previous.options.breaker == options.breaker)?;
             let entry = previous.entries.iter().find(|entry| *entry.target == *target)?;
@@ -119,8 +120,8 @@ impl Gateway {
         let limiter = previous
             .filter(|previous| previous.limiter.limits() == options.limits)
             .map_or_else(|| Arc::new(Limiter::new(options.limits)), |previous| Arc::clone(&previous.limiter));
-        let router_id = Arc::from(router.id());
-        Ok(Self { entries, router, router_id, direct_id: Arc::from(DIRECT), options, limiter })
+        let router_id = Arc::from(policies.router.id());
+        Ok(Self { entries, policies, router_id, direct_id: Arc::from(DIRECT), options, limiter })
     }
 
     /// The targets in configuration order.
@@ -175,10 +176,19 @@ impl Gateway {
         let selection = select(&request.model, self.options.named, &outcome.labels, self.targets())?;
         let overloaded = |_| GatewayError::Overloaded { retry_after: RETRY_AFTER };
         let slot = self.limiter.enter().await.map_err(overloaded)?;
+        let passed = self.prepare(request, key, outcome).await?;
+        let selection = if self.policies.preprocessors.is_empty() {
+            selection
+        } else {
+            // They may have added labels.
+            select(&request.model, self.options.named, &outcome.labels, self.targets())?
+        };
+        let request = &passed.request;
         let steps = match selection {
             Selection::Direct(step) => vec![step],
             Selection::Route => self.route(request, key, outcome).await?,
         };
+        let stages = self.watchers(&passed, key, outcome).await?;
         let labels = Arc::clone(&outcome.labels);
         let request_id = Arc::clone(&outcome.request_id);
         let mut execution = Execution {
@@ -192,7 +202,12 @@ impl Gateway {
         let running = execution.run(&steps, &self.entries).await;
         outcome.attempts = execution.attempts;
         outcome.target = execution.target;
-        Ok(AnswerEvents::new(running?, slot))
+        let running = running?;
+        if self.policies.guards.is_empty() {
+            return Ok(AnswerEvents::new(running, slot));
+        }
+        let guarded = Guarded::new(running, stages, self.guard_rules(outcome));
+        Ok(AnswerEvents::guarded(guarded, slot))
     }
 
     /// Asks the policy and applies the labels to its plan.
@@ -210,7 +225,7 @@ impl Gateway {
             key: key.map(Key::facts),
         };
         let limit = self.options.policy_timeout;
-        let plan = match tokio::time::timeout(limit, self.router.route(input)).await {
+        let plan = match tokio::time::timeout(limit, self.policies.router.route(input)).await {
             Ok(plan) => plan,
             Err(_) => {
                 Err(PolicyError::Limit { limit: format!("no plan within {:.1} s", limit.as_secs_f64()) })
@@ -235,22 +250,14 @@ impl Gateway {
 
     /// A refusal ends the request; a failure is logged and `on_error` applies.
     fn policy_failed(&self, error: PolicyError, outcome: &Outcome) -> Result<Vec<Step>, GatewayError> {
-        let policy = Arc::clone(&outcome.policy);
-        if let PolicyError::Refused { reason } = error {
-            return Err(GatewayError::PolicyRefused { policy, reason });
-        }
-        let request = &outcome.request_id;
-        // What a plugin writes counts as payload.
-        if outcome.labels.withhold_payload() {
-            warn!(%request, %policy, kind = error.kind(), "policy failed");
-        } else {
-            warn!(%request, %policy, kind = error.kind(), %error, "policy failed");
-        }
-        let step = match self.options.on_error {
-            OnError::Refuse => None,
-            OnError::FirstTarget => first_local(&outcome.labels, self.targets()),
+        let error = plugin_failed(Arc::clone(&outcome.policy), error, outcome);
+        let step = match (self.options.on_error, &error) {
+            (OnError::FirstTarget, GatewayError::PolicyFailed { .. }) => {
+                first_local(&outcome.labels, self.targets())
+            }
+            _ => None,
         };
-        step.map(|step| vec![step]).ok_or(GatewayError::PolicyFailed { policy, error })
+        step.map(|step| vec![step]).ok_or(error)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Between a front end and the targets: admission, labels, the plan's execution, breakers and keys.
 //!
 //! The decisions are plain data structures that are told the time and what happened ([`attempt`],
-//! [`breaker`], [`health`], [`selection`]); [`gateway`] and [`execute`] perform them. This crate knows
-//! no wire format, no plugin runtime and no model: it sees `Backend` and `Router` alone.
+//! [`breaker`], [`health`], [`selection`], `window`); [`gateway`], [`policies`], [`execute`] and `guarded`
+//! perform them. This crate knows no wire format, no plugin runtime and no model: it sees the traits of
+//! `lockgate_api` alone.
 //!
-//! Start with [`Gateway::answer`]. The promise about labels rests on three checks with the one function
-//! `lockgate_api::permit`: before the policy runs and after its plan (in [`selection`]), and at each
-//! send (in [`execute`]).
+//! Start with [`Gateway::answer`]. The promise about labels rests on checks with the one function
+//! `lockgate_api::permit`: before any policy runs, after the preprocessors and after the plan (in
+//! [`selection`]), and at each send (in [`execute`]).
 #![forbid(unsafe_code)]
 
 pub mod attempt;
@@ -14,15 +15,19 @@ pub mod breaker;
 pub mod execute;
 pub mod failure;
 pub mod gateway;
+mod guarded;
 pub mod health;
 pub mod keys;
 pub mod limiter;
+pub mod policies;
 pub mod selection;
 pub mod setup;
+mod window;
 
 pub use execute::AnswerEvents;
 pub use failure::{FailedAttempt, Failure, GatewayError};
 pub use gateway::{Answer, Ask, Gateway, Outcome};
 pub use keys::{InvalidKeyHash, KEY_RANDOM_BYTES, Key, KeyHash, Keys, NewKey};
 pub use limiter::Limits;
+pub use policies::Policies;
 pub use setup::{AUTO, DIRECT, GatewayOptions, GatewayTarget, Named, OnError, SetupError};

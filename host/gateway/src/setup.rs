@@ -88,6 +88,11 @@ pub enum SetupError {
     /// Two targets of one id.
     #[error("two targets or models have the id `{0}`: ids are unique over both")]
     DuplicateId(String),
+    /// Two plugins of one id.
+    #[error(
+        "two plugins have the id `{0}`: only a preprocessor and a guard may, as two halves of one plugin"
+    )]
+    DuplicatePlugin(String),
     /// An id that cannot be a model's name.
     #[error(
         "the id `{0}` cannot name a target: use 1 to 128 visible ASCII characters without comma, other than \

@@ -1,15 +1,16 @@
 //! One call of a plugin: the facts that it may read, what it has made so far, what it has used.
 //!
-//! This is the data of a wasmtime store. It lives as long as the call and nothing of it outlives it.
+//! This is the data of a wasmtime store. It lives as long as the instance, which is one call of a router or
+//! preprocessor and one answer's choice for a guard, and nothing of it outlives it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_api::{ChatRequest, Labels, RouteInput};
+use lockgate_api::{ChatRequest, KeyFacts, Label, Labels, PrepareInput, RouteInput, TargetFacts, WatchInput};
 use wasmtime::component::Resource;
 
-use crate::contract::{Draft, Refused, RequestHandle};
+use crate::contract::{AnswerHandle, Draft, DraftHandle, Refused, RequestHandle};
 use crate::limits::{Limits, Meter};
 use crate::slots::Slots;
 use crate::stop::Stop;
@@ -32,11 +33,64 @@ pub(crate) enum LogLevel {
     Error,
 }
 
-/// The data of one call.
+/// What a call is told, whatever the plugin's world. What a world does not have is empty.
+pub(crate) struct Facts {
+    pub(crate) request_id: Arc<str>,
+    pub(crate) labels: Arc<Labels>,
+    pub(crate) key: Option<KeyFacts>,
+    /// None for a guard.
+    request: Option<Arc<ChatRequest>>,
+    /// For a router.
+    pub(crate) catalog: Arc<[TargetFacts]>,
+    /// For a guard.
+    pub(crate) choice: u32,
+    /// For a guard.
+    pub(crate) note: Option<Arc<[u8]>>,
+}
+
+impl Facts {
+    pub(crate) fn of_route(input: RouteInput) -> Self {
+        let RouteInput { request_id, request, labels, catalog, key } = input;
+        Self { request_id, labels, key, request: Some(request), catalog, choice: 0, note: None }
+    }
+
+    pub(crate) fn of_prepare(input: PrepareInput) -> Self {
+        let PrepareInput { request_id, request, labels, key } = input;
+        Self {
+            request_id,
+            labels,
+            key,
+            request: Some(request),
+            catalog: Arc::default(),
+            choice: 0,
+            note: None,
+        }
+    }
+
+    pub(crate) fn of_watch(input: WatchInput) -> Self {
+        let WatchInput { request_id, choice, labels, key, note } = input;
+        Self { request_id, labels, key, request: None, catalog: Arc::default(), choice, note }
+    }
+}
+
+/// What a preprocessor has made of its draft beside changing the text.
+#[derive(Debug, Default)]
+pub(crate) struct Preparation {
+    pub(crate) labels: Vec<Label>,
+    pub(crate) note: Option<Vec<u8>>,
+    /// The first thing wrong with it.
+    pub(crate) problem: Option<String>,
+}
+
+/// The data of one call, or of the calls that one guard's instance gets.
 pub(crate) struct Call {
-    input: RouteInput,
+    facts: Facts,
     settings: Arc<BTreeMap<String, String>>,
     text: Option<TextIndex>,
+    /// Whether the request has changed since the index was made. The pieces stay what they are, their
+    /// lengths do not.
+    text_is_stale: bool,
+    pub(crate) preparation: Preparation,
     pub(crate) drafts: Slots<Draft>,
     pub(crate) refusals: Slots<Refused>,
     pub(crate) meter: Meter,
@@ -46,20 +100,24 @@ pub(crate) struct Call {
     wasi_calls: u64,
     output_bytes: usize,
     log: Vec<(LogLevel, String)>,
+    log_lines: usize,
     log_lines_dropped: usize,
+    is_drop_told: bool,
     standard_error: Vec<u8>,
     random: u64,
 }
 
 impl Call {
     pub(crate) fn new(
-        input: RouteInput,
+        facts: Facts,
         settings: Arc<BTreeMap<String, String>>,
         limits: Arc<Limits>,
         deadline: Instant,
     ) -> Self {
         Self {
             text: None,
+            text_is_stale: false,
+            preparation: Preparation::default(),
             drafts: Slots::default(),
             refusals: Slots::default(),
             meter: Meter::new(&limits),
@@ -68,13 +126,25 @@ impl Call {
             wasi_calls: 0,
             output_bytes: 0,
             log: Vec::new(),
+            log_lines: 0,
             log_lines_dropped: 0,
+            is_drop_told: false,
             standard_error: Vec::new(),
-            random: seed(&input.request_id),
-            input,
+            random: seed(&facts.request_id),
+            facts,
             settings,
             limits,
         }
+    }
+
+    /// Begins the next call into the same instance: what it may use a call is whole again. Memory is not,
+    /// nor is the number of log lines.
+    pub(crate) fn begin_again(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+        self.host_calls = 0;
+        self.wasi_calls = 0;
+        self.output_bytes = 0;
+        self.standard_error.clear();
     }
 
     /// The one request's handle, lent to the guest for the call.
@@ -82,25 +152,55 @@ impl Call {
         Resource::new_borrow(0)
     }
 
-    pub(crate) fn input(&self) -> &RouteInput {
-        &self.input
+    /// The one draft's handle, lent to the guest for the call.
+    pub(crate) fn draft_handle() -> Resource<DraftHandle> {
+        Resource::new_borrow(0)
+    }
+
+    /// The one answer's handle, lent to the guest for the call.
+    pub(crate) fn answer_handle() -> Resource<AnswerHandle> {
+        Resource::new_borrow(0)
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     pub(crate) fn labels(&self) -> &Labels {
-        &self.input.labels
+        &self.facts.labels
     }
 
     pub(crate) fn settings(&self) -> &BTreeMap<String, String> {
         &self.settings
     }
 
-    pub(crate) fn text(&mut self) -> &TextIndex {
-        self.text.get_or_insert_with(|| TextIndex::new(&self.input.request))
+    /// The request as it is now. A guest without one has no handle to ask by.
+    pub(crate) fn request(&self) -> wasmtime::Result<&Arc<ChatRequest>> {
+        self.facts.request.as_ref().ok_or_else(no_request)
     }
 
-    pub(crate) fn with_text<T>(&mut self, read: impl FnOnce(&TextIndex, &ChatRequest) -> T) -> T {
-        let text = self.text.get_or_insert_with(|| TextIndex::new(&self.input.request));
-        read(text, &self.input.request)
+    /// The request and an index over it as it is now.
+    pub(crate) fn text(&mut self) -> wasmtime::Result<(&TextIndex, &ChatRequest)> {
+        if std::mem::take(&mut self.text_is_stale) {
+            self.text = None;
+        }
+        let request = self.facts.request.as_ref().ok_or_else(no_request)?;
+        Ok((self.text.get_or_insert_with(|| TextIndex::new(request)), request))
+    }
+
+    /// The request, to be changed, and an index over it that knows its pieces and perhaps not their
+    /// lengths. The first change copies the request.
+    pub(crate) fn text_mut(&mut self) -> wasmtime::Result<(&TextIndex, &mut ChatRequest)> {
+        let request = self.facts.request.as_mut().ok_or_else(no_request)?;
+        let text = self.text.get_or_insert_with(|| TextIndex::new(request));
+        self.text_is_stale = true;
+        Ok((text, Arc::make_mut(request)))
+    }
+
+    /// Adds a label, which holds at once: for what the plugin reads and for what it writes.
+    pub(crate) fn add_label(&mut self, label: Label) {
+        self.facts.labels = Arc::new(self.facts.labels.with([label.clone()]));
+        self.preparation.labels.push(label);
     }
 
     /// Counts one call of a host function. Each of them starts with this.
@@ -140,17 +240,24 @@ impl Call {
     }
 
     pub(crate) fn log(&mut self, level: LogLevel, message: &str) {
-        if self.log.len() >= self.limits.log_lines_max {
+        if self.log_lines >= self.limits.log_lines_max {
             self.log_lines_dropped += 1;
             return;
         }
+        self.log_lines += 1;
         let kept = &message[..message.floor_char_boundary(LOG_LINE_BYTES_MAX)];
         self.log.push((level, kept.to_owned()));
     }
 
-    /// The log lines, and how many more there were.
+    /// The log lines since they were last taken, and how many more there were. Told once: a guard that goes
+    /// on writing is not to flood the log in this way.
     pub(crate) fn take_log(&mut self) -> (Vec<(LogLevel, String)>, usize) {
-        (std::mem::take(&mut self.log), self.log_lines_dropped)
+        let lines = std::mem::take(&mut self.log);
+        if self.is_drop_told {
+            return (lines, 0);
+        }
+        self.is_drop_told = self.log_lines_dropped > 0;
+        (lines, self.log_lines_dropped)
     }
 
     pub(crate) fn write_standard_error(&mut self, bytes: &[u8]) {
@@ -170,6 +277,10 @@ impl Call {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
+}
+
+fn no_request() -> wasmtime::Error {
+    wasmtime::Error::msg("a handle of a request where there is none")
 }
 
 /// A number that the same request id always gives (FNV-1a).

@@ -4,7 +4,9 @@
 //! may use is counted where every function passes, in [`Call::enter`]; grants were checked when the
 //! component was loaded, by what it was linked to.
 
+mod answer;
 mod catalog;
+mod draft;
 mod plan;
 mod request;
 mod rest;
@@ -12,41 +14,92 @@ mod rest;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::call::Call;
-use crate::grant::Grant;
+use crate::grant::{Grant, World};
 
 #[allow(unreachable_pub, reason = "the generated bindings name them in their own public items")]
 pub use {
+    answer::AnswerHandle,
+    draft::DraftHandle,
     plan::{Draft, Refused},
     request::{MessageHandle, RequestHandle},
 };
 
+/// One module a world. What worlds share is generated once, for the router.
 pub(crate) mod bindings {
     #![allow(missing_docs, reason = "generated from the folder wit, which documents each item")]
 
-    wasmtime::component::bindgen!({
-        path: "../../wit",
-        world: "router",
-        imports: { default: trappable },
-        exports: { default: async },
-        with: {
-            "lockgate:plugin/request.request": crate::contract::RequestHandle,
-            "lockgate:plugin/request.message": crate::contract::MessageHandle,
-            "lockgate:plugin/plan.plan": crate::contract::Draft,
-            "lockgate:plugin/plan.refusal": crate::contract::Refused,
-        },
-    });
+    pub(crate) mod router {
+        wasmtime::component::bindgen!({
+            path: "../../wit",
+            world: "router",
+            imports: { default: trappable },
+            exports: { default: async },
+            with: {
+                "lockgate:plugin/request.request": crate::contract::RequestHandle,
+                "lockgate:plugin/request.message": crate::contract::MessageHandle,
+                "lockgate:plugin/plan.plan": crate::contract::Draft,
+                "lockgate:plugin/plan.refusal": crate::contract::Refused,
+            },
+        });
+    }
+
+    pub(crate) mod preprocessor {
+        wasmtime::component::bindgen!({
+            path: "../../wit",
+            world: "preprocessor",
+            imports: { default: trappable },
+            exports: { default: async },
+            with: {
+                "lockgate:plugin/types": super::router::lockgate::plugin::types,
+                "lockgate:plugin/request": super::router::lockgate::plugin::request,
+                "lockgate:plugin/plan": super::router::lockgate::plugin::plan,
+                "lockgate:plugin/settings": super::router::lockgate::plugin::settings,
+                "lockgate:plugin/log": super::router::lockgate::plugin::log,
+                "lockgate:plugin/draft.draft": crate::contract::DraftHandle,
+            },
+        });
+    }
+
+    pub(crate) mod guard {
+        wasmtime::component::bindgen!({
+            path: "../../wit",
+            world: "guard",
+            imports: { default: trappable },
+            exports: { default: async },
+            with: {
+                "lockgate:plugin/plan": super::router::lockgate::plugin::plan,
+                "lockgate:plugin/settings": super::router::lockgate::plugin::settings,
+                "lockgate:plugin/log": super::router::lockgate::plugin::log,
+                "lockgate:plugin/answer.answer": crate::contract::AnswerHandle,
+            },
+        });
+    }
 }
 
-/// Defines what every router has, and what this one is granted beyond that.
-pub(crate) fn link(linker: &mut Linker<Call>, grants: &[Grant]) -> wasmtime::Result<()> {
-    use bindings::lockgate::plugin as own;
+/// Defines what every component of the world has, and what this one is granted beyond that. The two halves
+/// of a filter are linked alike: each loads a component that imports what the other half uses.
+pub(crate) fn link(linker: &mut Linker<Call>, world: World, grants: &[Grant]) -> wasmtime::Result<()> {
+    use bindings::guard::lockgate::plugin as guard;
+    use bindings::preprocessor::lockgate::plugin as preprocessor;
+    use bindings::router::lockgate::plugin as own;
     own::types::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
     own::request::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
-    own::catalog::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
     own::plan::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
     own::settings::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+    match world {
+        World::Router => own::catalog::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?,
+        World::Preprocessor | World::Guard => {
+            preprocessor::draft::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+            guard::answer::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+        }
+    }
     if grants.contains(&Grant::Log) {
         own::log::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
     }
     Ok(())
+}
+
+/// A name of the guest's own making may be anything: enough of it to recognise, on one line.
+fn shorten(text: &str) -> String {
+    text.chars().take(64).flat_map(char::escape_debug).collect()
 }

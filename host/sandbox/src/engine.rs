@@ -17,8 +17,10 @@ use crate::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
 /// How large the sandbox is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxOptions {
-    /// Plugin calls at once. More wait; see [`crate::Limits::time_max`].
+    /// Plugin calls at once, those of guards aside. More wait; see [`crate::Limits::time_max`].
     pub calls_max: u32,
+    /// Answers' choices that guards watch at once, each guard counted. More wait in the same way.
+    pub guards_max: u32,
     /// The most memory that any one plugin may be given, in bytes. Address space for this much is reserved
     /// for each call at once; memory is used as guests touch it.
     pub memory_bytes_max: usize,
@@ -36,6 +38,7 @@ impl Default for SandboxOptions {
     fn default() -> Self {
         Self {
             calls_max: 64,
+            guards_max: 512,
             memory_bytes_max: 64 << 20,
             table_elements_max: 20_000,
             tick: Duration::from_millis(2),
@@ -101,7 +104,7 @@ fn features(config: &mut Config) {
 }
 
 fn pool(options: &SandboxOptions) -> PoolingAllocationConfig {
-    let calls = options.calls_max.max(1);
+    let calls = options.calls_max.max(1).saturating_add(options.guards_max);
     let each = |count: usize| calls.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)

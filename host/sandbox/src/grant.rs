@@ -8,13 +8,22 @@ use std::str::FromStr;
 pub enum World {
     /// Decides where a request goes.
     Router,
+    /// Changes a request before it is routed.
+    Preprocessor,
+    /// Watches an answer.
+    Guard,
 }
 
 impl World {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Router, Self::Preprocessor, Self::Guard];
+
     /// The name in configuration and in `wit`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Router => "router",
+            Self::Preprocessor => "preprocessor",
+            Self::Guard => "guard",
         }
     }
 
@@ -22,6 +31,8 @@ impl World {
     pub(crate) fn hook(self) -> &'static str {
         match self {
             Self::Router => "route",
+            Self::Preprocessor => "prepare",
+            Self::Guard => "watch",
         }
     }
 }
@@ -36,10 +47,10 @@ impl FromStr for World {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "router" => Ok(Self::Router),
-            other => Err(format!("unknown world `{other}`: this version has router")),
-        }
+        Self::ALL
+            .into_iter()
+            .find(|world| world.name() == name)
+            .ok_or_else(|| format!("unknown world `{name}`: this version has router, preprocessor and guard"))
     }
 }
 
@@ -130,7 +141,12 @@ pub(crate) fn access(world: World, import: &str) -> Access {
     }
     match (world, interface) {
         (World::Router, "types" | "request" | "catalog" | "plan" | "settings") => Access::Free,
-        (World::Router, "log") => Access::Needs(Grant::Log),
+        // A filter is one component for both: each half imports what the other uses.
+        (
+            World::Preprocessor | World::Guard,
+            "types" | "request" | "draft" | "answer" | "plan" | "settings",
+        ) => Access::Free,
+        (World::Router | World::Preprocessor | World::Guard, "log") => Access::Needs(Grant::Log),
         _ => Access::Unknown,
     }
 }
@@ -159,14 +175,36 @@ mod tests {
     }
 
     #[test]
+    fn each_world_has_its_own_imports() {
+        for (world, interface, expected) in [
+            (World::Router, "draft", Access::Unknown),
+            (World::Router, "answer", Access::Unknown),
+            (World::Preprocessor, "draft", Access::Free),
+            (World::Preprocessor, "answer", Access::Free),
+            (World::Preprocessor, "catalog", Access::Unknown),
+            (World::Guard, "answer", Access::Free),
+            (World::Guard, "draft", Access::Free),
+            (World::Guard, "catalog", Access::Unknown),
+            (World::Guard, "cloud", Access::Unknown),
+            (World::Guard, "log", Access::Needs(Grant::Log)),
+            (World::Preprocessor, "log", Access::Needs(Grant::Log)),
+        ] {
+            let import = format!("lockgate:plugin/{interface}@0.1.0");
+            assert_eq!(access(world, &import), expected, "{world}: {interface}");
+        }
+    }
+
+    #[test]
     fn names_are_read_as_they_are_written() {
-        assert_eq!(World::Router.name().parse(), Ok(World::Router));
+        for world in World::ALL {
+            assert_eq!(world.name().parse(), Ok(world));
+        }
         for name in ["cloud:claude", "inference:qwen", "state", "clock", "random", "log"] {
             assert_eq!(name.parse::<Grant>().expect("it is a grant").to_string(), name);
         }
         for name in ["cloud:", "cloud", "network", "log:all", ""] {
             assert!(name.parse::<Grant>().is_err(), "{name}");
         }
-        assert!("guard".parse::<World>().is_err());
+        assert!("adapter".parse::<World>().is_err());
     }
 }

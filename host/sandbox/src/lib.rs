@@ -1,9 +1,10 @@
 //! Loads, grants, limits and calls WebAssembly components.
 //!
-//! A [`Sandbox`] is the one engine of a host. It turns a component's bytes into a [`RouterPlugin`], which
-//! implements [`lockgate_api::Router`]: each call gets a fresh instance with a memory of its own, sees the
-//! facts it is given and nothing else, and is stopped at its [`Limits`]. Whatever a component does ends in a
-//! plan or in a [`lockgate_api::PolicyError`] of the right kind.
+//! A [`Sandbox`] is the one engine of a host. It turns a component's bytes into a [`RouterPlugin`], a
+//! [`PreprocessorPlugin`] or a [`GuardPlugin`], which implement the traits of `lockgate_api`: each call of
+//! the first two, and each choice that a guard watches, gets a fresh instance with a memory of its own, sees
+//! the facts it is given and nothing else, and is stopped at its [`Limits`]. Whatever a component does ends
+//! in an answer or in a [`lockgate_api::PolicyError`] of the right kind.
 //!
 //! Not owned here: which plugin serves which request, what a failure means for it (`gateway`), and files'
 //! whereabouts (`cli`). Start reading at `plugin`, then `contract` for what a plugin can ask and `load` for
@@ -14,9 +15,12 @@ mod call;
 mod contract;
 mod engine;
 mod grant;
+mod guard;
 mod limits;
 mod load;
 mod plugin;
+mod preprocessor;
+mod router;
 mod slots;
 mod stop;
 mod text;
@@ -31,14 +35,20 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
+use wasmtime::component::InstancePre;
 
+use crate::call::Call;
+use crate::contract::bindings::{guard::GuardPre, preprocessor::PreprocessorPre, router::RouterPre};
+use crate::plugin::Plugin;
 use crate::ticker::Ticker;
 
 pub use engine::SandboxOptions;
 pub use grant::{Grant, World};
+pub use guard::GuardPlugin;
 pub use limits::Limits;
 pub use load::{COMPONENT_BYTES_MAX, LoadError, Report};
-pub use plugin::RouterPlugin;
+pub use preprocessor::PreprocessorPlugin;
+pub use router::RouterPlugin;
 
 /// Why there is no sandbox.
 #[derive(Debug, Error)]
@@ -80,8 +90,10 @@ struct Shared {
     engine: Engine,
     ticker: Ticker,
     tick: Duration,
-    /// One permit for each instance that the pool has.
+    /// One permit for each instance that the pool has for calls.
     free_instances: Semaphore,
+    /// One permit for each instance that the pool has for guards, which keep theirs while an answer lasts.
+    free_guards: Arc<Semaphore>,
 }
 
 impl Sandbox {
@@ -99,8 +111,9 @@ impl Sandbox {
         };
         let ticker = Ticker::start(options.tick, tick).map_err(SandboxError::Ticker)?;
         let free_instances = Semaphore::new(options.calls_max.max(1) as usize);
+        let free_guards = Arc::new(Semaphore::new(options.guards_max as usize));
         Ok(Self {
-            shared: Arc::new(Shared { engine, ticker, tick: options.tick, free_instances }),
+            shared: Arc::new(Shared { engine, ticker, tick: options.tick, free_instances, free_guards }),
             memory_bytes_max: options.memory_bytes_max,
             table_elements_max: options.table_elements_max,
         })
@@ -113,7 +126,8 @@ impl Sandbox {
     /// [`LoadError`] names the plugin's id and what to do.
     pub fn load(&self, bytes: &[u8], spec: PluginSpec) -> Result<RouterPlugin, LoadError> {
         let name = spec.id.clone();
-        self.load_named(&name, bytes, spec)
+        let (plugin, instance) = self.load_named(&name, bytes, spec, World::Router, RouterPre::new)?;
+        Ok(RouterPlugin { plugin, instance })
     }
 
     /// Loads a router from a component's file.
@@ -121,8 +135,26 @@ impl Sandbox {
     /// # Errors
     /// [`LoadError`] names the file and what to do.
     pub fn load_file(&self, path: &Path, spec: PluginSpec) -> Result<RouterPlugin, LoadError> {
-        let bytes = load::read(path)?;
-        self.load_named(&path.display().to_string(), &bytes, spec)
+        let (plugin, instance) = self.load_path(path, spec, World::Router, RouterPre::new)?;
+        Ok(RouterPlugin { plugin, instance })
+    }
+
+    /// Loads a preprocessor, or a filter's first half, from a component's file.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the file and what to do.
+    pub fn load_preprocessor(&self, path: &Path, spec: PluginSpec) -> Result<PreprocessorPlugin, LoadError> {
+        let (plugin, instance) = self.load_path(path, spec, World::Preprocessor, PreprocessorPre::new)?;
+        Ok(PreprocessorPlugin { plugin, instance })
+    }
+
+    /// Loads a guard, or a filter's second half, from a component's file.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the file and what to do.
+    pub fn load_guard(&self, path: &Path, spec: PluginSpec) -> Result<GuardPlugin, LoadError> {
+        let (plugin, instance) = self.load_path(path, spec, World::Guard, GuardPre::new)?;
+        Ok(GuardPlugin { plugin: Arc::new(plugin), instance })
     }
 
     /// Compiles a component and says what it is and needs, without calling it.
@@ -134,19 +166,37 @@ impl Sandbox {
         load::inspect(&self.shared.engine, &path.display().to_string(), &bytes)
     }
 
-    fn load_named(&self, name: &str, bytes: &[u8], spec: PluginSpec) -> Result<RouterPlugin, LoadError> {
+    fn load_path<T>(
+        &self,
+        path: &Path,
+        spec: PluginSpec,
+        world: World,
+        bind: impl FnOnce(InstancePre<Call>) -> wasmtime::Result<T>,
+    ) -> Result<(Plugin, T), LoadError> {
+        let bytes = load::read(path)?;
+        self.load_named(&path.display().to_string(), &bytes, spec, world, bind)
+    }
+
+    fn load_named<T>(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        spec: PluginSpec,
+        world: World,
+        bind: impl FnOnce(InstancePre<Call>) -> wasmtime::Result<T>,
+    ) -> Result<(Plugin, T), LoadError> {
         let PluginSpec { id, grants, limits, settings } = spec;
         self.check_pool(name, &limits)?;
-        let loaded = load::load(&self.shared.engine, name, bytes, World::Router, &grants, &limits)?;
-        Ok(RouterPlugin {
+        let loaded = load::load(&self.shared.engine, name, bytes, world, &grants, &limits, bind)?;
+        let plugin = Plugin {
             id,
             shared: Arc::clone(&self.shared),
-            router: loaded.router,
             limits: Arc::new(limits),
             settings: Arc::new(settings),
             compile_time: loaded.compile_time,
             grants_unused: loaded.grants_unused,
-        })
+        };
+        Ok((plugin, loaded.instance))
     }
 
     /// A plugin's limits must fit into the pool, or it would meet the pool's instead, unnamed.

@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::call::Call;
-use crate::contract::bindings::RouterPre;
 use crate::grant::{Access, Grant, PACKAGE, VERSION, World, access, own_interface, speaks};
 use crate::limits::Limits;
 use crate::{contract, wasi};
@@ -110,8 +109,8 @@ fn with(had: &[Grant], more: &Grant) -> String {
 /// What a component is and wants, found without calling it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The world that it belongs to, if it is one of ours.
-    pub world: Option<World>,
+    /// The worlds that it belongs to: none, one, or the two of a filter.
+    pub worlds: Vec<World>,
     /// The version of the contract that it was built for.
     pub version: Option<String>,
     /// Every import, by its full name.
@@ -125,8 +124,9 @@ pub struct Report {
 }
 
 /// A component, compiled and linked to what it is granted.
-pub(crate) struct Loaded {
-    pub(crate) router: RouterPre<Call>,
+pub(crate) struct Loaded<T> {
+    /// What its world's calls start from.
+    pub(crate) instance: T,
     pub(crate) compile_time: Duration,
     /// Grants that no import asks for.
     pub(crate) grants_unused: Vec<Grant>,
@@ -145,31 +145,30 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
 pub(crate) fn inspect(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Report, LoadError> {
     let (component, compile_time) = compile(engine, name, bytes)?;
     let imports = import_names(engine, &component);
-    let world = World::Router;
-    let hook = export_version(engine, &component, world);
-    let grants = imports.iter().filter_map(|import| match access(world, import) {
-        Access::Needs(grant) => Some(grant),
-        Access::Free | Access::Closed | Access::Unknown => None,
-    });
-    Ok(Report {
-        world: hook.as_ref().map(|_| world),
-        grants: grants.collect(),
-        version: hook,
-        bytes: bytes.len() as u64,
-        imports,
-        compile_time,
-    })
+    let exported = |world: &World| export_version(engine, &component, *world);
+    let worlds: Vec<World> = World::ALL.into_iter().filter(|world| exported(world).is_some()).collect();
+    let version = worlds.first().and_then(exported);
+    let mut grants = Vec::new();
+    for (world, import) in worlds.iter().flat_map(|world| imports.iter().map(move |import| (world, import))) {
+        if let Access::Needs(grant) = access(*world, import)
+            && !grants.contains(&grant)
+        {
+            grants.push(grant);
+        }
+    }
+    Ok(Report { worlds, version, imports, grants, bytes: bytes.len() as u64, compile_time })
 }
 
-/// Compiles and links a component of the world.
-pub(crate) fn load(
+/// Compiles and links a component of the world. `bind` finds the world's exports in it.
+pub(crate) fn load<T>(
     engine: &Engine,
     name: &str,
     bytes: &[u8],
     world: World,
     grants: &[Grant],
     limits: &Limits,
-) -> Result<Loaded, LoadError> {
+    bind: impl FnOnce(InstancePre<Call>) -> wasmtime::Result<T>,
+) -> Result<Loaded<T>, LoadError> {
     let (component, compile_time) = compile(engine, name, bytes)?;
     check_world(engine, name, &component, world)?;
     let mut used = Vec::new();
@@ -198,12 +197,11 @@ pub(crate) fn load(
         problem: format!("{error:#}"),
     };
     let mut linker = Linker::new(engine);
-    contract::link(&mut linker, grants).map_err(mismatch)?;
+    contract::link(&mut linker, world, grants).map_err(mismatch)?;
     wasi::link(&mut linker, &component).map_err(mismatch)?;
-    let instance = linker.instantiate_pre(&component).map_err(mismatch)?;
-    let router = RouterPre::new(instance).map_err(mismatch)?;
+    let instance = linker.instantiate_pre(&component).and_then(bind).map_err(mismatch)?;
     let grants_unused = grants.iter().filter(|grant| !used.contains(grant)).cloned().collect();
-    Ok(Loaded { router, compile_time, grants_unused })
+    Ok(Loaded { instance, compile_time, grants_unused })
 }
 
 fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<(Component, Duration), LoadError> {

@@ -1,4 +1,5 @@
-//! A loaded plugin, and one call of it from waiting for a free instance to the checked plan.
+//! What the plugins of every world share: the store that a call runs in, its deadlines, and what becomes of
+//! its end and of the lines that it wrote.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,17 +7,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_core::future::BoxFuture;
 use futures_util::FutureExt as _;
-use lockgate_api::{Plan, PolicyError, RouteInput, Router};
+use lockgate_api::PolicyError;
 use tokio::time::timeout;
 use tracing::{debug, error, info, trace, warn};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::Shared;
-use crate::call::{Call, LogLevel};
-use crate::contract::Draft;
-use crate::contract::bindings::RouterPre;
+use crate::call::{Call, Facts, LogLevel};
 use crate::grant::Grant;
 use crate::limits::Limits;
 use crate::stop::{Stop, classify, last_words};
@@ -24,72 +22,20 @@ use crate::stop::{Stop, classify, last_words};
 /// Where the lines of plugins appear in the log.
 const TARGET: &str = "lockgate::plugin";
 
-/// A router that runs as a component.
-///
-/// Cheap to call from many tasks at once: each call has an instance and a memory of its own.
-pub struct RouterPlugin {
+/// A loaded plugin, whatever its world.
+pub(crate) struct Plugin {
     pub(crate) id: String,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) router: RouterPre<Call>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) settings: Arc<BTreeMap<String, String>>,
     pub(crate) compile_time: Duration,
     pub(crate) grants_unused: Vec<Grant>,
 }
 
-impl RouterPlugin {
-    /// What compiling the component took.
-    pub fn compile_time(&self) -> Duration {
-        self.compile_time
-    }
-
-    /// Grants that the component does not use. Worth a warning: they could be taken away.
-    pub fn grants_unused(&self) -> &[Grant] {
-        &self.grants_unused
-    }
-
-    async fn call(&self, input: RouteInput) -> Result<Plan, PolicyError> {
-        let waiting = timeout(self.limits.time_max, self.shared.free_instances.acquire());
-        let Ok(permit) = waiting.await else { return Err(PolicyError::Overloaded) };
-        let _permit = permit.map_err(|_| PolicyError::Host { message: "the pool is closed".to_owned() })?;
-        let _running = self.shared.ticker.running();
-
-        let mut store = self.store(input);
-        // Outlives the guest's own deadline, so that a guest which still yields is ended by its own; this
-        // one is for a host function that does not come back.
-        let hard = self.limits.time_max + self.shared.tick * 4;
-        let answer = timeout(hard, AssertUnwindSafe(self.enter(&mut store)).catch_unwind()).await;
-        let withhold = store.data().labels().withhold_payload();
-        let outcome = match answer {
-            Err(_elapsed) => {
-                // The fiber is suspended in the middle of the guest, and goes with the store.
-                Err(PolicyError::Limit { limit: Stop::Time { limit: self.limits.time_max }.to_string() })
-            }
-            Ok(Err(_panic)) => {
-                Err(PolicyError::Host { message: "a host function panicked; see the log".to_owned() })
-            }
-            Ok(Ok(Err(error))) => {
-                let words = last_words(store.data().standard_error(), withhold);
-                Err(classify(&error, store.data().meter.refused(), &words))
-            }
-            Ok(Ok(Ok(Answer::Refused(reason)))) => Err(PolicyError::Refused { reason }),
-            Ok(Ok(Ok(Answer::Plan(draft)))) => draft.check(&store.data().input().catalog, withhold),
-        };
-        self.report(store.data_mut(), &outcome);
-        outcome
-    }
-}
-
-/// How a guest answered.
-enum Answer {
-    Plan(Draft),
-    Refused(String),
-}
-
-impl RouterPlugin {
-    fn store(&self, input: RouteInput) -> Store<Call> {
-        let deadline = Instant::now() + self.limits.time_max;
-        let call = Call::new(input, Arc::clone(&self.settings), Arc::clone(&self.limits), deadline);
+impl Plugin {
+    /// A store for a fresh instance, whose first call begins now.
+    pub(crate) fn store(&self, facts: Facts) -> Store<Call> {
+        let call = Call::new(facts, Arc::clone(&self.settings), Arc::clone(&self.limits), self.deadline());
         let mut store = Store::new(&self.shared.engine, call);
         store.limiter(|call| &mut call.meter);
         store.set_max_component_handles(self.limits.handles_max);
@@ -102,31 +48,60 @@ impl RouterPlugin {
         store
     }
 
-    async fn enter(&self, store: &mut Store<Call>) -> wasmtime::Result<Answer> {
-        let instance = self.router.instantiate_async(&mut *store).await?;
-        let hook = instance.lockgate_plugin_route();
-        let answer = hook.call_route(&mut *store, Call::request_handle()).await?;
-        let call = store.data_mut();
-        Ok(match answer {
-            Ok(plan) => Answer::Plan(call.drafts.remove(&plan)?),
-            Err(refusal) => Answer::Refused(call.refusals.remove(&refusal)?.reason),
+    /// When a call that begins now must be over.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.limits.time_max
+    }
+
+    /// Waits for a call into the guest, and no longer than it may take.
+    ///
+    /// # Errors
+    /// The call's own in the inner result; a call that does not come back, or a fault of the host, in the
+    /// outer one.
+    pub(crate) async fn limited<T>(
+        &self,
+        entered: impl Future<Output = wasmtime::Result<T>>,
+    ) -> Result<wasmtime::Result<T>, PolicyError> {
+        // Outlives the guest's own deadline, so that a guest which still yields is ended by its own; this
+        // one is for a host function that does not come back.
+        let hard = self.limits.time_max + self.shared.tick * 4;
+        match timeout(hard, AssertUnwindSafe(entered).catch_unwind()).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_panic)) => {
+                Err(PolicyError::Host { message: "a host function panicked; see the log".to_owned() })
+            }
+            // The fiber is suspended in the middle of the guest, and goes with the store.
+            Err(_elapsed) => {
+                Err(PolicyError::Limit { limit: Stop::Time { limit: self.limits.time_max }.to_string() })
+            }
+        }
+    }
+
+    /// What a call's end says.
+    pub(crate) fn judge<T>(
+        &self,
+        call: &Call,
+        answer: Result<wasmtime::Result<T>, PolicyError>,
+    ) -> Result<T, PolicyError> {
+        answer?.map_err(|error| {
+            let words = last_words(call.standard_error(), call.labels().withhold_payload());
+            classify(&error, call.meter.refused(), &words)
         })
     }
 
     /// Tells the operator what the plugin wrote and how its call ended. What a plugin wrote is treated like
-    /// the request's own text: once a label is on the request, it goes nowhere.
-    fn report(&self, call: &mut Call, outcome: &Result<Plan, PolicyError>) {
-        let request_id = Arc::clone(&call.input().request_id);
+    /// the request's own text: once a label is on the request, or the answer `adds_labels`, it goes nowhere.
+    pub(crate) fn report(&self, call: &mut Call, error: Option<&PolicyError>, adds_labels: bool) {
+        let request_id = Arc::clone(&call.facts().request_id);
         let (plugin, request) = (self.id.as_str(), &*request_id);
-        match outcome {
-            Ok(_) => {}
-            Err(PolicyError::Refused { .. }) => {
+        match error {
+            None => {}
+            Some(PolicyError::Refused { .. }) => {
                 debug!(target: TARGET, plugin, request, "refused the request")
             }
-            Err(error) => warn!(target: TARGET, plugin, request, kind = error.kind(), "{error}"),
+            Some(error) => warn!(target: TARGET, plugin, request, kind = error.kind(), "{error}"),
         }
-        let labelled_by_plan = outcome.as_ref().is_ok_and(|plan| !plan.add_labels.is_empty());
-        if call.labels().withhold_payload() || labelled_by_plan {
+        if call.labels().withhold_payload() || adds_labels {
             return;
         }
         let (lines, dropped) = call.take_log();
@@ -143,30 +118,35 @@ impl RouterPlugin {
             warn!(target: TARGET, plugin, request, dropped, "the plugin wrote more log lines than it may");
         }
         let words = last_words(call.standard_error(), false);
-        if outcome.is_ok() && !words.is_empty() {
+        if error.is_none() && !words.is_empty() {
             debug!(target: TARGET, plugin, request, "standard error: {words}");
         }
     }
-}
 
-impl Router for RouterPlugin {
-    fn id(&self) -> &str {
-        &self.id
+    /// A place in the pool for one call.
+    pub(crate) async fn free_instance(&self) -> Result<tokio::sync::SemaphorePermit<'_>, PolicyError> {
+        let waiting = timeout(self.limits.time_max, self.shared.free_instances.acquire());
+        let Ok(permit) = waiting.await else { return Err(PolicyError::Overloaded) };
+        permit.map_err(|_| pool_closed())
     }
 
-    /// Needs a Tokio runtime with its clock.
-    fn route(&self, input: RouteInput) -> BoxFuture<'_, Result<Plan, PolicyError>> {
-        Box::pin(self.call(input))
+    /// A place in the pool for as long as an answer lasts.
+    pub(crate) async fn free_guard(&self) -> Result<tokio::sync::OwnedSemaphorePermit, PolicyError> {
+        let waiting = timeout(self.limits.time_max, Arc::clone(&self.shared.free_guards).acquire_owned());
+        let Ok(permit) = waiting.await else { return Err(PolicyError::Overloaded) };
+        permit.map_err(|_| pool_closed())
     }
-}
 
-impl fmt::Debug for RouterPlugin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(crate) fn describe(&self, name: &str, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("RouterPlugin")
+            .debug_struct(name)
             .field("id", &self.id)
             .field("limits", &self.limits)
             .field("compile_time", &self.compile_time)
             .finish_non_exhaustive()
     }
+}
+
+fn pool_closed() -> PolicyError {
+    PolicyError::Host { message: "the pool is closed".to_owned() }
 }

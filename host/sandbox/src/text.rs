@@ -3,26 +3,16 @@
 //! A request's text is a sequence of pieces joined by line ends: message by message, then everything else
 //! that a client wrote and a target would receive. The index holds where each piece starts and where it
 //! lies, so that a plugin can read any part of a long prompt at the cost of that part. Values inside JSON
-//! are given decoded; they have no place of their own in the request's text and are copied once.
+//! are given decoded; they have no place of their own in the request's text and are copied once. What the
+//! pieces are, and how one is changed, is in [`pieces`].
+
+pub(crate) mod pieces;
 
 use std::ops::Range;
 
-use lockgate_api::{ChatRequest, ImageSource, Message, Part, ResponseFormat, ToolChoice};
-use serde_json::Value;
+use lockgate_api::ChatRequest;
 
-/// Where a piece's text lies.
-#[derive(Clone, Copy, Debug)]
-enum Source {
-    Content(usize),
-    Name,
-    Reasoning,
-    CallName(usize),
-    CallArguments(usize),
-    CallId(usize),
-    AnsweredCall,
-    /// In the text beside the messages.
-    Beside,
-}
+use pieces::{Beside, Source, for_each_piece, message_piece};
 
 #[derive(Clone, Copy, Debug)]
 struct Piece {
@@ -37,7 +27,7 @@ pub(crate) struct TextIndex {
     pieces: Vec<Piece>,
     /// For each message, the bytes of the whole text that are its own.
     messages: Vec<Range<usize>>,
-    beside: String,
+    beside: Beside,
     length: usize,
 }
 
@@ -51,12 +41,11 @@ impl TextIndex {
             let end = if index.pieces.len() == pieces_before { start } else { index.length };
             index.messages.push(start..end);
         }
-        let mut beside = Beside::default();
-        beside.request(request);
-        index.beside = beside.text;
-        if beside.any {
-            index.push(request.messages.len(), Source::Beside, index.beside.len());
+        let beside = Beside::new(request);
+        for number in 0..beside.leaf_count() {
+            index.push(request.messages.len(), Source::Beside(number), beside.text(number).len());
         }
+        index.beside = beside;
         index
     }
 
@@ -87,6 +76,27 @@ impl TextIndex {
         Some(self.slice(request, range, limit as usize))
     }
 
+    /// The bytes of each piece.
+    pub(crate) fn piece_lengths(&self) -> Vec<u64> {
+        let ends = self.pieces.iter().skip(1).map(|next| next.start - 1).chain([self.length]);
+        self.pieces.iter().zip(ends).map(|(piece, end)| (end - piece.start) as u64).collect()
+    }
+
+    /// Each piece's message and source, in order.
+    pub(crate) fn sources(&self) -> impl ExactSizeIterator<Item = (usize, Source)> + '_ {
+        self.pieces.iter().map(|piece| (piece.message, piece.source))
+    }
+
+    /// One piece's message and source.
+    pub(crate) fn source(&self, piece: usize) -> Option<(usize, Source)> {
+        self.pieces.get(piece).map(|piece| (piece.message, piece.source))
+    }
+
+    /// What lies beside the messages.
+    pub(crate) fn beside(&self) -> &Beside {
+        &self.beside
+    }
+
     /// The start of the next piece: behind a line end, unless it is the first.
     fn next_start(&self) -> usize {
         if self.pieces.is_empty() { 0 } else { self.length + 1 }
@@ -99,11 +109,11 @@ impl TextIndex {
     }
 
     fn piece_text<'a>(&'a self, request: &'a ChatRequest, piece: &Piece) -> &'a str {
-        let text = match request.messages.get(piece.message) {
-            Some(message) => message_piece(message, piece.source),
-            None => Some(self.beside.as_str()),
-        };
-        text.unwrap_or_default()
+        match (piece.source, request.messages.get(piece.message)) {
+            (Source::Beside(number), _) => self.beside.text(number),
+            (source, Some(message)) => message_piece(message, source).unwrap_or_default(),
+            (_, None) => "",
+        }
     }
 
     /// The text in `range`, whose start is lowered to a character's start, cut after `limit` bytes.
@@ -133,113 +143,6 @@ impl TextIndex {
             }
         }
         out
-    }
-}
-
-/// The pieces of one message in the order in which a plugin reads them.
-fn for_each_piece<'a>(message: &'a Message, mut each: impl FnMut(Source, &'a str)) {
-    for number in 0..message.content.len() {
-        let source = Source::Content(number);
-        if let Some(text) = message_piece(message, source) {
-            each(source, text);
-        }
-    }
-    for source in [Source::Name, Source::Reasoning] {
-        if let Some(text) = message_piece(message, source) {
-            each(source, text);
-        }
-    }
-    for number in 0..message.tool_calls.len() {
-        for source in [Source::CallName(number), Source::CallArguments(number), Source::CallId(number)] {
-            if let Some(text) = message_piece(message, source) {
-                each(source, text);
-            }
-        }
-    }
-    if let Some(text) = message_piece(message, Source::AnsweredCall) {
-        each(Source::AnsweredCall, text);
-    }
-}
-
-fn message_piece(message: &Message, source: Source) -> Option<&str> {
-    match source {
-        Source::Content(number) => match message.content.get(number)? {
-            Part::Text(text) => Some(text),
-            Part::Image(ImageSource::Url(url)) => Some(url),
-            Part::Image(ImageSource::Base64 { .. }) => None,
-        },
-        Source::Name => message.name.as_deref(),
-        Source::Reasoning => message.reasoning.as_deref(),
-        Source::CallName(number) => Some(&message.tool_calls.get(number)?.name),
-        Source::CallArguments(number) => Some(&message.tool_calls.get(number)?.arguments),
-        Source::CallId(number) => Some(&message.tool_calls.get(number)?.id),
-        Source::AnsweredCall => message.tool_call_id.as_deref(),
-        Source::Beside => None,
-    }
-}
-
-/// Collects the text beside the messages, line by line.
-#[derive(Default)]
-struct Beside {
-    text: String,
-    any: bool,
-}
-
-impl Beside {
-    fn request(&mut self, request: &ChatRequest) {
-        for tool in &request.tools {
-            self.line(&tool.name);
-            self.optional(tool.description.as_deref());
-            if let Some(schema) = &tool.parameters {
-                self.value(schema);
-            }
-        }
-        if let ToolChoice::Function(name) = &request.tool_choice {
-            self.line(name);
-        }
-        if let ResponseFormat::JsonSchema { name, description, schema, .. } = &request.response_format {
-            self.line(name);
-            self.optional(description.as_deref());
-            self.value(schema);
-        }
-        for stop in &request.sampling.stop {
-            self.line(stop);
-        }
-        for (key, value) in &request.extra {
-            self.line(key);
-            self.value(value);
-        }
-    }
-
-    /// Every string, number and key in a value, each a line. JSON that a front end has parsed is at most
-    /// 128 levels deep.
-    fn value(&mut self, value: &Value) {
-        match value {
-            Value::Null | Value::Bool(_) => {}
-            Value::Number(number) => self.line(&number.to_string()),
-            Value::String(text) => self.line(text),
-            Value::Array(items) => items.iter().for_each(|item| self.value(item)),
-            Value::Object(fields) => {
-                for (key, value) in fields {
-                    self.line(key);
-                    self.value(value);
-                }
-            }
-        }
-    }
-
-    fn optional(&mut self, text: Option<&str>) {
-        if let Some(text) = text {
-            self.line(text);
-        }
-    }
-
-    fn line(&mut self, line: &str) {
-        if self.any {
-            self.text.push('\n');
-        }
-        self.any = true;
-        self.text.push_str(line);
     }
 }
 

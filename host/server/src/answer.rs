@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use futures_core::Stream;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use lockgate_api::{BackendError, Event, Locality};
+use lockgate_api::{BackendError, Event, Target};
 use lockgate_gateway::AnswerEvents;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -106,8 +107,7 @@ pub(crate) struct EventBody {
     /// Gone when the last byte has been written.
     live: Option<Live>,
     encoder: ChunkEncoder,
-    target: String,
-    locality: Locality,
+    target: Arc<Target>,
     keep_alive: Duration,
     timer: Pin<Box<Sleep>>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -133,12 +133,12 @@ impl EventBody {
     pub(crate) fn new(
         live: Live,
         encoder: ChunkEncoder,
-        (target, locality): (String, Locality),
+        target: Arc<Target>,
         keep_alive: Duration,
         cut: WaitForCancellationFutureOwned,
     ) -> Self {
         let timer = Box::pin(sleep(keep_alive));
-        Self { live: Some(live), encoder, target, locality, keep_alive, timer, cut: Box::pin(cut) }
+        Self { live: Some(live), encoder, target, keep_alive, timer, cut: Box::pin(cut) }
     }
 
     /// The next bytes to write, or `None` after the last.
@@ -170,11 +170,7 @@ impl EventBody {
                     self.encoder.end(&mut out);
                     break;
                 }
-                Next::Failed(error) => {
-                    let named = ApiError::from_backend(&error, self.locality);
-                    let message = format!("target `{}`: {}", self.target, named.message);
-                    ApiError { message, ..named }
-                }
+                Next::Failed(error) => ApiError::broken_off(&error, &self.target),
                 Next::Panicked => ApiError::internal(),
                 Next::Cut => ApiError::shutting_down(),
             };

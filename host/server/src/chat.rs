@@ -57,11 +57,11 @@ async fn answer(
         return Ok(response);
     }
     // An answer that has begun has a target.
-    let target = outcome.target.as_ref().ok_or_else(ApiError::internal)?;
+    let target = outcome.target.clone().ok_or_else(ApiError::internal)?;
     let stream = EventBody::new(
         Live { events, _memory: body.share },
         ChunkEncoder::new(id, choices, include_usage),
-        (target.id.clone(), target.locality),
+        target,
         call.state.options.keep_alive,
         call.state.cut.clone().cancelled_owned(),
     );
@@ -112,9 +112,7 @@ async fn collect(
             }
             Some(Err(error)) => {
                 let Some(target) = &outcome.target else { break ApiError::internal() };
-                let named = ApiError::from_backend(&error, target.locality);
-                let message = format!("target `{}`: {}", target.id, named.message);
-                break ApiError { message, ..named };
+                break ApiError::broken_off(&error, target);
             }
         }
     };

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use lockgate_api::{BackendError, ErrorKind, Locality, TimeoutKind};
+use lockgate_api::{BackendError, ErrorKind, Locality, Target, TimeoutKind};
 use lockgate_gateway::{FailedAttempt, GatewayError, Outcome};
 
 /// A request that is answered with an error.
@@ -212,6 +212,17 @@ impl ApiError {
         Self { param, retry_after, ..Self::new(status, family, code, message) }
     }
 
+    /// An answer that broke off.
+    pub(crate) fn broken_off(error: &BackendError, target: &Target) -> Self {
+        let told = Self::from_backend(error, target.locality);
+        if error.kind == ErrorKind::Guard {
+            // Not the target's fault.
+            return told;
+        }
+        let message = format!("target `{}`: {}", target.id, told.message);
+        Self { message, ..told }
+    }
+
     /// A target that did not answer, or not to the end. A queue on this machine that is full is our own
     /// overload; every other target's trouble is an upstream's.
     pub(crate) fn from_backend(error: &BackendError, locality: Locality) -> Self {
@@ -239,6 +250,7 @@ impl ApiError {
             ErrorKind::Upstream => (StatusCode::BAD_GATEWAY, Family::Upstream, "upstream_failed"),
             ErrorKind::Cut => (StatusCode::BAD_GATEWAY, Family::Upstream, "upstream_cut"),
             ErrorKind::Locality => (StatusCode::FORBIDDEN, Family::Permission, "locality_forbidden"),
+            ErrorKind::Guard => (StatusCode::SERVICE_UNAVAILABLE, Family::Server, "guard_failed"),
             ErrorKind::Cancelled => (StatusCode::SERVICE_UNAVAILABLE, Family::Server, "cancelled"),
             ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Family::Server, "internal_error"),
         };

@@ -5,10 +5,10 @@
 //! is read for its wording, and of a long one its beginning and end, where people say what they want.
 
 use lockgate_plugin::{Request, Role, Want};
+use lockgate_scan::block::{self, Masks};
+use lockgate_scan::table::Table;
 
 use crate::options::Options;
-use crate::scan::block::{self, Masks};
-use crate::scan::table::Table;
 
 const TOOLS: u32 = 70;
 const HARD: u32 = 70;

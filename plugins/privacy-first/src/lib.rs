@@ -6,7 +6,7 @@
 //! permit it. The whole text is read (messages, tool results, tool definitions, whatever a target would
 //! receive), since a part that nobody looked at leaks. Pictures cannot be read and count as personal.
 //!
-//! `scan` recognises, `difficulty` judges the work, `options` reads the settings, `order` makes the plan.
+//! The crate `lockgate-scan` recognises, `difficulty` judges the work, `options` reads the settings, `order` makes the plan.
 //! Reasons say what kind of thing was found and never quote it.
 //!
 //! Settings, all optional:
@@ -17,9 +17,9 @@
 mod difficulty;
 mod options;
 mod order;
-pub mod scan;
 
 use lockgate_plugin::{Catalog, Plan, Refusal, Request, Router, Settings, Want};
+use lockgate_scan::window;
 
 use crate::difficulty::Difficulty;
 use crate::options::{Options, Pictures};
@@ -53,9 +53,7 @@ fn personal(request: &dyn Request, wants: &[Want], options: &Options) -> Option<
         return Some("a picture, which this policy cannot read".to_owned());
     }
     let length = request.length();
-    let kind = scan::window::find(length, scan::window::piece_bytes(length), |offset, limit| {
-        request.read(offset, limit)
-    });
+    let kind = window::find(length, window::piece_bytes(length), |offset, limit| request.read(offset, limit));
     kind.map(|kind| kind.name().to_owned())
 }
 

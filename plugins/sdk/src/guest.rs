@@ -8,8 +8,8 @@ use crate::facts;
 use crate::log::Level;
 use crate::types;
 
-use self::bindings::exports::lockgate::plugin::route::Guest;
-use self::bindings::lockgate::plugin::{catalog, log, plan, request, settings, types as wire};
+use self::bindings::router::exports::lockgate::plugin::route::Guest;
+use self::bindings::router::lockgate::plugin::{catalog, log, plan, request, settings, types as wire};
 
 #[allow(
     missing_docs,
@@ -23,19 +23,22 @@ use self::bindings::lockgate::plugin::{catalog, log, plan, request, settings, ty
 )]
 #[rustfmt::skip]
 pub mod bindings;
+mod filters;
 
-pub use bindings::export;
-
-/// What [`crate::export_router!`] exports.
+/// What the macros of the crate's root export.
 pub struct Hook<T>(PhantomData<T>);
 
 impl<T: crate::Router> Guest for Hook<T> {
     fn route(request: &request::Request) -> Result<plan::Plan, plan::Refusal> {
         match T::route(request, &Host, &Host) {
             Ok(plan) => Ok(build(&plan)),
-            Err(Refusal { reason }) => Err(plan::Refusal::new(&reason)),
+            Err(refusal) => Err(refuse(refusal)),
         }
     }
+}
+
+fn refuse(Refusal { reason }: Refusal) -> plan::Refusal {
+    plan::Refusal::new(&reason)
 }
 
 fn build(plan: &Plan) -> plan::Plan {

@@ -1,11 +1,15 @@
-//! The guest crate: write a Lockgate policy in Rust, test it natively, compile it to a component.
+//! The guest crate: write a Lockgate plugin in Rust, test it natively, compile it to a component.
+//!
+//! There are three kinds: a [`Router`] decides where a request goes, a [`Preprocessor`] changes it before
+//! that, a [`Guard`] watches the answer. One component may be both of the latter, and then the guard reads
+//! the note that the preprocessor kept.
 //!
 //! A policy is a type that implements [`Router`] over three traits, [`Request`], [`Catalog`] and
 //! [`Settings`]. Compiled for `wasm32-wasip2`, [`export_router!`] ties them to the host's interfaces; in a
 //! native test the same code runs against the plain data of [`testing`]. This crate decides nothing: what
 //! each fact means and costs is said in the package `lockgate:plugin` (the folder `wit`).
 //!
-//! A complete policy, its crate being of the type `cdylib` and `rlib`:
+//! A complete router, its crate being of the type `cdylib` and `rlib`:
 //!
 //! ```
 //! use lockgate_plugin::{Catalog, Locality, Plan, Refusal, Request, Router, Settings, targets};
@@ -40,21 +44,95 @@
 //! let plan = ByLength::route(&FakeRequest::user("Hello"), &catalog, &FakeSettings::none()).unwrap();
 //! assert_eq!(plan.targets(), ["qwen", "claude"]);
 //! ```
+//!
+//! A complete guard:
+//!
+//! ```
+//! use lockgate_plugin::{Answer, Guard, Kind, Refusal, Settings, Verdict};
+//!
+//! /// Stops an answer that says a word, also one that comes in parts.
+//! struct NeverSay {
+//!     word: String,
+//!     end: String,
+//! }
+//!
+//! impl Guard for NeverSay {
+//!     fn watch(_: &dyn Answer, settings: &dyn Settings) -> Result<Self, Refusal> {
+//!         let word = settings.get("word").filter(|word| !word.is_empty());
+//!         let word = word.ok_or_else(|| Refusal::new("the guard needs the setting `word`"))?;
+//!         Ok(Self { word, end: String::new() })
+//!     }
+//!
+//!     fn on_chunk(&mut self, _: &Kind, text: &str) -> Verdict {
+//!         self.end.push_str(text);
+//!         if self.end.contains(&self.word) {
+//!             return Verdict::Stop("the word was said".to_owned());
+//!         }
+//!         // As much as may be the beginning of the word stays here.
+//!         let kept = self.end.ceil_char_boundary(self.end.len().saturating_sub(self.word.len() - 1));
+//!         self.end.drain(..kept);
+//!         Verdict::Hold(self.end.len() as u32)
+//!     }
+//! }
+//!
+//! lockgate_plugin::export_guard!(NeverSay);
+//!
+//! // And its test:
+//! use lockgate_plugin::testing::{FakeAnswer, FakeSettings, watch_run};
+//!
+//! let settings = FakeSettings::none().with("word", "secret");
+//! let mut guard = NeverSay::watch(&FakeAnswer::default(), &settings).unwrap();
+//! let watched = watch_run(&mut guard, &Kind::Text, ["this is a sec", "ret"]);
+//! assert_eq!((watched.text.as_str(), watched.stopped.is_some()), ("this is ", true));
+//! ```
+//!
+//! A complete preprocessor:
+//!
+//! ```
+//! use lockgate_plugin::{Draft, Place, Preprocessor, Refusal, Settings};
+//!
+//! /// What mentions the project's name stays off the clouds, and so does a request with pictures.
+//! struct Project;
+//!
+//! impl Preprocessor for Project {
+//!     fn prepare(draft: &mut dyn Draft, settings: &dyn Settings) -> Result<(), Refusal> {
+//!         let name = settings.get("name").unwrap_or_else(|| "zeppelin".to_owned());
+//!         let mentions = draft.request().text(1 << 20).contains(&name);
+//!         if mentions || draft.pieces().iter().any(|piece| matches!(piece.place, Place::Picture(_))) {
+//!             draft.add_label("no-cloud");
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! lockgate_plugin::export_preprocessor!(Project);
+//!
+//! // And its test:
+//! use lockgate_plugin::testing::{FakeDraft, FakeSettings};
+//!
+//! let mut draft = FakeDraft::user("How is zeppelin doing?");
+//! Project::prepare(&mut draft, &FakeSettings::none()).unwrap();
+//! assert_eq!(draft.request.labels, ["no-cloud"]);
+//! ```
 #![deny(missing_docs)]
 
 mod answer;
+mod draft;
 mod facts;
 pub mod log;
 pub mod testing;
 mod types;
+mod watching;
 
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod guest;
 
 pub use answer::{Attempt, Plan, Refusal};
+pub use draft::{Draft, EditError, Piece, Place};
 pub use facts::{Catalog, Message, Request, Settings, Target, targets};
 pub use types::{Breaker, Locality, Price, Role, Want};
+pub use watching::{Answer, Kind, Verdict};
 
 /// Decides where a request goes.
 pub trait Router {
@@ -67,6 +145,39 @@ pub trait Router {
     fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal>;
 }
 
+/// Prepares a request before any router sees it.
+pub trait Preprocessor {
+    /// Changes the draft, adds labels to it, or refuses it.
+    ///
+    /// Runs in a fresh instance for each request. A failure refuses the request.
+    ///
+    /// # Errors
+    /// The refusal, whose reason the client reads.
+    fn prepare(draft: &mut dyn Draft, settings: &dyn Settings) -> Result<(), Refusal>;
+}
+
+/// Watches one choice of an answer, in an instance that lives as long as the answer does.
+pub trait Guard: Sized {
+    /// Begins to watch, before the request is sent.
+    ///
+    /// # Errors
+    /// The refusal, whose reason the client reads.
+    fn watch(answer: &dyn Answer, settings: &dyn Settings) -> Result<Self, Refusal>;
+
+    /// The next chunk of a run (chunks of one kind without another between them), or the first of a new one.
+    fn on_chunk(&mut self, kind: &Kind, text: &str) -> Verdict;
+
+    /// The run is over: what is held back must be decided about. Lets it through unless overridden.
+    fn end_run(&mut self) -> Verdict {
+        Verdict::Pass
+    }
+
+    /// The choice is over. [`Verdict::Replace`] adds text to the answer. Adds nothing unless overridden.
+    fn finish(&mut self) -> Verdict {
+        Verdict::Pass
+    }
+}
+
 /// Makes a type that implements [`Router`] the component's policy. Once a crate; natively it only checks
 /// that the type is one.
 #[macro_export]
@@ -75,11 +186,47 @@ macro_rules! export_router {
         #[cfg(target_family = "wasm")]
         const _: () = {
             type Exported = $crate::guest::Hook<$policy>;
-    $crate::guest::export!(Exported with_types_in $crate::guest::bindings);
+    $crate::guest::bindings::router::export!(Exported with_types_in $crate::guest::bindings::router);
         };
         const _: () = {
             const fn is_router<T: $crate::Router>() {}
             is_router::<$policy>()
+        };
+    };
+}
+
+/// Makes a type that implements [`Preprocessor`] the component's. Once a crate; natively it only checks that
+/// the type is one.
+#[macro_export]
+macro_rules! export_preprocessor {
+    ($preprocessor:ty) => {
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            type Exported = $crate::guest::Hook<$preprocessor>;
+            $crate::guest::bindings::preprocessor::export!(
+                Exported with_types_in $crate::guest::bindings::preprocessor
+            );
+        };
+        const _: () = {
+            const fn is_preprocessor<T: $crate::Preprocessor>() {}
+            is_preprocessor::<$preprocessor>()
+        };
+    };
+}
+
+/// Makes a type that implements [`Guard`] the component's. Once a crate; natively it only checks that the
+/// type is one.
+#[macro_export]
+macro_rules! export_guard {
+    ($guard:ty) => {
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            type Exported = $crate::guest::Hook<$guard>;
+    $crate::guest::bindings::guard::export!(Exported with_types_in $crate::guest::bindings::guard);
+        };
+        const _: () = {
+            const fn is_guard<T: $crate::Guard>() {}
+            is_guard::<$guard>()
         };
     };
 }

@@ -1,10 +1,14 @@
-//! Plain data that stands in for the host in native tests of a policy.
+//! Plain data that stands in for the host in native tests of a plugin.
+
+mod filters;
 
 use std::cell::RefCell;
 
 use crate::facts::{Catalog, Message, Request, Settings};
 use crate::log::Level;
 use crate::types::{Breaker, Locality, Price, Role, Want};
+
+pub use filters::{FakeAnswer, FakeDraft, Watched, watch_run};
 
 /// A request of plain fields. What is not set is empty.
 #[derive(Clone, Debug, Default)]

@@ -4,36 +4,54 @@
 use std::path::Path;
 
 use wit_bindgen_core::{Files, WorldGenerator as _};
+use wit_bindgen_rust::WithOption;
 
-#[test]
-fn the_bindings_are_those_of_the_wit_folder() {
+/// Each world, and the interfaces of its that are generated for the router.
+const WORLDS: [(&str, &[&str]); 3] = [
+    ("router", &[]),
+    ("preprocessor", &["types", "request", "plan", "settings", "log"]),
+    ("guard", &["plan", "settings", "log"]),
+];
+
+fn generated(world: &str, shared: &[&str]) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut resolve = wit_bindgen_core::wit_parser::Resolve::default();
     let (package, _) = resolve.push_dir(root.join("../../wit")).expect("the wit folder parses");
-    let world = resolve.select_world(&[package], Some("router")).expect("there is a world `router`");
-
+    let world_id = resolve.select_world(&[package], Some(world)).expect("there is such a world");
+    let module = |interface: &&str| {
+        let name = format!("lockgate:plugin/{interface}@0.1.0");
+        (name, WithOption::Path(format!("crate::guest::bindings::router::lockgate::plugin::{interface}")))
+    };
     let mut generator = wit_bindgen_rust::Opts {
         format: true,
         generate_all: true,
         pub_export_macro: true,
         export_macro_name: Some("export".to_owned()),
-        default_bindings_module: Some("lockgate_plugin::guest::bindings".to_owned()),
+        default_bindings_module: Some(format!("lockgate_plugin::guest::bindings::{world}")),
         runtime_path: Some("::wit_bindgen::rt".to_owned()),
+        with: shared.iter().map(module).collect(),
         ..Default::default()
     }
     .build();
     let mut files = Files::default();
-    generator.generate(&mut resolve, world, &mut files).expect("the world has bindings");
+    generator.generate(&mut resolve, world_id, &mut files).expect("the world has bindings");
     let (_, generated) = files.iter().next().expect("one file is generated");
-    let generated = std::str::from_utf8(generated).expect("it is text");
+    String::from_utf8(generated.to_vec()).expect("it is text")
+}
 
-    let path = root.join("src/guest/bindings.rs");
-    if std::env::var_os("LOCKGATE_REFRESH").is_some() {
-        std::fs::write(&path, generated).expect("the file can be written");
+#[test]
+fn the_bindings_are_those_of_the_wit_folder() {
+    for (world, shared) in WORLDS {
+        let generated = generated(world, shared);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/guest/bindings/{world}.rs"));
+        if std::env::var_os("LOCKGATE_REFRESH").is_some() {
+            std::fs::write(&path, &generated).expect("the file can be written");
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == generated,
+            "src/guest/bindings/{world}.rs is stale; run: LOCKGATE_REFRESH=1 cargo test -p lockgate-plugin --test \
+             bindings"
+        );
     }
-    let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        committed == generated,
-        "src/guest/bindings.rs is stale; run: LOCKGATE_REFRESH=1 cargo test -p lockgate-plugin --test bindings"
-    );
 }

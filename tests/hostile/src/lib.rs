@@ -11,7 +11,7 @@ use std::hash::BuildHasher as _;
 use std::hint::black_box;
 use std::time::{Instant, SystemTime};
 
-use lockgate_plugin::guest::bindings::lockgate::plugin as raw;
+use lockgate_plugin::guest::bindings::router::lockgate::plugin as raw;
 use lockgate_plugin::{Catalog, Plan, Refusal, Request, Router, Settings, log};
 
 struct Hostile;

@@ -1,6 +1,6 @@
 //! From a configuration to a host that serves: the one place that knows every other crate.
 //!
-//! [`local`] loads models, [`elsewhere`] builds providers, [`policy`] compiles the router; this module
+//! [`local`] loads models, [`elsewhere`] builds providers, [`policy`] compiles the plugins; this module
 //! puts them into a gateway. Nothing here decides about a request.
 
 mod elsewhere;
@@ -35,15 +35,15 @@ impl Host {
     /// Everything that the configuration names, ready to answer. Takes as long as loading its models
     /// does; `previous` is what serves now, whose health figures go on.
     pub(crate) fn assemble(&mut self, config: &Config, previous: Option<&Gateway>) -> Result<Serving> {
-        let router = policy::router(&self.sandbox, config.router.as_ref())?;
+        let policies = policy::policies(&self.sandbox, config)?;
         let mut targets = elsewhere::targets(config)?;
         // Models of this machine come first: `on_error = "first-target"` takes the first local target.
         let models = self.models.load(&config.models)?;
         targets.splice(0..0, models);
         let options = gateway_options(config);
         let gateway = match previous {
-            Some(previous) => previous.replaced(targets, router, options)?,
-            None => Gateway::new(targets, router, options)?,
+            Some(previous) => previous.replaced(targets, policies, options)?,
+            None => Gateway::new(targets, policies, options)?,
         };
         Ok(Serving { gateway, keys: keys(config)? })
     }
@@ -54,7 +54,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     keys(config)?;
     local::check(&config.models)?;
     elsewhere::targets(config)?;
-    policy::router(&Sandbox::new(&SandboxOptions::default())?, config.router.as_ref())?;
+    policy::policies(&Sandbox::new(&SandboxOptions::default())?, config)?;
     Ok(())
 }
 

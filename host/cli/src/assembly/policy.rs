@@ -1,14 +1,16 @@
-//! The routing policy: the configured component, or the one that the binary carries.
+//! The plugins of a configuration: the router, which is the configured component or the one that the binary
+//! carries, and the preprocessors and guards in their order.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lockgate_api::Router;
+use lockgate_api::{Guard, Preprocessor, Router};
+use lockgate_gateway::Policies;
 use lockgate_sandbox::{Grant, Limits, PluginSpec, Sandbox};
 use tracing::warn;
 
-use crate::config::PluginConfig;
+use crate::config::{Config, PluginConfig};
 
 /// The built-in policy's id.
 pub(crate) const BUILT_IN: &str = "privacy-first";
@@ -16,25 +18,62 @@ pub(crate) const BUILT_IN: &str = "privacy-first";
 /// Compiled from `plugins/privacy-first` by this crate's build script.
 const BUILT_IN_COMPONENT: &[u8] = include_bytes!(env!("LOCKGATE_PRIVACY_FIRST"));
 
-/// Compiles the policy. Takes a tenth of a second or so.
-pub(super) fn router(sandbox: &Sandbox, plugin: Option<&PluginConfig>) -> Result<Arc<dyn Router>> {
+/// Compiles every plugin. Takes a tenth of a second or so for each.
+pub(super) fn policies(sandbox: &Sandbox, config: &Config) -> Result<Policies> {
+    Ok(Policies {
+        router: router(sandbox, config.router.as_ref())?,
+        preprocessors: config
+            .preprocessors
+            .iter()
+            .map(|plugin| {
+                let loaded = spec(plugin).and_then(|spec| Ok(sandbox.load_preprocessor(&plugin.path, spec)?));
+                let loaded = loaded.with_context(|| name(plugin))?;
+                warn_of_unused(plugin, loaded.grants_unused());
+                Ok(Arc::new(loaded) as Arc<dyn Preprocessor>)
+            })
+            .collect::<Result<_>>()?,
+        guards: config
+            .guards
+            .iter()
+            .map(|plugin| {
+                let loaded = spec(plugin).and_then(|spec| Ok(sandbox.load_guard(&plugin.path, spec)?));
+                let loaded = loaded.with_context(|| name(plugin))?;
+                warn_of_unused(plugin, loaded.grants_unused());
+                Ok(Arc::new(loaded) as Arc<dyn Guard>)
+            })
+            .collect::<Result<_>>()?,
+    })
+}
+
+fn router(sandbox: &Sandbox, plugin: Option<&PluginConfig>) -> Result<Arc<dyn Router>> {
     let Some(plugin) = plugin else {
         let spec = PluginSpec { id: BUILT_IN.to_owned(), ..PluginSpec::default() };
         return Ok(Arc::new(sandbox.load(BUILT_IN_COMPONENT, spec).context("the built-in policy")?));
     };
-    let name = || format!("plugin `{}`", plugin.id);
-    let grants = plugin.grants.iter().map(|grant| grant.parse::<Grant>().map_err(anyhow::Error::msg));
-    let spec = PluginSpec {
-        id: plugin.id.clone(),
-        grants: grants.collect::<Result<_>>().with_context(name)?,
-        limits: limits(plugin),
-        settings: plugin.settings.clone(),
-    };
-    let router = sandbox.load_file(&plugin.path, spec).with_context(name)?;
-    for grant in router.grants_unused() {
+    let loaded = spec(plugin).and_then(|spec| Ok(sandbox.load_file(&plugin.path, spec)?));
+    let loaded = loaded.with_context(|| name(plugin))?;
+    warn_of_unused(plugin, loaded.grants_unused());
+    Ok(Arc::new(loaded))
+}
+
+fn name(plugin: &PluginConfig) -> String {
+    format!("plugin `{}`", plugin.id)
+}
+
+fn warn_of_unused(plugin: &PluginConfig, grants: &[Grant]) {
+    for grant in grants {
         warn!(plugin = %plugin.id, %grant, "granted, but the component does not import it");
     }
-    Ok(Arc::new(router))
+}
+
+fn spec(plugin: &PluginConfig) -> Result<PluginSpec> {
+    let grants = plugin.grants.iter().map(|grant| grant.parse::<Grant>().map_err(anyhow::Error::msg));
+    Ok(PluginSpec {
+        id: plugin.id.clone(),
+        grants: grants.collect::<Result<_>>()?,
+        limits: limits(plugin),
+        settings: plugin.settings.clone(),
+    })
 }
 
 fn limits(plugin: &PluginConfig) -> Limits {

@@ -2,6 +2,7 @@
 
 use crate::args::CheckArgs;
 use crate::assembly;
+use crate::config::PluginConfig;
 use crate::failure::Failure;
 use crate::{config, terminal};
 
@@ -9,13 +10,20 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let config = config::load(&args.config)?;
     assembly::check(&config)?;
     terminal::note(&format!(
-        "{}: valid ({} models, {} providers, {} targets, {} keys; router {})",
+        "{}: valid ({} models, {} providers, {} targets, {} keys; router {}; preprocessors: {}; guards: {})",
         args.config.display(),
         config.models.len(),
         config.providers.len(),
         config.targets.len(),
         config.keys.len(),
         config.router.as_ref().map_or("privacy-first, built in", |router| router.id.as_str()),
+        ids(&config.preprocessors),
+        ids(&config.guards),
     ));
     Ok(())
+}
+
+fn ids(plugins: &[PluginConfig]) -> String {
+    let ids: Vec<&str> = plugins.iter().map(|plugin| plugin.id.as_str()).collect();
+    if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
 }

@@ -72,6 +72,11 @@ fn greet(config: &Config, address: std::net::SocketAddr) {
     }
     let policy = config.router.as_ref().map_or(BUILT_IN, |router| router.id.as_str());
     terminal::note(&format!("policy  {policy}"));
+    for (place, plugins) in [("before", &config.preprocessors), ("behind", &config.guards)] {
+        for plugin in plugins {
+            terminal::note(&format!("{place}  {}", plugin.id));
+        }
+    }
     terminal::note(&format!("listening on http://{address}; try:"));
     let key = if config.keys.is_empty() { "" } else { "-H \"authorization: Bearer $LOCKGATE_KEY\" " };
     terminal::note(&format!(

@@ -10,35 +10,36 @@ use toml::Spanned;
 
 use super::file::{self, Device, File, ProviderKind};
 use super::problem::{Problems, nearest};
-use super::{
-    Config, DEFAULT_LISTEN, KeyConfig, ModelConfig, PluginConfig, ProviderConfig, ServerConfig, TargetConfig,
-};
+use super::{Config, DEFAULT_LISTEN, KeyConfig, ModelConfig, ProviderConfig, ServerConfig, TargetConfig};
 
 /// Checks the file's parts against each other and resolves its secrets.
 pub(crate) fn check(path: &Path, text: &str, file: File) -> Result<Config, Problems> {
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut checker = Checker { text, folder: &folder, problems: Problems::none(path), ids: HashSet::new() };
+    let (router, preprocessors, guards) = checker.plugins(&file.plugins);
     let config = Config {
         server: checker.server(&file.server),
         models: file.models.iter().map(|model| checker.model(model)).collect(),
         providers: checker.providers(&file),
         targets: checker.targets(&file),
-        router: checker.router(&file.plugins),
+        router,
+        preprocessors,
+        guards,
         keys: checker.keys(&file.keys),
     };
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     text: &'a str,
-    folder: &'a Path,
+    pub(super) folder: &'a Path,
     problems: Problems,
     /// Ids of models and targets, which share one space: clients name both.
     ids: HashSet<String>,
 }
 
 impl Checker<'_> {
-    fn problem<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
+    pub(super) fn problem<T>(&mut self, at: &Spanned<T>, message: impl Into<String>) {
         self.problems.add(self.text, at.span(), message);
     }
 
@@ -69,7 +70,7 @@ impl Checker<'_> {
         id.get_ref().clone()
     }
 
-    fn id_form(&mut self, id: &Spanned<String>) {
+    pub(super) fn id_form(&mut self, id: &Spanned<String>) {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
         let text = id.get_ref();
         if text.is_empty() || text.len() > 128 || !text.bytes().all(plain) {
@@ -225,39 +226,6 @@ impl Checker<'_> {
             });
         }
         targets
-    }
-
-    fn router(&mut self, plugins: &[file::Plugin]) -> Option<PluginConfig> {
-        if let Some(second) = plugins.get(1) {
-            self.problem(&second.id, "a second router: one decides");
-        }
-        let plugin = plugins.first()?;
-        match plugin.world.get_ref() {
-            file::World::Router => {}
-        }
-        self.id_form(&plugin.id);
-        let path = self.folder.join(plugin.path.get_ref());
-        if !path.is_file() {
-            self.problem(&plugin.path, format!("there is no component {}", path.display()));
-        }
-        let limits = plugin.limits;
-        let zero = [
-            ("memory_mib", limits.memory_mib),
-            ("time_ms", limits.time_ms),
-            ("host_calls", limits.host_calls),
-            ("output_kib", limits.output_kib),
-        ];
-        for (name, _) in zero.iter().filter(|(_, limit)| *limit == Some(0)) {
-            self.problem(&plugin.id, format!("limits.{name} is 0, which lets the plugin do nothing"));
-        }
-        Some(PluginConfig {
-            id: plugin.id.get_ref().clone(),
-            path,
-            grants: plugin.grants.iter().map(|grant| grant.get_ref().clone()).collect(),
-            on_error: plugin.on_error,
-            limits,
-            settings: plugin.settings.clone(),
-        })
     }
 
     fn keys(&mut self, keys: &[file::Key]) -> Vec<KeyConfig> {

@@ -125,8 +125,7 @@ pub(crate) struct Plugin {
     pub(crate) world: Spanned<World>,
     #[serde(default)]
     pub(crate) grants: Vec<Spanned<String>>,
-    #[serde(default)]
-    pub(crate) on_error: OnError,
+    pub(crate) on_error: Option<Spanned<OnError>>,
     #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
@@ -139,6 +138,10 @@ pub(crate) struct Plugin {
 pub(crate) enum World {
     /// Chooses targets.
     Router,
+    /// Changes requests before they are routed.
+    Preprocessor,
+    /// Watches answers.
+    Guard,
 }
 
 /// What happens to a request whose policy failed.

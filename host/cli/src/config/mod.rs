@@ -1,11 +1,12 @@
 //! The configuration file: TOML in, a checked [`Config`] out.
 //!
-//! `file` is the file's shape, `check` the rules between its parts, `problem` how a mistake is
+//! `file` is the file's shape, `check` and `plugins` the rules between its parts, `problem` how a mistake is
 //! told: always with file, line and column, with the nearest known name for an unknown key. Nothing
 //! here opens a connection, loads a model or compiles a plugin. Secrets are read, never printed.
 
 mod check;
 mod file;
+mod plugins;
 mod problem;
 mod secret;
 
@@ -31,6 +32,10 @@ pub(crate) struct Config {
     pub(crate) providers: Vec<ProviderConfig>,
     pub(crate) targets: Vec<TargetConfig>,
     pub(crate) router: Option<PluginConfig>,
+    /// In the order in which they are called.
+    pub(crate) preprocessors: Vec<PluginConfig>,
+    /// In the order in which they are called.
+    pub(crate) guards: Vec<PluginConfig>,
     pub(crate) keys: Vec<KeyConfig>,
 }
 
@@ -79,6 +84,7 @@ pub(crate) struct PluginConfig {
     pub(crate) id: String,
     pub(crate) path: PathBuf,
     pub(crate) grants: Vec<String>,
+    /// For a router. A preprocessor or guard that fails always refuses.
     pub(crate) on_error: OnError,
     pub(crate) limits: Limits,
     pub(crate) settings: BTreeMap<String, String>,

@@ -60,6 +60,26 @@ fn an_empty_configuration_has_no_model() {
     assert_eq!(config.server.listen.to_string(), DEFAULT_LISTEN);
 }
 
+#[test]
+fn plugins_keep_their_order_and_halves_share_an_id() {
+    let entry = |id: &str, world: &str| {
+        format!("[[plugin]]\nid = \"{id}\"\npath = \"Cargo.toml\"\nworld = \"{world}\"\n")
+    };
+    let text = [
+        entry("b", "preprocessor"),
+        entry("r", "router"),
+        entry("a", "guard"),
+        entry("b", "guard"),
+        entry("a", "preprocessor"),
+        entry("c", "preprocessor"),
+    ];
+    let config = parse_text(&text.concat()).expect("it is valid");
+    let ids = |plugins: &[PluginConfig]| plugins.iter().map(|plugin| plugin.id.clone()).collect::<Vec<_>>();
+    assert_eq!(config.router.expect("there is one").id, "r");
+    assert_eq!(ids(&config.preprocessors), ["b", "a", "c"]);
+    assert_eq!(ids(&config.guards), ["a", "b"]);
+}
+
 /// Text, and the place and words that the complaint must hold.
 const MISTAKES: &[(&str, &str, &str)] = &[
     ("[server]\nlisten_on = \"x\"", "lockgate.toml:2:1", "did you mean `listen`?"),
@@ -122,6 +142,36 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "[[plugin]]\nid = \"p\"\npath = \"none.wasm\"\nworld = \"router\"",
         "lockgate.toml:3:8",
         "there is no component none.wasm",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"gard\"",
+        "lockgate.toml:4:9",
+        "did you mean `guard`?",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"guard\"\ngrants = [\"logs\"]",
+        "lockgate.toml:5:11",
+        "unknown grant `logs`",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"guard\"\non_error = \"first-target\"",
+        "lockgate.toml:5:12",
+        "always refuses",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"router\"\n[[plugin]]\nid = \"q\"\npath = \"Cargo.toml\"\nworld = \"router\"",
+        "lockgate.toml:6:6",
+        "a second router",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"guard\"\n[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"guard\"",
+        "lockgate.toml:6:6",
+        "a second plugin `p`",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"guard\"\n[[plugin]]\nid = \"p\"\npath = \"build.rs\"\nworld = \"preprocessor\"",
+        "lockgate.toml:7:8",
+        "their path must be the same",
     ),
     ("[[key]]\nname = \"k\"\nhash = \"sha256:12\"", "lockgate.toml:3:8", "lockgate key new"),
     (

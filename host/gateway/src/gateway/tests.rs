@@ -1,7 +1,10 @@
-//! The gateway over scripted targets and policies, on a paused clock.
+//! The gateway over scripted targets and plugins, on a paused clock.
 
 mod execution;
+mod filters;
+mod guards;
 mod health;
 mod labels;
 mod policy;
+mod preprocessors;
 mod support;

@@ -2,13 +2,13 @@
 
 use lockgate_api::{BreakerState, Locality, TargetFacts};
 
-use super::bindings::lockgate::plugin::{catalog, types};
+use super::bindings::router::lockgate::plugin::{catalog, types};
 use crate::call::Call;
 
 impl Call {
     fn column<T>(&mut self, cell: impl Fn(&TargetFacts) -> T) -> wasmtime::Result<Vec<T>> {
         self.enter()?;
-        Ok(self.input().catalog.iter().map(cell).collect())
+        Ok(self.facts().catalog.iter().map(cell).collect())
     }
 }
 

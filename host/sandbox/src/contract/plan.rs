@@ -5,7 +5,8 @@ use std::time::Duration;
 use lockgate_api::{Label, Plan, PlannedAttempt, PolicyError, TargetFacts};
 use wasmtime::component::Resource;
 
-use super::bindings::lockgate::plugin::plan;
+use super::bindings::router::lockgate::plugin::plan;
+use super::shorten;
 use crate::call::Call;
 use crate::stop::Stop;
 
@@ -142,9 +143,4 @@ impl Draft {
         }
         Ok(Plan { attempts, add_labels, reason: self.reason })
     }
-}
-
-/// An id of the guest's own making may be anything: enough of it to recognise, on one line.
-fn shorten(text: &str) -> String {
-    text.chars().take(64).flat_map(char::escape_debug).collect()
 }

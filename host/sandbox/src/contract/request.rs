@@ -3,7 +3,7 @@
 use lockgate_api::{ChatRequest, Message, Part, ResponseFormat, Role, ToolChoice};
 use wasmtime::component::Resource;
 
-use super::bindings::lockgate::plugin::{request, types};
+use super::bindings::router::lockgate::plugin::{request, types};
 use crate::call::Call;
 
 /// The request of a call. There is one, so its handle carries nothing.
@@ -21,47 +21,47 @@ impl request::Host for Call {}
 impl request::HostRequest for Call {
     fn model(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<String> {
         self.enter()?;
-        Ok(self.input().request.model.clone())
+        Ok(self.request()?.model.clone())
     }
 
     fn key(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<Option<String>> {
         self.enter()?;
-        Ok(self.input().key.as_ref().map(|key| key.name.to_string()))
+        Ok(self.facts().key.as_ref().map(|key| key.name.to_string()))
     }
 
     fn tenant(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<Option<String>> {
         self.enter()?;
-        Ok(self.input().key.as_ref().map(|key| key.tenant.to_string()))
+        Ok(self.facts().key.as_ref().map(|key| key.tenant.to_string()))
     }
 
     fn labels(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<Vec<String>> {
         self.enter()?;
-        Ok(self.input().labels.iter().map(ToString::to_string).collect())
+        Ok(self.facts().labels.iter().map(ToString::to_string).collect())
     }
 
     fn wants(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<Vec<types::Want>> {
         self.enter()?;
-        Ok(wants(&self.input().request))
+        Ok(wants(self.request()?))
     }
 
     fn tools(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<Vec<String>> {
         self.enter()?;
-        Ok(self.input().request.tools.iter().map(|tool| tool.name.clone()).collect())
+        Ok(self.request()?.tools.iter().map(|tool| tool.name.clone()).collect())
     }
 
     fn answer_tokens_max(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<Option<u64>> {
         self.enter()?;
-        Ok(self.input().request.sampling.max_tokens.map(u64::from))
+        Ok(self.request()?.sampling.max_tokens.map(u64::from))
     }
 
     fn estimate_tokens(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<u64> {
         self.enter()?;
-        Ok((self.text().length() as u64).div_ceil(4))
+        Ok((self.text()?.0.length() as u64).div_ceil(4))
     }
 
     fn message_count(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<u32> {
         self.enter()?;
-        Ok(u32::try_from(self.input().request.messages.len())?)
+        Ok(u32::try_from(self.request()?.messages.len())?)
     }
 
     fn message(
@@ -70,23 +70,25 @@ impl request::HostRequest for Call {
         index: u32,
     ) -> wasmtime::Result<Option<Resource<MessageHandle>>> {
         self.enter()?;
-        let exists = (index as usize) < self.input().request.messages.len();
+        let exists = (index as usize) < self.request()?.messages.len();
         Ok(exists.then(|| Resource::new_own(index)))
     }
 
     fn length(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<u64> {
         self.enter()?;
-        Ok(self.text().length() as u64)
+        Ok(self.text()?.0.length() as u64)
     }
 
     fn text(&mut self, _: Resource<RequestHandle>, limit: u32) -> wasmtime::Result<String> {
         self.enter()?;
-        Ok(self.with_text(|text, request| text.text(request, limit)))
+        let (text, request) = self.text()?;
+        Ok(text.text(request, limit))
     }
 
     fn read(&mut self, _: Resource<RequestHandle>, offset: u64, limit: u32) -> wasmtime::Result<String> {
         self.enter()?;
-        Ok(self.with_text(|text, request| text.read(request, offset, limit)))
+        let (text, request) = self.text()?;
+        Ok(text.read(request, offset, limit))
     }
 
     fn drop(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<()> {
@@ -108,13 +110,13 @@ impl request::HostMessage for Call {
 
     fn length(&mut self, handle: Resource<MessageHandle>) -> wasmtime::Result<u64> {
         self.enter()?;
-        Ok(self.text().message_length(number(&handle)).unwrap_or_default() as u64)
+        Ok(self.text()?.0.message_length(number(&handle)).unwrap_or_default() as u64)
     }
 
     fn text(&mut self, handle: Resource<MessageHandle>, limit: u32) -> wasmtime::Result<String> {
         self.enter()?;
-        let text = self.with_text(|text, request| text.message_text(request, number(&handle), limit));
-        Ok(text.unwrap_or_default())
+        let (text, request) = self.text()?;
+        Ok(text.message_text(request, number(&handle), limit).unwrap_or_default())
     }
 
     fn drop(&mut self, _: Resource<MessageHandle>) -> wasmtime::Result<()> {
@@ -124,7 +126,7 @@ impl request::HostMessage for Call {
 
 impl Call {
     fn message_of(&self, handle: &Resource<MessageHandle>) -> wasmtime::Result<&Message> {
-        let message = self.input().request.messages.get(number(handle));
+        let message = self.request()?.messages.get(number(handle));
         message.ok_or_else(|| wasmtime::Error::msg("a handle of a message that does not exist"))
     }
 }

@@ -1,6 +1,6 @@
 //! The interfaces `settings` and `log`.
 
-use super::bindings::lockgate::plugin::{log, settings};
+use super::bindings::router::lockgate::plugin::{log, settings};
 use crate::call::{Call, LogLevel};
 
 impl settings::Host for Call {

@@ -1,13 +1,12 @@
 //! What a plugin sees of a request, and what becomes of what it says.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use lockgate_api::{Label, PlannedAttempt, PolicyError, RouteInput, Router as _};
 use lockgate_sandbox::{Limits, PluginSpec, RouterPlugin};
 
 use crate::support::{
-    attack, attacker, hostile, input, labelled, load, mode_of, reason, route, run, sandbox, spec,
+    self, attack, attacker, hostile, input, labelled, load, mode_of, reason, route, sandbox, spec,
 };
 
 #[test]
@@ -63,33 +62,7 @@ fn calls_run_side_by_side() {
 
 /// Runs one call and returns what an operator's log has of it.
 fn logged(plugin: &RouterPlugin, input: RouteInput) -> String {
-    let written = Written::default();
-    let writer = written.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .with_ansi(false)
-        .finish();
-    tracing::subscriber::with_default(subscriber, || {
-        // The outcome is in the log.
-        let _outcome = run(plugin.route(input));
-    });
-    let bytes = written.0.lock().expect("no writer panicked").clone();
-    let log = String::from_utf8(bytes).expect("a log is text");
-    log.lines().filter(|line| line.contains("lockgate::plugin")).map(|line| format!("{line}\n")).collect()
-}
-
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no writer panicked").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    support::logged(plugin.route(input))
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn unused_grants_are_reported() {
 fn a_report_says_what_a_component_needs() {
     let path = guest("tests/hostile");
     let report = sandbox().inspect(&path).expect("it is a component");
-    assert_eq!(report.world, Some(World::Router));
+    assert_eq!(report.worlds, [World::Router]);
     assert_eq!(report.version.as_deref(), Some("0.1.0"));
     assert_eq!(report.grants, [Grant::Log]);
     assert_eq!(report.bytes, fs::metadata(&path).expect("the file is there").len());

@@ -1,7 +1,10 @@
 //! The sandbox, called with real components: what loads, what a plugin sees, and what hostile ones can do.
 
 mod behaviour;
+mod guard;
 mod hostile;
 mod loading;
+mod preprocessor;
 mod privacy_first;
+mod redactor;
 mod support;

@@ -1,7 +1,8 @@
 //! What the tests share: guests built from source, a small world for them to decide in.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lockgate_api::{
@@ -105,4 +106,35 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
 
 pub(crate) fn reason(outcome: Result<Plan, PolicyError>) -> String {
     outcome.expect("the guest gives a plan").reason
+}
+
+/// Runs a future and returns what an operator's log has of the plugins' calls in it.
+pub(crate) fn logged<T>(future: impl Future<Output = T>) -> String {
+    let written = Written::default();
+    let writer = written.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        // The outcome is in the log.
+        let _outcome = run(future);
+    });
+    let bytes = written.0.lock().expect("no writer panicked").clone();
+    let log = String::from_utf8(bytes).expect("a log is text");
+    log.lines().filter(|line| line.contains("lockgate::plugin")).map(|line| format!("{line}\n")).collect()
+}
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no writer panicked").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

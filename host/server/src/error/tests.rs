@@ -27,6 +27,7 @@ fn every_kind_of_backend_error_has_its_place() {
         (ErrorKind::Upstream, Locality::Cloud, 502, "upstream_failed"),
         (ErrorKind::Cut, Locality::Cloud, 502, "upstream_cut"),
         (ErrorKind::Locality, Locality::Local, 403, "locality_forbidden"),
+        (ErrorKind::Guard, Locality::Cloud, 503, "guard_failed"),
         (ErrorKind::Cancelled, Locality::Local, 503, "cancelled"),
         (ErrorKind::Internal, Locality::Local, 500, "internal_error"),
     ] {
@@ -55,9 +56,16 @@ fn overload_always_says_when_to_come_back() {
 }
 
 #[test]
-fn every_kind_of_gateway_error_has_its_place() {
-    let policy: Arc<str> = Arc::from("p");
-    let target = Target {
+fn an_answer_that_breaks_off_names_its_target_unless_a_guard_failed() {
+    let target = target();
+    let cut = ApiError::broken_off(&BackendError::new(ErrorKind::Cut, "cut"), &target);
+    assert_eq!(cut.message, "target `t`: cut");
+    let failed = ApiError::broken_off(&BackendError::new(ErrorKind::Guard, "the guard `g` failed"), &target);
+    assert_eq!((failed.message.as_str(), failed.code), ("the guard `g` failed", "guard_failed"));
+}
+
+fn target() -> Target {
+    Target {
         id: "t".to_owned(),
         model: "m".to_owned(),
         locality: Locality::Lan,
@@ -66,10 +74,15 @@ fn every_kind_of_gateway_error_has_its_place() {
         price: None,
         tools: false,
         images: false,
-    };
+    }
+}
+
+#[test]
+fn every_kind_of_gateway_error_has_its_place() {
+    let policy: Arc<str> = Arc::from("p");
     let kind = ErrorKind::Timeout(TimeoutKind::FirstEvent);
     let failed =
-        FailedAttempt { target: Arc::new(target), error: BackendError::new(kind, "late"), tried: true };
+        FailedAttempt { target: Arc::new(target()), error: BackendError::new(kind, "late"), tried: true };
     for (error, status, code) in [
         (GatewayError::UnknownModel { model: "x".to_owned(), known: "y".to_owned() }, 404, "model_not_found"),
         (GatewayError::NamedRefused { model: "x".to_owned() }, 400, "model_not_selectable"),

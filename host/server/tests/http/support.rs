@@ -13,7 +13,7 @@ use lockgate_api::{
     AttemptContext, Backend, BackendError, ChatRequest, Event, Events, FinishReason, Locality, Permit, Plan,
     PlannedAttempt, PolicyError, RouteInput, Router, Target, Usage,
 };
-use lockgate_gateway::{Gateway, GatewayOptions, GatewayTarget, Keys};
+use lockgate_gateway::{Gateway, GatewayOptions, GatewayTarget, Keys, Policies};
 use lockgate_server::{AppState, ServeError, ServerOptions, Serving, serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -199,7 +199,8 @@ pub(super) fn serving(fakes: &[&Arc<Fake>], keys: Keys, options: GatewayOptions)
         backend: Arc::clone(fake) as Arc<dyn Backend>,
     };
     let targets = fakes.iter().map(one).collect();
-    let gateway = Gateway::new(targets, Arc::new(Policy), options).expect("the setup is sound");
+    let gateway =
+        Gateway::new(targets, Policies::router(Arc::new(Policy)), options).expect("the setup is sound");
     Serving { gateway, keys }
 }
 

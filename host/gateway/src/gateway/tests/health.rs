@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockgate_api::{BreakerState, Health, Locality};
+use lockgate_api::{BreakerState, Health, Locality, Router};
 
 use super::support::*;
 use crate::failure::GatewayError;
@@ -76,7 +76,7 @@ async fn what_is_known_survives_a_new_configuration_where_nothing_changed() {
     let policy = Policy::plan(&["b"]);
     let old = gateway(&[&a, &b], &policy, GatewayOptions::default());
     let held = old.answer(ask("a")).await.map_err(|failure| failure.error).expect("begins");
-    let router = || Arc::clone(&policy) as Arc<dyn Router>;
+    let router = || Policies::router(Arc::clone(&policy) as Arc<dyn Router>);
     let same = old.replaced(targets(&[&a, &b]), router(), GatewayOptions::default()).expect("sound");
     assert_eq!(health(&same).in_flight, 1);
     drop(old);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lockgate_api::{
     AttemptContext, BackendError, Event, Events, FinishReason, Label, Locality, Message, Permit, Plan,
-    PlannedAttempt, Role, Usage,
+    PlannedAttempt, Role, Router, Usage,
 };
 
 use super::super::*;
@@ -55,6 +55,8 @@ pub(super) struct Sent {
     pub(super) permit_target: String,
     pub(super) permit_locality: Locality,
     pub(super) labels: Labels,
+    /// Of the request's first message.
+    pub(super) text: String,
     pub(super) total: Duration,
 }
 
@@ -128,11 +130,12 @@ impl Backend for Fake {
         self.refuses.clone().map_or(Ok(()), Err)
     }
 
-    fn stream(&self, _: Arc<ChatRequest>, permit: Permit, context: AttemptContext) -> Events {
+    fn stream(&self, request: Arc<ChatRequest>, permit: Permit, context: AttemptContext) -> Events {
         self.sent.lock().expect("no panic").push(Sent {
             permit_target: permit.target().to_owned(),
             permit_locality: permit.locality(),
             labels: (*context.labels).clone(),
+            text: request.messages[0].joined_text(),
             total: context.timeouts.total,
         });
         self.alive.fetch_add(1, Ordering::SeqCst);
@@ -229,7 +232,7 @@ pub(super) fn targets(fakes: &[&Arc<Fake>]) -> Vec<GatewayTarget> {
 
 pub(super) fn gateway(fakes: &[&Arc<Fake>], router: &Arc<Policy>, options: GatewayOptions) -> Gateway {
     let router: Arc<dyn Router> = Arc::clone(router) as Arc<dyn Router>;
-    Gateway::new(targets(fakes), router, options).expect("the setup is sound")
+    Gateway::new(targets(fakes), Policies::router(router), options).expect("the setup is sound")
 }
 
 pub(super) fn ask(model: &str) -> Ask {

@@ -4,6 +4,8 @@
 //! `.invalid` …), a few that manuals use all the same (`domain.com`, `foo@bar.com`), senders that nobody
 //! reads (`noreply@`, `git@`), and what only looks like one (`icon@2x.png`, `package@1.2.3`).
 
+use std::ops::Range;
+
 use super::is_word;
 
 const LOCAL_BYTES_MAX: usize = 64;
@@ -45,6 +47,14 @@ pub(crate) fn at(text: &[u8], place: usize) -> bool {
         }
         _ => false,
     }
+}
+
+/// The whole address around the `@` at `place`.
+pub(crate) fn range(text: &[u8], place: usize) -> Range<usize> {
+    let before = text[..place].iter().rev().take_while(|&&byte| is_local(byte)).count();
+    let local = &text[place - before..place];
+    let punctuation = local.iter().take_while(|&&byte| !is_word(byte) && byte != b'_').count();
+    place - before + punctuation..place + 1 + domain(&text[place + 1..]).len()
 }
 
 fn is_local(byte: u8) -> bool {

@@ -18,21 +18,26 @@ const LENGTHS: &[(&[u8; 2], u8)] = &[
 
 /// Whether an account number begins at `place`, in one piece or in groups.
 pub(crate) fn at(text: &[u8], place: usize) -> bool {
+    end(text, place).is_some()
+}
+
+/// Where the account number that begins at `place` ends, if there is one.
+pub(crate) fn end(text: &[u8], place: usize) -> Option<usize> {
     let country = [text[place].to_ascii_uppercase(), text[place + 1].to_ascii_uppercase()];
-    let Some(&(_, length)) = LENGTHS.iter().find(|(known, _)| **known == country) else { return false };
+    let &(_, length) = LENGTHS.iter().find(|(known, _)| **known == country)?;
 
     // The checksum is over the number with its first four characters at the end.
     let (mut rest, mut start) = (0, 0);
     let mut taken = 0;
     let mut position = place;
     while taken < length {
-        let Some(&byte) = text.get(position) else { return false };
+        let &byte = text.get(position)?;
         let value = match byte {
             b'0'..=b'9' => u32::from(byte - b'0'),
             b'a'..=b'z' | b'A'..=b'Z' => u32::from(byte.to_ascii_uppercase() - b'A') + 10,
             _ => match separator(text, position) {
-                0 => return false,
-                _ if taken < 4 => return false,
+                0 => return None,
+                _ if taken < 4 => return None,
                 skip => {
                     position += skip;
                     continue;
@@ -40,7 +45,7 @@ pub(crate) fn at(text: &[u8], place: usize) -> bool {
             },
         };
         if (2..4).contains(&taken) && value > 9 {
-            return false;
+            return None;
         }
         let sum = if taken < 4 { &mut start } else { &mut rest };
         *sum = (*sum * if value > 9 { 100 } else { 10 } + value) % 97;
@@ -48,10 +53,10 @@ pub(crate) fn at(text: &[u8], place: usize) -> bool {
         position += 1;
     }
     if text.get(position).is_some_and(|&byte| super::is_word(byte)) {
-        return false;
+        return None;
     }
     // Two letters and two digits move to the end: six decimal places.
-    (rest * (1_000_000 % 97) + start) % 97 == 1
+    ((rest * (1_000_000 % 97) + start) % 97 == 1).then_some(position)
 }
 
 /// Bytes of the one separator at this place: a space, plain or not, or a hyphen.

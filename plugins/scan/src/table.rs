@@ -4,7 +4,7 @@
 //! bytes; the few others are compared with the words of their first letter.
 
 /// Words with what each means.
-pub(crate) struct Table<T: 'static> {
+pub struct Table<T: 'static> {
     words: &'static [(&'static str, T)],
     /// Where the words of each first letter begin; the last is the number of words.
     first: [u8; 27],
@@ -15,7 +15,7 @@ pub(crate) struct Table<T: 'static> {
 impl<T> Table<T> {
     /// Each word has at least three bytes, is ASCII, and begins with a letter; they are ordered by that
     /// letter, whatever its case. A space in a word stands for one blank of any kind.
-    pub(crate) const fn new(words: &'static [(&'static str, T)]) -> Self {
+    pub const fn new(words: &'static [(&'static str, T)]) -> Self {
         assert!(words.len() <= u8::MAX as usize, "an index is one byte");
         let mut first = [0; 27];
         let mut may_begin = [0; 64];
@@ -38,7 +38,7 @@ impl<T> Table<T> {
 
     /// The words that stand at `place`, where a letter is: each with its number in the list, its meaning and
     /// the place behind it.
-    pub(crate) fn at<'a>(
+    pub fn at<'a>(
         &'a self,
         text: &'a [u8],
         place: usize,
@@ -57,7 +57,7 @@ impl<T> Table<T> {
     }
 
     /// The word with this number.
-    pub(crate) fn word(&self, number: usize) -> &'static str {
+    pub fn word(&self, number: usize) -> &'static str {
         self.words[number].0
     }
 

@@ -9,6 +9,8 @@
 mod card;
 mod phone;
 
+use std::ops::Range;
+
 use super::{Kind, is_word};
 
 /// Digits that are looked at together. More of them is no number of ours.
@@ -82,6 +84,19 @@ pub(crate) fn at(text: &[u8], place: usize) -> (Option<Kind>, usize) {
         None
     };
     (kind, end)
+}
+
+/// The run that begins at `place`, with the sign or parenthesis in front of it.
+pub(crate) fn range(text: &[u8], place: usize) -> Range<usize> {
+    let (run, _) = take_apart(text, place);
+    let end =
+        run.as_ref().and_then(|run| run.groups().last()).map_or(place + 1, |last| last.place + last.length);
+    let start = match place.checked_sub(1).map(|before| (before, text[before])) {
+        Some((before, b'+')) => before,
+        Some((before, b'(')) if text[place..end].contains(&b')') => before,
+        _ => place,
+    };
+    start..end
 }
 
 /// What stands right before a number.

@@ -3,20 +3,24 @@
 //! The pass looks at sixteen bytes at a time for the places where something could begin: a word, a number,
 //! an `@`. At each of these a rule looks at the few bytes around. What counts as what is said in the file of
 //! each rule: `email`, `number` (phone numbers and cards), `iban`, `secret`, `words` (health). The reading of
-//! a long text piece by piece is `window`'s.
+//! a long text piece by piece is `window`'s. What follows from a finding is for the plugins that look:
+//! `privacy-first`, `personal-data`, `redactor`.
+#![forbid(unsafe_code)]
 
-pub(crate) mod block;
+pub mod block;
 mod email;
 mod iban;
 mod number;
 mod secret;
-pub(crate) mod table;
-pub(crate) mod window;
+pub mod table;
+pub mod window;
 mod words;
+
+use std::ops::Range;
 
 use block::Masks;
 
-/// What was found. The text itself is never kept.
+/// What kind of thing was found. The text itself is never kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An e-mail address that could be somebody's.
@@ -50,6 +54,16 @@ impl Kind {
     }
 }
 
+/// A finding: what it is and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What it is.
+    pub kind: Kind,
+    /// Its bytes. Rather a little more than too little: a number is taken with the digits that stand in the
+    /// same row.
+    pub range: Range<usize>,
+}
+
 /// Bytes before a place that its rule may look at.
 pub(crate) const BYTES_BEFORE: usize = 128;
 /// Bytes after a place that its rule may look at.
@@ -60,10 +74,37 @@ pub fn find(text: &str) -> Option<Kind> {
     find_between(text.as_bytes(), 0, text.len(), &mut 0)
 }
 
+/// Every personal thing in a whole text, in order. Findings that overlap are one, of the later kind.
+pub fn all(text: &str) -> Vec<Found> {
+    let bytes = text.as_bytes();
+    let mut all: Vec<Found> = Vec::new();
+    let (mut from, mut done) = (0, 0);
+    while let Some((kind, place)) = next(bytes, from, bytes.len(), &mut done) {
+        let range = range_of(kind, bytes, place);
+        // On, whatever the range is.
+        from = range.end.max(place + 1);
+        done = done.max(range.end);
+        match all.last_mut() {
+            Some(last) if range.start < last.range.end => {
+                last.kind = kind;
+                last.range.start = last.range.start.min(range.start);
+                last.range.end = last.range.end.max(range.end);
+            }
+            _ => all.push(Found { kind, range }),
+        }
+    }
+    all
+}
+
 /// The first personal thing that begins at `from` or later and before `to`. What lies around is context.
 ///
 /// `done` is where the last number ended: its later groups are not numbers of their own.
 pub(crate) fn find_between(text: &[u8], from: usize, to: usize, done: &mut usize) -> Option<Kind> {
+    next(text, from, to, done).map(|(kind, _)| kind)
+}
+
+/// The same, with the place that gave it away.
+fn next(text: &[u8], from: usize, to: usize, done: &mut usize) -> Option<(Kind, usize)> {
     let mut base = from;
     let mut in_word = from > 0 && block::is_word(text[from - 1]);
     while base < to {
@@ -90,8 +131,8 @@ pub(crate) fn find_between(text: &[u8], from: usize, to: usize, done: &mut usize
             } else {
                 word_at(text, place)
             };
-            if found.is_some() {
-                return found;
+            if let Some(kind) = found {
+                return Some((kind, place));
             }
         }
         in_word = word >> 15 != 0;
@@ -105,6 +146,16 @@ fn word_at(text: &[u8], place: usize) -> Option<Kind> {
         return Some(Kind::Iban);
     }
     words::at(text, place)
+}
+
+/// The bytes of the finding that `place` gave away. They begin and end where characters do.
+fn range_of(kind: Kind, text: &[u8], place: usize) -> Range<usize> {
+    match kind {
+        Kind::Email => email::range(text, place),
+        Kind::Phone | Kind::Card => number::range(text, place),
+        Kind::Iban => place..iban::end(text, place).unwrap_or(place + 1),
+        Kind::PrivateKey | Kind::Token | Kind::Health => words::range(text, place),
+    }
 }
 
 /// Whether a byte belongs to a word: an ASCII letter or digit, or part of any other character.

@@ -14,13 +14,16 @@ const PIECES_MAX: u64 = 12;
 const PIECE_BYTES_MAX: u64 = 4 << 20;
 
 /// Bytes to read at once from a text of this length.
-pub(crate) fn piece_bytes(length: u64) -> u32 {
+pub fn piece_bytes(length: u64) -> u32 {
     let even = length.div_ceil(PIECES_MAX).min(PIECE_BYTES_MAX);
     u32::try_from(even).unwrap_or(u32::MAX).max(PIECE_BYTES)
 }
 
 /// The first personal thing in a text of `length` bytes, of which `read` gives a piece from an offset on.
-pub(crate) fn find(length: u64, piece_bytes: u32, mut read: impl FnMut(u64, u32) -> String) -> Option<Kind> {
+///
+/// # Panics
+/// When a piece is shorter than was asked for: who cannot see everything must not decide.
+pub fn find(length: u64, piece_bytes: u32, mut read: impl FnMut(u64, u32) -> String) -> Option<Kind> {
     let mut offset = 0;
     let mut from = 0;
     let mut done = 0;

@@ -3,6 +3,8 @@
 //! Not secret: tokens that stand for one. Those repeat a few characters (`sk-xxxxxxxx`) or say so
 //! (`AKIAIOSFODNN7EXAMPLE`, `ghp_your_token_here`).
 
+use std::ops::Range;
+
 /// What follows a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -41,7 +43,7 @@ pub(crate) fn follows(shape: Shape, text: &[u8], start: usize, end: usize) -> bo
             begins && is_key && after[line.len()..].starts_with(b"-----")
         }
         Shape::Assigned(least) => {
-            let gap = run(after, |byte| matches!(byte, b' ' | b'"' | b'\'' | b'=' | b':')).len();
+            let gap = run(after, is_assignment).len();
             let assigned = after[..gap].iter().any(|byte| matches!(byte, b'=' | b':'));
             assigned && is_token(run(&after[gap..], is_base64), least)
         }
@@ -50,6 +52,45 @@ pub(crate) fn follows(shape: Shape, text: &[u8], start: usize, end: usize) -> bo
             is_token(run(rest, |byte| is_base64(byte) || matches!(byte, b'.' | b'~')), least)
         }
     }
+}
+
+/// The bytes of the secret of that shape whose prefix lies from `start` to `end`. However long it is.
+pub(crate) fn range(shape: Shape, text: &[u8], start: usize, end: usize) -> Range<usize> {
+    let after = &text[end..];
+    match shape {
+        Shape::Plain(_) => start..end + run(after, is_plain).len(),
+        Shape::Capitals(length) => start..end + length,
+        Shape::JsonWebToken => start..end + run(after, |byte| is_plain(byte) || byte == b'.').len(),
+        Shape::PrivateKey => {
+            // To the end of its last line; where that is missing, as far as it may be a key.
+            let last_line = find(after, b"-----END").map(|at| at + b"-----END".len());
+            let length = last_line
+                .and_then(|at| Some(at + find(&after[at..], b"-----")? + b"-----".len()))
+                .unwrap_or_else(|| {
+                    let is_part = |byte: u8| {
+                        is_base64(byte) || byte.is_ascii_whitespace() || matches!(byte, b'\\' | b':' | b',')
+                    };
+                    run(after, is_part).len()
+                });
+            start.saturating_sub(5)..end + length
+        }
+        Shape::Assigned(_) => {
+            let gap = run(after, is_assignment).len();
+            start..end + gap + run(&after[gap..], is_base64).len()
+        }
+        Shape::AfterSpace(_) => {
+            let is_part = |byte| is_base64(byte) || matches!(byte, b'.' | b'~');
+            start..end + 1 + run(after.get(1..).unwrap_or_default(), is_part).len()
+        }
+    }
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|part| part == wanted)
+}
+
+fn is_assignment(byte: u8) -> bool {
+    matches!(byte, b' ' | b'"' | b'\'' | b'=' | b':')
 }
 
 fn is_json_web_token(header: &[u8]) -> bool {

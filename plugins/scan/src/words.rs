@@ -3,6 +3,8 @@
 //! The health words are a short list of ones that are rarely about anything else: `diabetes`, and not
 //! `positive`; `the patient`, and not `patient`.
 
+use std::ops::Range;
+
 use super::Kind;
 use super::secret::{self, Shape};
 use super::table::Table;
@@ -153,16 +155,35 @@ static TABLE: Table<Rule> = Table::new(&[
 
 /// What the word that begins with the letter at `place` is.
 pub(crate) fn at(text: &[u8], place: usize) -> Option<Kind> {
-    TABLE.at(text, place).find_map(|(number, rule, end)| {
-        let ends = text.get(end).is_none_or(|&byte| !super::is_word(byte));
-        match *rule {
-            Word => ends.then_some(Kind::Health),
-            Stem => Some(Kind::Health),
-            SecretAnyCase(kind, shape) => secret::follows(shape, text, place, end).then_some(kind),
-            Secret(kind, shape) => {
-                let same_case = text[place..end] == *TABLE.word(number).as_bytes();
-                (same_case && secret::follows(shape, text, place, end)).then_some(kind)
-            }
+    rule_at(text, place).map(|(rule, _)| match rule {
+        Word | Stem => Kind::Health,
+        Secret(kind, _) | SecretAnyCase(kind, _) => kind,
+    })
+}
+
+/// The bytes of it. A word about health is taken whole, however it goes on.
+pub(crate) fn range(text: &[u8], place: usize) -> Range<usize> {
+    match rule_at(text, place) {
+        Some((Secret(_, shape) | SecretAnyCase(_, shape), end)) => secret::range(shape, text, place, end),
+        Some((Word | Stem, end)) => {
+            place..end + text[end..].iter().take_while(|&&byte| super::is_word(byte)).count()
         }
+        None => place..place + 1,
+    }
+}
+
+/// The rule that is met there, and where the word in the table ends.
+fn rule_at(text: &[u8], place: usize) -> Option<(Rule, usize)> {
+    TABLE.at(text, place).find_map(|(number, rule, end)| {
+        let is_met = match *rule {
+            Word => text.get(end).is_none_or(|&byte| !super::is_word(byte)),
+            Stem => true,
+            SecretAnyCase(_, shape) => secret::follows(shape, text, place, end),
+            Secret(_, shape) => {
+                let same_case = text[place..end] == *TABLE.word(number).as_bytes();
+                same_case && secret::follows(shape, text, place, end)
+            }
+        };
+        is_met.then_some((*rule, end))
     })
 }

@@ -3,28 +3,29 @@
 //! WebAssembly has instructions for it; elsewhere, where only tests run, the same is done byte by byte.
 
 /// Bytes looked at together.
-pub(crate) const BYTES: usize = 16;
+pub const BYTES: usize = 16;
 
 /// One bit a byte, the first byte's the lowest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Masks {
+pub struct Masks {
     /// `a` to `z` in either case.
-    pub(crate) letters: u16,
+    pub letters: u16,
     /// `0` to `9`.
-    pub(crate) digits: u16,
+    pub digits: u16,
     /// `@`.
-    pub(crate) at: u16,
+    pub at: u16,
     /// Part of a character beyond ASCII.
-    pub(crate) high: u16,
+    pub high: u16,
 }
 
-pub(crate) fn is_word(byte: u8) -> bool {
+/// Whether a byte belongs to a word: an ASCII letter or digit, or part of any other character.
+pub fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80
 }
 
 impl Masks {
     /// The sixteen bytes at `base`; those behind the text's end are nothing.
-    pub(crate) fn of(text: &[u8], base: usize) -> Self {
+    pub fn of(text: &[u8], base: usize) -> Self {
         let rest = &text[base..];
         match rest.first_chunk::<BYTES>() {
             Some(block) => classify(*block),
@@ -37,7 +38,7 @@ impl Masks {
     }
 
     /// Bytes that belong to a word.
-    pub(crate) fn word(self) -> u16 {
+    pub fn word(self) -> u16 {
         self.letters | self.digits | self.high
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Kind, find, window};
+use super::{Kind, all, find, window};
 
 use Kind::{Card, Email, Health, Iban, Phone, PrivateKey, Token};
 
@@ -282,6 +282,49 @@ fn the_tables_are_long_enough_to_mean_something() {
     }
 }
 
+/// A text with something harmless in the place of every finding.
+fn without_findings(text: &str) -> String {
+    let mut rest = String::new();
+    let mut end = 0;
+    for found in all(text) {
+        rest.push_str(&text[end..found.range.start]);
+        rest.push('_');
+        end = found.range.end;
+    }
+    rest + &text[end..]
+}
+
+#[test]
+fn findings_cover_what_is_personal() {
+    for (text, kind) in PERSONAL {
+        let around = format!("x {text} y");
+        assert!(all(&around).iter().any(|found| found.kind == *kind), "{text}: {:?}", all(&around));
+        assert_eq!(find(&without_findings(&around)), None, "{text}: {}", without_findings(&around));
+    }
+    for text in NOT_PERSONAL {
+        assert_eq!(all(text), [], "{text}");
+    }
+}
+
+#[test]
+fn findings_end_where_they_should() {
+    for (text, rest) in [
+        ("Write to anna.schmidt@posteo.de, please.", "Write to _, please."),
+        ("'o'brien@company.ie'", "'_'"),
+        ("call +49 (0)30 901820!", "call _!"),
+        ("(415) 736-2671 or (030) 901820.", "_ or _."),
+        ("IBAN:DE89370400440532013000;", "IBAN:_;"),
+        ("card 4111111111111111, exp 12/27", "card _, exp 12/27"),
+        ("TOKEN=\"gho_16C7e42F292c6912E7710c838347Ae178B4a\"", "TOKEN=\"_\""),
+        ("a eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4 b", "a _ b"),
+        ("-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY----- z", "_ z"),
+        ("Diabetikerin", "_"),
+        ("jürgen@müller.de und 0151 12345678 und lisa@web.de", "_ und _ und _"),
+    ] {
+        assert_eq!(without_findings(text), rest);
+    }
+}
+
 /// Text in which nothing is personal, of this many bytes.
 fn filler(length: usize) -> String {
     "The quick brown fox jumps over the lazy dog, 12 times in 2024. ".chars().cycle().take(length).collect()
@@ -357,5 +400,13 @@ proptest! {
     ) {
         let text: String = parts.concat();
         prop_assert_eq!(find_in_pieces(&text, 1000), find(&text));
+        let all = all(&text);
+        prop_assert_eq!(all.is_empty(), find(&text).is_none());
+        let mut end = 0;
+        for found in all {
+            prop_assert!(found.range.start >= end && found.range.end > found.range.start);
+            prop_assert!(text.get(found.range.clone()).is_some(), "{:?} splits a character", found);
+            end = found.range.end;
+        }
     }
 }

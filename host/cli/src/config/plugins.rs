@@ -1,0 +1,97 @@
+//! The rules for `[[plugin]]` entries: one router, preprocessors and guards in the file's order, and one
+//! component for two entries only where they are two halves of one plugin.
+
+use lockgate_sandbox::Grant;
+
+use super::PluginConfig;
+use super::check::Checker;
+use super::file::{OnError, Plugin, World};
+
+/// Router, preprocessors, guards.
+pub(super) type Plugins = (Option<PluginConfig>, Vec<PluginConfig>, Vec<PluginConfig>);
+
+impl Checker<'_> {
+    /// Checks every entry by itself and against those before it.
+    pub(super) fn plugins(&mut self, plugins: &[Plugin]) -> Plugins {
+        let (mut router, mut preprocessors, mut guards) = (None, Vec::new(), Vec::new());
+        for (number, plugin) in plugins.iter().enumerate() {
+            let config = self.plugin(plugin);
+            self.plugin_id(plugin, &plugins[..number]);
+            match plugin.world.get_ref() {
+                World::Router if router.is_some() => self.problem(&plugin.id, "a second router: one decides"),
+                World::Router => router = Some(config),
+                World::Preprocessor => preprocessors.push(config),
+                World::Guard => guards.push(config),
+            }
+        }
+        (router, preprocessors, guards)
+    }
+
+    /// An id may come twice: for a preprocessor and a guard, in either order, that are one component.
+    fn plugin_id(&mut self, plugin: &Plugin, before: &[Plugin]) {
+        let worlds = |other: &&Plugin| (*other.world.get_ref(), *plugin.world.get_ref());
+        let same: Vec<&Plugin> =
+            before.iter().filter(|other| other.id.get_ref() == plugin.id.get_ref()).collect();
+        let id = plugin.id.get_ref();
+        match same.as_slice() {
+            [] => {}
+            [other]
+                if matches!(
+                    worlds(other),
+                    (World::Preprocessor, World::Guard) | (World::Guard, World::Preprocessor)
+                ) =>
+            {
+                if other.path.get_ref() != plugin.path.get_ref() {
+                    self.problem(
+                        &plugin.path,
+                        format!("a preprocessor and a guard `{id}` are two halves of one plugin: their path must be the same"),
+                    );
+                }
+            }
+            _ => self.problem(
+                &plugin.id,
+                format!("a second plugin `{id}`: only a preprocessor and a guard, of the same path, may share an id"),
+            ),
+        }
+    }
+
+    fn plugin(&mut self, plugin: &Plugin) -> PluginConfig {
+        self.id_form(&plugin.id);
+        let path = self.folder.join(plugin.path.get_ref());
+        if !path.is_file() {
+            self.problem(&plugin.path, format!("there is no component {}", path.display()));
+        }
+        for grant in &plugin.grants {
+            if let Err(message) = grant.get_ref().parse::<Grant>() {
+                self.problem(grant, message);
+            }
+        }
+        let on_error = plugin.on_error.as_ref().map_or(OnError::default(), |on_error| *on_error.get_ref());
+        if let (World::Preprocessor | World::Guard, Some(spanned), OnError::FirstTarget) =
+            (plugin.world.get_ref(), &plugin.on_error, on_error)
+        {
+            self.problem(
+                spanned,
+                "a preprocessor or guard that fails always refuses: `first-target` is for the router",
+            );
+        }
+        let limits = plugin.limits;
+        let zero = [
+            ("memory_mib", limits.memory_mib),
+            ("time_ms", limits.time_ms),
+            ("host_calls", limits.host_calls),
+            ("output_kib", limits.output_kib),
+        ];
+        for (name, _) in zero.iter().filter(|(_, limit)| *limit == Some(0)) {
+            self.problem(&plugin.id, format!("limits.{name} is 0, which lets the plugin do nothing"));
+        }
+        PluginConfig {
+            id: plugin.id.get_ref().clone(),
+            path,
+            grants: plugin.grants.iter().map(|grant| grant.get_ref().clone()).collect(),
+            on_error,
+            limits,
+            settings: plugin.settings.clone(),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A router that runs as a component: one call from waiting for a free instance to the checked plan.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use lockgate_api::{Plan, PolicyError, RouteInput, Router};
+use wasmtime::Store;
+
+use crate::call::{Call, Facts};
+use crate::contract::Draft;
+use crate::contract::bindings::router::RouterPre;
+use crate::grant::Grant;
+use crate::plugin::Plugin;
+
+/// A router that runs as a component.
+///
+/// Cheap to call from many tasks at once: each call has an instance and a memory of its own.
+pub struct RouterPlugin {
+    pub(crate) plugin: Plugin,
+    pub(crate) instance: RouterPre<Call>,
+}
+
+/// How a guest answered.
+enum Answer {
+    Plan(Draft),
+    Refused(String),
+}
+
+impl RouterPlugin {
+    /// What compiling the component took.
+    pub fn compile_time(&self) -> Duration {
+        self.plugin.compile_time
+    }
+
+    /// Grants that the component does not use. Worth a warning: they could be taken away.
+    pub fn grants_unused(&self) -> &[Grant] {
+        &self.plugin.grants_unused
+    }
+
+    async fn call(&self, input: RouteInput) -> Result<Plan, PolicyError> {
+        let _place = self.plugin.free_instance().await?;
+        let _running = self.plugin.shared.ticker.running();
+        let mut store = self.plugin.store(Facts::of_route(input));
+        let answer = self.plugin.limited(self.enter(&mut store)).await;
+        let outcome = match self.plugin.judge(store.data(), answer) {
+            Ok(Answer::Plan(draft)) => {
+                let call = store.data();
+                draft.check(&call.facts().catalog, call.labels().withhold_payload())
+            }
+            Ok(Answer::Refused(reason)) => Err(PolicyError::Refused { reason }),
+            Err(error) => Err(error),
+        };
+        let adds_labels = outcome.as_ref().is_ok_and(|plan| !plan.add_labels.is_empty());
+        self.plugin.report(store.data_mut(), outcome.as_ref().err(), adds_labels);
+        outcome
+    }
+
+    async fn enter(&self, store: &mut Store<Call>) -> wasmtime::Result<Answer> {
+        let instance = self.instance.instantiate_async(&mut *store).await?;
+        let hook = instance.lockgate_plugin_route();
+        let answer = hook.call_route(&mut *store, Call::request_handle()).await?;
+        let call = store.data_mut();
+        Ok(match answer {
+            Ok(plan) => Answer::Plan(call.drafts.remove(&plan)?),
+            Err(refusal) => Answer::Refused(call.refusals.remove(&refusal)?.reason),
+        })
+    }
+}
+
+impl Router for RouterPlugin {
+    fn id(&self) -> &str {
+        &self.plugin.id
+    }
+
+    /// Needs a Tokio runtime with its clock.
+    fn route(&self, input: RouteInput) -> BoxFuture<'_, Result<Plan, PolicyError>> {
+        Box::pin(self.call(input))
+    }
+}
+
+impl fmt::Debug for RouterPlugin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.plugin.describe("RouterPlugin", formatter)
+    }
+}
