@@ -7,12 +7,15 @@ import gguf
 import numpy
 
 
-def logits(model: gguf.GGUFReader, tokens: list[int]) -> numpy.ndarray:
-    """Raw logits, float64 [positions, vocabulary]; row i follows input i."""
+def logits(model: gguf.GGUFReader, tokens: list[int], added: dict | None = None) -> numpy.ndarray:
+    """Raw logits, float64 [positions, vocabulary]; row i follows input i. `added` holds what is added to weights,
+    by the tensor's name."""
+    added = added or {}
     tensors = {tensor.name: tensor for tensor in model.tensors}
 
     def weight(name: str) -> numpy.ndarray:
-        return gguf.dequantize(tensors[name].data, tensors[name].tensor_type).astype(numpy.float64)
+        stored = gguf.dequantize(tensors[name].data, tensors[name].tensor_type).astype(numpy.float64)
+        return stored + added.get(name, 0.0)
 
     def setting(name: str) -> float:
         return model.fields[f"llama.{name}"].contents()

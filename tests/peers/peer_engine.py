@@ -7,7 +7,7 @@ loudly. What agreement is good enough is for the tests to say.
 """
 
 import ctypes
-from ctypes import POINTER, c_bool, c_char_p, c_float, c_int8, c_int32, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_bool, c_char_p, c_float, c_int8, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
 import numpy
@@ -71,6 +71,8 @@ SIGNATURES = {
     "llama_batch_free": (None, Batch),
     "llama_decode": (c_int32, c_void_p, Batch),
     "llama_get_logits_ith": (POINTER(c_float), c_void_p, c_int32),
+    "llama_adapter_lora_init": (c_void_p, c_void_p, c_char_p),
+    "llama_set_adapters_lora": (c_int32, c_void_p, POINTER(c_void_p), c_size_t, POINTER(c_float)),
     "llama_free": (None, c_void_p),
     "llama_model_free": (None, c_void_p),
 }
@@ -88,12 +90,18 @@ class Peer:
         self.model = LIBRARY.llama_model_load_from_file(bytes(path), LIBRARY.llama_model_default_params())
         assert self.model, f"llama.cpp could not load {path}"
         self.vocabulary = LIBRARY.llama_model_get_vocab(self.model)
+        self.adapter = None
 
     def __enter__(self) -> "Peer":
         return self
 
     def __exit__(self, *_) -> None:
         LIBRARY.llama_model_free(self.model)
+
+    def adapt(self, path: Path) -> None:
+        """Computes with this adapter from now on. It goes with the model."""
+        self.adapter = LIBRARY.llama_adapter_lora_init(self.model, bytes(path))
+        assert self.adapter, f"llama.cpp could not load {path}"
 
     def tokenize(self, text: str) -> list[int]:
         data = text.encode()
@@ -112,6 +120,9 @@ class Peer:
         fields.threads = fields.batch_threads = THREADS
         context = LIBRARY.llama_init_from_model(self.model, options)
         assert context, "llama.cpp could not make a context"
+        if self.adapter:
+            status = LIBRARY.llama_set_adapters_lora(context, (c_void_p * 1)(self.adapter), 1, (c_float * 1)(1.0))
+            assert status == 0, f"llama_set_adapters_lora returned {status}"
         return context
 
     def logits(self, tokens: list[int], at_once: bool = True) -> numpy.ndarray:

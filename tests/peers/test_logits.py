@@ -35,9 +35,10 @@ SURE_LEAD_LOGITS = 1.0
 ERROR_RATIO_MAX = 1.25
 
 
-def own_logits(tokens: list[int], folder: Path) -> numpy.ndarray:
+def own_logits(tokens: list[int], folder: Path, *flags) -> numpy.ndarray:
     path = folder / "logits.npy"
-    done = peers.lockgate("logits", "--model", peers.MODEL, "--tokens", ",".join(map(str, tokens)), "--out", path)
+    inputs = ",".join(map(str, tokens))
+    done = peers.lockgate("logits", "--model", peers.MODEL, "--tokens", inputs, "--out", path, *flags)
     assert done.returncode == 0, done.stderr.decode()
     logits = numpy.load(path)
     path.unlink()

@@ -83,6 +83,8 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) max_tokens: Option<u32>,
     #[command(flatten)]
+    pub(crate) adapter: AdapterArg,
+    #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Fetch nothing.
     #[arg(long)]
@@ -102,6 +104,13 @@ pub(crate) struct PullArgs {
 pub(crate) struct ModelArg {
     /// A file or a name.
     pub(crate) model: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdapterArg {
+    /// An adapter of the model: a GGUF file, or a folder that PEFT saved.
+    #[arg(long = "adapter", value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +135,8 @@ pub(crate) struct BenchArgs {
     /// The weights' format, such as q4_k_m or q8_0.
     #[arg(long, value_name = "Q", requires = "shape")]
     pub(crate) quant: Option<String>,
+    #[command(flatten)]
+    pub(crate) adapter: AdapterArg,
     /// Tokens of the prefill test; 0 leaves it out.
     #[arg(short = 'p', default_value_t = 512)]
     pub(crate) prefill: usize,
@@ -165,6 +176,8 @@ pub(crate) struct LogitsArgs {
     /// A file or a name.
     #[arg(long, value_name = "PATH|NAME")]
     pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) adapter: AdapterArg,
     /// Text, tokenized as `tokenize` does.
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: Option<String>,

@@ -9,6 +9,7 @@ use lockgate_kernels::cpu::Level;
 use lockgate_kernels::memory::OutOfMemory;
 use lockgate_kernels::pool::ThreadPool;
 
+use crate::adapter::Adapter;
 use crate::kv::{Cache, Sequence};
 use crate::model::{Compute, ForwardError, Input, Model, Wanted};
 
@@ -27,7 +28,7 @@ pub struct Bench<'m> {
 const STEP_TOKENS: usize = 512;
 
 impl<'m> Bench<'m> {
-    /// A batch of `batch` empty sequences, at least one.
+    /// A batch of `batch` empty sequences, at least one, all with `adapter` if there is one.
     ///
     /// # Errors
     /// The system has no memory for the planned cache.
@@ -36,9 +37,11 @@ impl<'m> Bench<'m> {
         pool: Arc<ThreadPool>,
         level: Level,
         batch: usize,
+        adapter: Option<Arc<Adapter>>,
     ) -> Result<Self, OutOfMemory> {
         let cache = model.cache()?;
-        let sequences: Vec<Sequence> = (0..batch.max(1)).map(|_| cache.sequence()).collect();
+        let sequences: Vec<Sequence> =
+            (0..batch.max(1)).map(|_| cache.sequence_with(adapter.clone())).collect();
         let next =
             (0..sequences.len() as u32).map(|number| number % model.config().vocabulary as u32).collect();
         Ok(Self { model, compute: Compute::new(pool, level), cache, sequences, next })

@@ -1,17 +1,19 @@
 //! A model on this machine: from the bytes of a file to logits and text.
 //!
 //! Read in this order: [`gguf`] (the file, checked before use); [`tokenizer`] and [`template`] (a conversation to
-//! tokens); [`model`] (weights and the forward pass), [`arch`] (one file a family), [`kv`] (what a model remembers of
-//! its sequences); [`scheduler`] (what the next forward pass computes); [`sampler`] (logits to a token); [`text`]
-//! (tokens' bytes to what a client sees); `runner` (the threads that do all this, step after step); [`backend`]
-//! (requests in, events out: what the rest of the host uses); [`bench`] (the work that benchmarks measure).
+//! tokens); [`model`] (weights and the forward pass), [`arch`] (one file a family), [`adapter`] (low-rank additions to
+//! a model's weights), [`kv`] (what a model remembers of its sequences); [`scheduler`] (what the next forward pass
+//! computes); [`sampler`] (logits to a token); [`text`] (tokens' bytes to what a client sees); `runner` (the threads
+//! that do all this, step after step); [`backend`] (requests in, events out: what the rest of the host uses);
+//! [`bench`] (the work that benchmarks measure).
 //!
-//! The crate knows nothing of HTTP, WebAssembly or clouds. It does no I/O beyond reading the model file that
-//! it is given, reads no environment, and given a seed it is deterministic: the clock paces steps and dates
+//! The crate knows nothing of HTTP, WebAssembly or clouds. It does no I/O beyond reading the files of models and
+//! adapters that it is given, reads no environment, and given a seed it is deterministic: the clock paces steps and dates
 //! templates that ask, nothing else.
 
 #![forbid(unsafe_code)]
 
+pub mod adapter;
 pub mod arch;
 pub mod backend;
 pub mod bench;

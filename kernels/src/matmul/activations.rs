@@ -109,6 +109,12 @@ impl Activations {
         self.cols
     }
 
+    /// The inputs as they were set, row-major.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
     /// Makes the form that products with weights of `format` take, unless it is there.
     pub(super) fn prepare<I: Isa>(&mut self, isa: I, pool: &ThreadPool, format: Format, plan: Plan) {
         let rows = Rows { pool, plan, count: self.rows, cols: self.cols, values: &self.values };

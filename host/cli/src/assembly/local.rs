@@ -1,22 +1,27 @@
-//! Models on this machine: loaded once, kept while a configuration names them.
+//! Models on this machine and their adapters: loaded once, kept while a configuration names them.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use lockgate_engine::adapter::AdapterFile;
 use lockgate_engine::backend::{Device, LocalModel, ModelOptions};
 use lockgate_engine::gguf::Gguf;
-use lockgate_engine::model::{LoadOptions, Model};
+use lockgate_engine::model::{Config, LoadOptions, Model};
 use lockgate_gateway::GatewayTarget;
+use tracing::info;
 
 use super::Targets;
-use crate::config::{self, ModelConfig};
+use crate::config::{self, AdapterConfig, ModelConfig};
 
 /// The models that are loaded.
 #[derive(Default)]
 pub(crate) struct Models {
     loaded: HashMap<Identity, LocalModel>,
+    /// By target id.
+    adapted: HashMap<String, (AdapterIdentity, LocalModel)>,
 }
 
 /// What makes two loadings the same model.
@@ -25,42 +30,109 @@ struct Identity {
     id: String,
     path: PathBuf,
     context_tokens: Option<u32>,
-    /// Of the file: bytes, and the time of its last change.
-    content: (u64, Option<std::time::SystemTime>),
+    content: Stamp,
+}
+
+/// What makes two loadings the same adapter of the same model.
+#[derive(Clone, PartialEq)]
+struct AdapterIdentity {
+    model: Identity,
+    path: PathBuf,
+    scale: f32,
+    /// Of each file that is read.
+    content: Vec<Stamp>,
+}
+
+/// Tells one version of a file from the next: bytes, and the time of its last change.
+type Stamp = (u64, Option<SystemTime>);
+
+fn stamp(path: &Path) -> std::io::Result<Stamp> {
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.len(), metadata.modified().ok()))
 }
 
 impl Models {
-    /// Loads what is not loaded yet and lets go of what is no longer named, if all of it loads.
-    pub(super) fn load(&mut self, configured: &[ModelConfig]) -> Result<Targets> {
-        let mut kept = HashMap::new();
+    /// Loads what is not loaded yet and lets go of what is no longer named, if all of it loads. Adapters come after
+    /// all models, so that a policy that takes targets in their order takes a model as it is.
+    pub(super) fn load(&mut self, models: &[ModelConfig], adapters: &[AdapterConfig]) -> Result<Targets> {
+        let mut loaded = HashMap::new();
+        let mut by_id = HashMap::new();
         let mut targets = Targets::new();
-        for model in configured {
+        for model in models {
             let identity = Identity::of(model)?;
-            let loaded = match self.loaded.get(&identity) {
-                Some(loaded) => loaded.clone(),
+            let ready = match self.loaded.get(&identity) {
+                Some(ready) => ready.clone(),
                 None => load(model)?,
             };
-            targets.push(GatewayTarget {
-                target: Arc::new(loaded.target().clone()),
-                backend: Arc::new(loaded.clone()),
-            });
-            kept.insert(identity, loaded);
+            targets.push(target(&ready));
+            by_id.insert(model.id.as_str(), (identity.clone(), ready.clone()));
+            loaded.insert(identity, ready);
         }
-        self.loaded = kept;
+        let mut adapted = HashMap::new();
+        for adapter in adapters {
+            let (model, base) = by_id.get(adapter.model.as_str()).ok_or_else(|| no_model(adapter))?;
+            let identity = AdapterIdentity::of(adapter, model)?;
+            let ready = match self.adapted.get(&adapter.target_id()) {
+                Some((same, ready)) if *same == identity => ready.clone(),
+                _ => adapt(base, adapter)?,
+            };
+            targets.push(target(&ready));
+            adapted.insert(adapter.target_id(), (identity, ready));
+        }
+        publish(&by_id, adapters, &adapted)?;
+        (self.loaded, self.adapted) = (loaded, adapted);
         Ok(targets)
     }
 }
 
+/// Makes exactly the configured adapters known to their models. Requests in flight keep those that are forgotten.
+fn publish(
+    models: &HashMap<&str, (Identity, LocalModel)>,
+    adapters: &[AdapterConfig],
+    adapted: &HashMap<String, (AdapterIdentity, LocalModel)>,
+) -> Result<()> {
+    for (_, model) in models.values() {
+        for name in model.adapters() {
+            // Whoever uses it still holds it; nobody waits for that here.
+            drop(model.remove_adapter(&name));
+        }
+    }
+    for adapter in adapters {
+        let ready = adapted.get(&adapter.target_id()).ok_or_else(|| no_model(adapter))?;
+        let (_, model) = models.get(adapter.model.as_str()).ok_or_else(|| no_model(adapter))?;
+        model.add_adapter(&ready.1)?;
+    }
+    Ok(())
+}
+
+fn no_model(adapter: &AdapterConfig) -> anyhow::Error {
+    anyhow!("adapter `{}`: there is no model `{}`", adapter.id, adapter.model)
+}
+
+/// An adapter as messages name it.
+fn called(adapter: &AdapterConfig) -> String {
+    format!("{}: adapter `{}` of model `{}`", adapter.place, adapter.id, adapter.model)
+}
+
+fn target(model: &LocalModel) -> GatewayTarget {
+    GatewayTarget { target: Arc::new(model.target().clone()), backend: Arc::new(model.clone()) }
+}
+
 impl Identity {
     fn of(model: &ModelConfig) -> Result<Self> {
-        let metadata = std::fs::metadata(&model.path)
-            .with_context(|| format!("model `{}`: {}", model.id, model.path.display()))?;
-        Ok(Self {
-            id: model.id.clone(),
-            path: model.path.clone(),
-            context_tokens: model.context_tokens,
-            content: (metadata.len(), metadata.modified().ok()),
-        })
+        let content =
+            stamp(&model.path).with_context(|| format!("model `{}`: {}", model.id, model.path.display()))?;
+        let (id, path) = (model.id.clone(), model.path.clone());
+        Ok(Self { id, path, context_tokens: model.context_tokens, content })
+    }
+}
+
+impl AdapterIdentity {
+    fn of(adapter: &AdapterConfig, model: &Identity) -> Result<Self> {
+        let files = AdapterFile::files(&adapter.path);
+        let content = files.iter().map(|file| stamp(file).with_context(|| file.display().to_string()));
+        let content = content.collect::<Result<_>>().with_context(|| called(adapter))?;
+        Ok(Self { model: model.clone(), path: adapter.path.clone(), scale: adapter.scale, content })
     }
 }
 
@@ -78,16 +150,36 @@ fn load(model: &ModelConfig) -> Result<LocalModel> {
         .with_context(|| format!("model `{}`", model.id))
 }
 
-/// Reads each model's directory, not its weights.
-pub(super) fn check(configured: &[ModelConfig]) -> Result<()> {
-    for model in configured {
+fn adapt(model: &LocalModel, adapter: &AdapterConfig) -> Result<LocalModel> {
+    let name = || called(adapter);
+    let file = AdapterFile::open(&adapter.path).with_context(name)?;
+    let adapted = model.adapted(&adapter.id, &file, adapter.scale).with_context(name)?;
+    if let Some(content) = adapted.adapter_content() {
+        info!(adapter = adapter.target_id(), %content, "adapter loaded");
+    }
+    Ok(adapted)
+}
+
+/// Reads each model's and adapter's directory, not their weights.
+pub(super) fn check(models: &[ModelConfig], adapters: &[AdapterConfig]) -> Result<()> {
+    let mut shapes: HashMap<&str, Config> = HashMap::new();
+    for model in models {
         let name = || format!("model `{}`", model.id);
         let gguf = Gguf::open(&model.path).with_context(name)?;
         let options = LoadOptions {
             context: model.context_tokens.and_then(|tokens| usize::try_from(tokens).ok()),
             ..LoadOptions::default()
         };
-        Model::inspect(&gguf, &options).with_context(name)?;
+        let (shape, _) = Model::inspect(&gguf, &options).with_context(name)?;
+        shapes.insert(&model.id, shape);
+    }
+    for adapter in adapters {
+        let name = || called(adapter);
+        let shape = shapes.get(adapter.model.as_str()).ok_or_else(|| no_model(adapter))?;
+        AdapterFile::open(&adapter.path)
+            .with_context(name)?
+            .check(shape, adapter.scale)
+            .with_context(name)?;
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ impl Host {
         let policies = policy::policies(&self.sandbox, config)?;
         let mut targets = elsewhere::targets(config)?;
         // Models of this machine come first: `on_error = "first-target"` takes the first local target.
-        let models = self.models.load(&config.models)?;
+        let models = self.models.load(&config.models, &config.adapters)?;
         targets.splice(0..0, models);
         let options = gateway_options(config);
         let gateway = match previous {
@@ -52,7 +52,7 @@ impl Host {
 /// Checks all that can be checked without contacting anything or loading a model's weights.
 pub(crate) fn check(config: &Config) -> Result<()> {
     keys(config)?;
-    local::check(&config.models)?;
+    local::check(&config.models, &config.adapters)?;
     elsewhere::targets(config)?;
     policy::policies(&Sandbox::new(&SandboxOptions::default())?, config)?;
     Ok(())

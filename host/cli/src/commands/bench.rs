@@ -33,7 +33,8 @@ pub(super) fn bench(args: BenchArgs) -> Result<(), Failure> {
     let model = models::Loading::named(format!("loading {name}"))
         .track(|progress| Model::load(&gguf, &options, &pool, progress))?;
     let device = format!("cpu, {} threads, {}", pool.threads(), level.name());
-    let mut bench = Bench::new(&model, Arc::clone(&pool), level, args.batch.get())?;
+    let adapter = super::adapter(&args.adapter, model.config())?;
+    let mut bench = Bench::new(&model, Arc::clone(&pool), level, args.batch.get(), adapter)?;
 
     let mut rows = Vec::new();
     let bandwidth_before = read_bandwidth(&pool, level)?;

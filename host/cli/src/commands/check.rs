@@ -10,9 +10,10 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let config = config::load(&args.config)?;
     assembly::check(&config)?;
     terminal::note(&format!(
-        "{}: valid ({} models, {} providers, {} targets, {} keys; router {}; preprocessors: {}; guards: {})",
+        "{}: valid ({} models, {} adapters, {} providers, {} targets, {} keys; router {}; preprocessors: {}; guards: {})",
         args.config.display(),
         config.models.len(),
+        config.adapters.len(),
         config.providers.len(),
         config.targets.len(),
         config.keys.len(),

@@ -31,13 +31,14 @@ pub(super) fn logits(args: LogitsArgs) -> Result<(), Failure> {
     let pool = Arc::new(ThreadPool::new(args.threads.unwrap_or_else(default_threads)));
     let options = LoadOptions { context: Some(tokens.len()), ..LoadOptions::default() };
     let model = models::Loading::of(&path).track(|progress| Model::load(&gguf, &options, &pool, progress))?;
+    let adapter = super::adapter(&args.adapter, model.config())?;
     let mut compute = Compute::new(pool, Level::detect());
 
     let out = || args.out.display().to_string();
     let mut file = BufWriter::new(File::create(&args.out).with_context(out)?);
     file.write_all(&npy_header(tokens.len(), model.config().vocabulary)).with_context(out)?;
     let mut written = Ok(());
-    compute.logits(&model, &tokens, |row| {
+    compute.logits(&model, adapter, &tokens, |row| {
         let bytes: Vec<u8> = row.iter().flat_map(|logit| logit.to_le_bytes()).collect();
         if written.is_ok() {
             written = file.write_all(&bytes);

@@ -19,7 +19,16 @@ mod template;
 mod tokenize;
 
 use std::future::Future;
+#[cfg(feature = "engine")]
+use std::sync::Arc;
 
+#[cfg(feature = "engine")]
+use lockgate_engine::adapter::{Adapter, AdapterFile};
+#[cfg(feature = "engine")]
+use lockgate_engine::model::Config as ModelShape;
+
+#[cfg(feature = "engine")]
+use crate::args::AdapterArg;
 use crate::args::Command;
 use crate::failure::Failure;
 
@@ -55,6 +64,13 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             Err(Failure::unusable("this build has no engine: it was built with --no-default-features"))
         }
     }
+}
+
+/// The adapter that a command names, for a model of this shape.
+#[cfg(feature = "engine")]
+fn adapter(argument: &AdapterArg, config: &ModelShape) -> Result<Option<Arc<Adapter>>, Failure> {
+    let Some(path) = &argument.path else { return Ok(None) };
+    Ok(Some(Arc::new(AdapterFile::open(path)?.load(config, 1.0)?)))
 }
 
 /// Runs a future on a small runtime of its own, for commands that are not servers.

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read};
 
 use lockgate_api::{ChatRequest, Event, FinishReason, Message, Role, Sampling};
+use lockgate_engine::adapter::AdapterFile;
 use lockgate_engine::backend::{LocalModel, ModelOptions};
 use rustyline::error::ReadlineError;
 
@@ -17,6 +18,10 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
     options.threads = args.engine.threads;
     options.context_tokens = args.engine.context;
     let model = models::Loading::of(&path).track(|progress| LocalModel::load(&path, &options, progress))?;
+    let model = match &args.adapter.path {
+        Some(path) => model.adapted("adapter", &AdapterFile::open(path)?, 1.0)?,
+        None => model,
+    };
 
     let sampling = Sampling {
         temperature: args.temperature,

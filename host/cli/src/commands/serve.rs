@@ -67,6 +67,9 @@ fn greet(config: &Config, address: std::net::SocketAddr) {
     for model in &config.models {
         terminal::note(&format!("model   {} ({})", model.id, model.path.display()));
     }
+    for adapter in &config.adapters {
+        terminal::note(&format!("adapter {} ({})", adapter.target_id(), adapter.path.display()));
+    }
     for target in &config.targets {
         terminal::note(&format!("target  {} ({} of {})", target.id, target.model, target.provider));
     }

@@ -10,7 +10,9 @@ use toml::Spanned;
 
 use super::file::{self, Device, File, ProviderKind};
 use super::problem::{Problems, nearest};
-use super::{Config, DEFAULT_LISTEN, KeyConfig, ModelConfig, ProviderConfig, ServerConfig, TargetConfig};
+use super::{
+    AdapterConfig, Config, DEFAULT_LISTEN, KeyConfig, ModelConfig, ProviderConfig, ServerConfig, TargetConfig,
+};
 
 /// Checks the file's parts against each other and resolves its secrets.
 pub(crate) fn check(path: &Path, text: &str, file: File) -> Result<Config, Problems> {
@@ -20,6 +22,7 @@ pub(crate) fn check(path: &Path, text: &str, file: File) -> Result<Config, Probl
     let config = Config {
         server: checker.server(&file.server),
         models: file.models.iter().map(|model| checker.model(model)).collect(),
+        adapters: file.adapters.iter().map(|adapter| checker.adapter(adapter, &file)).collect(),
         providers: checker.providers(&file),
         targets: checker.targets(&file),
         router,
@@ -30,11 +33,14 @@ pub(crate) fn check(path: &Path, text: &str, file: File) -> Result<Config, Probl
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
 }
 
+/// Of what clients write as a model's name.
+const ID_BYTES_MAX: usize = 128;
+
 pub(super) struct Checker<'a> {
     text: &'a str,
     pub(super) folder: &'a Path,
     problems: Problems,
-    /// Ids of models and targets, which share one space: clients name both.
+    /// Ids of models, adapters and targets, which share one space: clients name them all.
     ids: HashSet<String>,
 }
 
@@ -65,7 +71,10 @@ impl Checker<'_> {
         if id.get_ref() == "auto" {
             self.problem(id, "`auto` asks the router and cannot be an id");
         } else if !self.ids.insert(id.get_ref().clone()) {
-            self.problem(id, format!("the id `{}` is taken by another model or target", id.get_ref()));
+            self.problem(
+                id,
+                format!("the id `{}` is taken by another model, adapter or target", id.get_ref()),
+            );
         }
         id.get_ref().clone()
     }
@@ -73,8 +82,9 @@ impl Checker<'_> {
     pub(super) fn id_form(&mut self, id: &Spanned<String>) {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
         let text = id.get_ref();
-        if text.is_empty() || text.len() > 128 || !text.bytes().all(plain) {
-            self.problem(id, "an id is 1 to 128 letters, digits, `-`, `_`, `.`, `:` or `/`");
+        if text.is_empty() || text.len() > ID_BYTES_MAX || !text.bytes().all(plain) {
+            let form = format!("an id is 1 to {ID_BYTES_MAX} letters, digits, `-`, `_`, `.`, `:` or `/`");
+            self.problem(id, form);
         }
     }
 
@@ -103,6 +113,43 @@ impl Checker<'_> {
             device,
             context_tokens: model.context.as_ref().map(|context| *context.get_ref()),
         }
+    }
+
+    fn adapter(&mut self, adapter: &file::Adapter, file: &File) -> AdapterConfig {
+        self.id_form(&adapter.id);
+        let model = adapter.model.get_ref();
+        let known = || file.models.iter().map(|model| model.id.get_ref().as_str());
+        if !known().any(|id| id == model) {
+            let hint = match nearest(model, known()) {
+                Some(name) => format!("; did you mean `{name}`?"),
+                None => "; an adapter is for a [[model]] of this file".to_owned(),
+            };
+            self.problem(&adapter.model, format!("there is no model `{model}`{hint}"));
+        }
+        let path = self.folder.join(adapter.path.get_ref());
+        if !path.exists() {
+            self.problem(&adapter.path, format!("there is no adapter {}", path.display()));
+        }
+        if let Some(scale) = &adapter.scale
+            && !(scale.get_ref().is_finite() && *scale.get_ref() != 0.0)
+        {
+            self.problem(scale, "`scale` is a finite number and not 0, which would turn the adapter off");
+        }
+        let checked = AdapterConfig {
+            id: adapter.id.get_ref().clone(),
+            model: model.clone(),
+            path,
+            scale: adapter.scale.as_ref().map_or(1.0, |scale| *scale.get_ref()),
+            place: self.problems.place_of(self.text, adapter.path.span()),
+        };
+        // By this id clients name it, so it must be one, and nobody else's.
+        let id = checked.target_id();
+        if id.len() > ID_BYTES_MAX {
+            self.problem(&adapter.id, format!("`{id}` is longer than the {ID_BYTES_MAX} bytes of an id"));
+        } else if !self.ids.insert(id.clone()) {
+            self.problem(&adapter.id, format!("the id `{id}` is taken by another model, adapter or target"));
+        }
+        checked
     }
 
     fn providers(&mut self, file: &File) -> Vec<ProviderConfig> {

@@ -17,6 +17,8 @@ pub(crate) struct File {
     pub(crate) server: Server,
     #[serde(default, rename = "model")]
     pub(crate) models: Vec<Model>,
+    #[serde(default, rename = "adapter")]
+    pub(crate) adapters: Vec<Adapter>,
     #[serde(default, rename = "provider")]
     pub(crate) providers: Vec<Provider>,
     #[serde(default, rename = "target")]
@@ -59,6 +61,15 @@ pub(crate) struct Model {
     pub(crate) path: Spanned<PathBuf>,
     pub(crate) device: Option<Spanned<String>>,
     pub(crate) context: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Adapter {
+    pub(crate) id: Spanned<String>,
+    pub(crate) model: Spanned<String>,
+    pub(crate) path: Spanned<PathBuf>,
+    pub(crate) scale: Option<Spanned<f32>>,
 }
 
 /// Where a model computes.

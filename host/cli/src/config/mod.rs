@@ -29,6 +29,7 @@ pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 pub(crate) struct Config {
     pub(crate) server: ServerConfig,
     pub(crate) models: Vec<ModelConfig>,
+    pub(crate) adapters: Vec<AdapterConfig>,
     pub(crate) providers: Vec<ProviderConfig>,
     pub(crate) targets: Vec<TargetConfig>,
     pub(crate) router: Option<PluginConfig>,
@@ -55,6 +56,26 @@ pub(crate) struct ModelConfig {
     pub(crate) path: PathBuf,
     pub(crate) device: Device,
     pub(crate) context_tokens: Option<u32>,
+}
+
+#[derive(Debug)]
+pub(crate) struct AdapterConfig {
+    pub(crate) id: String,
+    /// The id of a model that exists.
+    pub(crate) model: String,
+    /// A GGUF file, or a folder that PEFT saved.
+    pub(crate) path: PathBuf,
+    /// Multiplies what the adapter itself says; finite and not 0.
+    pub(crate) scale: f32,
+    /// `file:line:column`, for messages of those who read the adapter.
+    pub(crate) place: String,
+}
+
+impl AdapterConfig {
+    /// The id that clients and policies use.
+    pub(crate) fn target_id(&self) -> String {
+        format!("{}:{}", self.model, self.id)
+    }
 }
 
 #[derive(Debug)]

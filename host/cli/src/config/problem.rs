@@ -42,6 +42,12 @@ impl Problems {
         self.entries.push(Problem { place: Some(place(text, span.start)), message: message.into() });
     }
 
+    /// A place in the file as problems name it.
+    pub(crate) fn place_of(&self, text: &str, span: Range<usize>) -> String {
+        let (line, column) = place(text, span.start);
+        format!("{}:{line}:{column}", self.path.display())
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

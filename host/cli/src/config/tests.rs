@@ -54,6 +54,21 @@ fn a_whole_configuration_is_understood() {
 }
 
 #[test]
+fn an_adapter_is_named_after_its_model() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("m.gguf"), "").expect("it is written");
+    std::fs::create_dir(folder.path().join("triage")).expect("it is made");
+    let text = "[[adapter]]\nid = \"triage\"\nmodel = \"m\"\npath = \"triage\"\nscale = 0.5\n\
+                [[model]]\nid = \"m\"\npath = \"m.gguf\"";
+    let path = folder.path().join("lockgate.toml");
+    let config = parse(&path, text).expect("it is valid");
+    let adapter = &config.adapters[0];
+    assert_eq!((adapter.target_id().as_str(), adapter.scale), ("m:triage", 0.5));
+    assert_eq!(adapter.path, folder.path().join("triage"));
+    assert_eq!(adapter.place, format!("{}:4:8", path.display()));
+}
+
+#[test]
 fn an_empty_configuration_has_no_model() {
     let config = parse_text("").expect("it is valid");
     assert!(config.models.is_empty() && config.router.is_none());
@@ -96,6 +111,44 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "use auto or cpu",
     ),
     ("[[model]]\npath = \"Cargo.toml\"", "lockgate.toml:1:1", "missing field `id`"),
+    (
+        "[[model]]\nid = \"small\"\npath = \"Cargo.toml\"\n\
+         [[adapter]]\nid = \"a\"\nmodel = \"smal\"\npath = \"none\"\nscale = 0",
+        "lockgate.toml:6:9",
+        "there is no model `smal`; did you mean `small`?",
+    ),
+    (
+        "[[adapter]]\nid = \"a\"\nmodel = \"m\"\npath = \"none\"",
+        "lockgate.toml:3:9",
+        "an adapter is for a [[model]]",
+    ),
+    (
+        "[[adapter]]\nid = \"a\"\nmodel = \"m\"\npath = \"none\"",
+        "lockgate.toml:4:8",
+        "there is no adapter none",
+    ),
+    (
+        "[[adapter]]\nid = \"a\"\nmodel = \"m\"\npath = \"Cargo.toml\"\nscale = 0.0",
+        "lockgate.toml:5:9",
+        "a finite number and not 0",
+    ),
+    (
+        "[[adapter]]\nid = \"a\"\nmodel = \"m\"\npath = \"Cargo.toml\"\nscale = nan",
+        "lockgate.toml:5:9",
+        "a finite number and not 0",
+    ),
+    (
+        "[[adapter]]\nid = \"a b\"\nmodel = \"m\"\npath = \"x\"",
+        "lockgate.toml:2:6",
+        "an id is 1 to 128 letters",
+    ),
+    ("[[adapter]]\nid = \"a\"\nmodel = \"m\"\nfile = \"x\"", "lockgate.toml:4:1", "unknown field `file`"),
+    (
+        "[[model]]\nid = \"m\"\npath = \"Cargo.toml\"\n[[model]]\nid = \"m:a\"\npath = \"Cargo.toml\"\n\
+         [[adapter]]\nid = \"a\"\nmodel = \"m\"\npath = \"Cargo.toml\"",
+        "lockgate.toml:8:6",
+        "the id `m:a` is taken",
+    ),
     ("[[provider]]\nid = \"p\"\nkind = \"bedrok\"", "lockgate.toml:3:8", "did you mean `bedrock`?"),
     ("[[provider]]\nid = \"p\"\nkind = \"bedrock\"", "lockgate.toml:2:6", "needs region"),
     (

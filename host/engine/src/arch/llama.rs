@@ -9,13 +9,13 @@ use super::decoder::{Decoder, Details};
 use super::{Family, Network};
 use crate::model::{LoadProblem, Loader};
 
-pub(super) const FAMILY: Family = Family { name: "llama", load };
+pub(super) const FAMILY: Family = Family { name: "llama", pairing: Pairing::Interleaved, load };
 
 fn load(loader: &mut Loader<'_>, positions: usize) -> Result<Box<dyn Network>, LoadProblem> {
     for layer in 0..loader.config().layers {
         // Old files carry the rope's frequencies once a layer; they follow from the base.
         loader.ignore(&format!("blk.{layer}.attn_rot_embd"));
     }
-    let details = Details { pairing: Pairing::Interleaved, biased: false, positions };
+    let details = Details { pairing: FAMILY.pairing, biased: false, positions };
     Ok(Box::new(Decoder::load(loader, &details)?))
 }

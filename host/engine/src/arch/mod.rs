@@ -1,9 +1,11 @@
 //! The model families, one file each, and what they share.
 //!
 //! A family's file reads like its paper: what it loads, then what a forward pass does, in terms of the blocks here:
-//! [`pass::Pass`] (the rows being computed), [`attention`], [`feed_forward`], [`rope`], and [`decoder`], which puts them together. A further family is one more
+//! [`pass::Pass`] (the rows being computed), [`linear`] (projections, with what adapters add to them: [`adapt`]),
+//! [`attention`], [`feed_forward`], [`rope`], and [`decoder`], which puts them together. A further family is one more
 //! file and one more row in [`FAMILIES`].
 
+pub(crate) mod adapt;
 pub(crate) mod attention;
 pub(crate) mod decoder;
 pub(crate) mod feed_forward;
@@ -12,6 +14,8 @@ mod llama;
 pub(crate) mod pass;
 mod qwen2;
 pub(crate) mod rope;
+
+use lockgate_kernels::rope::Pairing;
 
 use crate::model::{LoadProblem, Loader};
 use pass::{Pass, PassError};
@@ -30,6 +34,9 @@ pub(crate) trait Network: Send + Sync {
 pub(crate) struct Family {
     /// The architecture, as files name it.
     pub(crate) name: &'static str,
+    /// Which elements of a head its files store as the pairs that are rotated. Published weights are
+    /// [`Pairing::Split`] in every family.
+    pub(crate) pairing: Pairing,
     /// Loads its tensors.
     pub(crate) load: Load,
 }
@@ -43,6 +50,11 @@ const FAMILIES: [Family; 2] = [llama::FAMILY, qwen2::FAMILY];
 #[must_use]
 pub fn known() -> Vec<&'static str> {
     FAMILIES.iter().map(|family| family.name).collect()
+}
+
+/// Which elements of a head the files of this architecture store as pairs.
+pub(crate) fn pairing(name: &str) -> Option<Pairing> {
+    FAMILIES.iter().find(|family| family.name == name).map(|family| family.pairing)
 }
 
 /// The family of this name.

@@ -10,6 +10,8 @@ use lockgate_kernels::memory::OutOfMemory;
 use lockgate_kernels::norm;
 use lockgate_kernels::pool::ThreadPool;
 
+use super::adapt::{AdaptedRows, Adapting, Scratch};
+use super::linear::{Linear, project};
 use crate::kv::Cache;
 
 /// Why a pass ended early.
@@ -40,6 +42,10 @@ pub(crate) struct Pass<'a> {
     pub(crate) sequences: &'a [Sequence<'a>],
     /// The rows whose logits are wanted, in order.
     pub(crate) wanted: &'a [usize],
+    /// The rows that adapters change, among those in the residual stream.
+    pub(crate) adapted: &'a [AdaptedRows<'a>],
+    /// The same among the rows whose logits are wanted.
+    pub(crate) adapted_wanted: &'a [AdaptedRows<'a>],
     pub(crate) hidden: usize,
     pub(crate) stop: &'a dyn Fn() -> bool,
 }
@@ -53,6 +59,7 @@ pub(crate) struct Buffers {
     product: Buffer,
     /// The inputs of the next products.
     pub(crate) inputs: Activations,
+    pub(crate) adapters: Scratch,
     pub(crate) queries: Buffer,
     pub(crate) keys: Buffer,
     pub(crate) values: Buffer,
@@ -79,15 +86,20 @@ impl Buffer {
 }
 
 impl Buffers {
-    /// Adds `weights · inputs` to the residual.
-    pub(crate) fn add_product(&mut self, pool: &ThreadPool, level: Level, weights: &PackedMatrix) {
+    /// Adds a projection of the inputs to the residual.
+    pub(crate) fn add_projection(&mut self, adapting: Adapting<'_>, linear: &Linear) {
         let product = self.product.sized(self.residual.len());
-        matmul(pool, level, &mut [MatmulJob { weights, out: product }], &mut self.inputs);
-        norm::add(pool, level, &mut self.residual, product);
+        project(adapting, &mut self.adapters, &mut self.inputs, [(linear, &mut *product)]);
+        norm::add(adapting.pool, adapting.level, &mut self.residual, product);
     }
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    /// What projections are computed with now.
+    pub(crate) fn adapting(&self) -> Adapting<'a> {
+        Adapting { pool: self.pool, level: self.level, adapted: self.adapted }
+    }
+
     /// The rows in the residual stream: all, or after [`Self::keep_wanted`] those whose logits are wanted.
     pub(crate) fn rows(&self) -> usize {
         self.buffers.residual.len() / self.hidden
@@ -122,6 +134,7 @@ impl Pass<'_> {
             self.buffers.residual.copy_within(row, to * self.hidden);
         }
         self.buffers.residual.truncate(self.wanted.len() * self.hidden);
+        self.adapted = self.adapted_wanted;
     }
 
     /// Turns the inputs into logits.

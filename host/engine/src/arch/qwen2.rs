@@ -9,9 +9,9 @@ use super::decoder::{Decoder, Details};
 use super::{Family, Network};
 use crate::model::{LoadProblem, Loader};
 
-pub(super) const FAMILY: Family = Family { name: "qwen2", load };
+pub(super) const FAMILY: Family = Family { name: "qwen2", pairing: Pairing::Split, load };
 
 fn load(loader: &mut Loader<'_>, positions: usize) -> Result<Box<dyn Network>, LoadProblem> {
-    let details = Details { pairing: Pairing::Split, biased: true, positions };
+    let details = Details { pairing: FAMILY.pairing, biased: true, positions };
     Ok(Box::new(Decoder::load(loader, &details)?))
 }

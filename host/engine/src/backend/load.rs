@@ -105,7 +105,7 @@ impl LocalModel {
         let tokenizer = Arc::new(tokenizer);
         let template = source_in(gguf.metadata(), false)
             .map_err(|problem| LoadError::Metadata { file: file(), problem })?
-            .map(|source| PromptTemplate::new(source, Arc::clone(&tokenizer)))
+            .map(|source| PromptTemplate::new(source, Arc::clone(&tokenizer)).map(Arc::new))
             .transpose()
             .map_err(|problem| LoadError::Template { file: file(), problem })?;
 
@@ -122,15 +122,17 @@ impl LocalModel {
         let id: Arc<str> = options.id.as_str().into();
         let prompts = Prompts {
             id: Arc::clone(&id),
+            adapter: None,
             tokenizer: Arc::clone(&tokenizer),
             template,
             context_tokens: model.plan().context,
             sampling: first_of(&options.sampling, &recommended(gguf.metadata())),
         };
         let name = model.config().name.clone().unwrap_or_else(|| options.id.clone());
+        let config = model.config().clone();
         let forward = ModelForward::new(model, cache, Compute::new(pool, Level::detect()));
         let runner = Runner::start(id, forward, tokenizer, Scheduler::new(limits))?;
-        Ok(Self::assemble(prompts, name, runner))
+        Ok(Self::assemble(prompts, name, config, runner))
     }
 }
 

@@ -6,8 +6,11 @@
 //! What requests leave open: `max_tokens` is what remains of the context; sampling is the operator's, then the model
 //! file's own recommendation, then OpenAI's default (temperature 1, nothing else). Tools, images and structured
 //! answers are refused by name: nothing is silently dropped.
+//!
+//! A model with an adapter is a target of its own, over the same threads, cache and batches: see `adapters`.
 
 mod accepts;
+mod adapters;
 mod blocking;
 mod load;
 mod options;
@@ -15,12 +18,14 @@ mod prompts;
 mod recommended;
 
 pub use crate::runner::Stats;
+pub use adapters::AdaptError;
 pub use blocking::BlockingEvents;
 pub use load::LoadError;
 pub use options::{CONTEXT_TOKENS_DEFAULT, Device, ModelOptions, UnknownDevice};
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -29,6 +34,7 @@ use lockgate_api::{
     Price, Sampling, Target, permit,
 };
 
+use crate::model::Config;
 use crate::runner::{Answer, Ask, Runner};
 use prompts::Prompts;
 
@@ -45,21 +51,34 @@ pub struct CompletionRequest {
     pub logprobs: Option<u8>,
 }
 
-/// A model that is loaded and ready. Its threads end when the last answer and the last clone of this are dropped.
+/// A model that is loaded and ready, alone or with one of its adapters. Its threads end when the last answer and the
+/// last clone of this are dropped.
 #[derive(Clone, Debug)]
 pub struct LocalModel {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
+    variant: Arc<Variant>,
 }
 
+/// What the model and all its adapters have in common.
 #[derive(Debug)]
-struct Inner {
+struct Shared {
+    /// The target id of the model itself.
+    id: String,
+    runner: Runner,
+    config: Config,
+    adapters: Mutex<BTreeMap<String, Arc<Variant>>>,
+}
+
+/// The model itself, or the model with an adapter.
+#[derive(Debug)]
+struct Variant {
     target: Target,
     prompts: Arc<Prompts>,
-    runner: Runner,
+    adapter_name: Option<String>,
 }
 
 impl LocalModel {
-    fn assemble(prompts: Prompts, model: String, runner: Runner) -> Self {
+    fn assemble(prompts: Prompts, model: String, config: Config, runner: Runner) -> Self {
         let target = Target {
             id: prompts.id.to_string(),
             model,
@@ -70,28 +89,31 @@ impl LocalModel {
             tools: false,
             images: false,
         };
-        Self { inner: Arc::new(Inner { target, prompts: Arc::new(prompts), runner }) }
+        Self {
+            shared: Arc::new(Shared { id: target.id.clone(), runner, config, adapters: Mutex::default() }),
+            variant: Arc::new(Variant { target, prompts: Arc::new(prompts), adapter_name: None }),
+        }
     }
 
     /// The model as policies see it: local, free, text only.
     pub fn target(&self) -> &Target {
-        &self.inner.target
+        &self.variant.target
     }
 
     /// Tokens of prompt and answer together.
     pub fn context_tokens(&self) -> usize {
-        self.inner.prompts.context_tokens
+        self.variant.prompts.context_tokens
     }
 
-    /// What the model has done and is doing. Never waits for it.
+    /// What the model has done and is doing, with all its adapters. Never waits for it.
     pub fn stats(&self) -> Stats {
-        self.inner.runner.stats()
+        self.shared.runner.stats()
     }
 
     /// Answers on the calling thread, which waits for each event: for a command line. Nothing is sent anywhere, so
     /// no labels can be against it.
     pub fn chat(&self, request: ChatRequest) -> BlockingEvents {
-        let events = match permit(&Labels::default(), &self.inner.target) {
+        let events = match permit(&Labels::default(), self.target()) {
             Ok(permit) => self.answer(Arc::new(request), &permit),
             Err(forbidden) => failed(BackendError::new(ErrorKind::Locality, forbidden.to_string())),
         };
@@ -119,18 +141,18 @@ impl LocalModel {
         check: impl FnOnce(&Prompts) -> Result<(), BackendError> + Send + 'static,
         prepare: impl FnOnce(&Prompts) -> Result<Ask, BackendError> + Send + 'static,
     ) -> Events {
-        let id = &self.inner.target.id;
+        let id = &self.target().id;
         if permit.target() != id {
             let message = format!("the permit is for target `{}`, not for model `{id}`", permit.target());
             return failed(BackendError::new(ErrorKind::Internal, message));
         }
-        let inner = Arc::clone(&self.inner);
+        let model = self.clone();
         let begin = move || {
-            check(&inner.prompts)?;
             // The job must not own the runner, whose threads it waits in.
-            let prompts = Arc::clone(&inner.prompts);
-            let answer = inner.runner.submit(move || prepare(&prompts))?;
-            Ok((answer, inner))
+            let prompts = Arc::clone(&model.variant.prompts);
+            check(&prompts)?;
+            let answer = model.shared.runner.submit(move || prepare(&prompts))?;
+            Ok((answer, model))
         };
         Box::pin(LocalEvents::Begin(Box::new(begin)))
     }
@@ -138,7 +160,7 @@ impl LocalModel {
 
 impl Backend for LocalModel {
     fn accepts(&self, request: &ChatRequest) -> Result<(), BackendError> {
-        accepts::accepts(&self.inner.target.id, request)
+        accepts::accepts(&self.target().id, request)
     }
 
     fn stream(&self, request: Arc<ChatRequest>, permit: Permit, _context: AttemptContext) -> Events {
@@ -154,12 +176,12 @@ fn failed(error: BackendError) -> Events {
     Box::pin(LocalEvents::Begin(Box::new(move || Err(error))))
 }
 
-type Begun = Result<(Answer, Arc<Inner>), BackendError>;
+type Begun = Result<(Answer, LocalModel), BackendError>;
 
 /// An answer that has not been asked for yet, or is being read. It keeps the model alive.
 enum LocalEvents {
     Begin(Box<dyn FnOnce() -> Begun + Send>),
-    Reading { answer: Answer, _model: Arc<Inner> },
+    Reading { answer: Answer, _model: LocalModel },
     Over,
 }
 

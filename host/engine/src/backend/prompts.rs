@@ -9,18 +9,21 @@ use lockgate_api::{BackendError, ChatRequest, ErrorKind, Message, Role, Sampling
 use serde_json::{Map, Value, json};
 
 use super::CompletionRequest;
+use crate::adapter::Adapter;
 use crate::runner::Ask;
 use crate::sampler::Parameters;
 use crate::template::{PromptTemplate, RenderInput, TemplateError};
 use crate::tokenizer::{Specials, Tokenizer};
 
-/// What turns requests into prompts for one model.
-#[derive(Debug)]
+/// What turns requests into prompts for one target.
+#[derive(Clone, Debug)]
 pub(super) struct Prompts {
     pub(super) id: Arc<str>,
+    /// What the answers are computed with.
+    pub(super) adapter: Option<Arc<Adapter>>,
     pub(super) tokenizer: Arc<Tokenizer>,
     /// `None` for a model that was not made for conversations.
-    pub(super) template: Option<PromptTemplate>,
+    pub(super) template: Option<Arc<PromptTemplate>>,
     /// Tokens of prompt and answer together.
     pub(super) context_tokens: usize,
     /// What requests leave open.
@@ -107,6 +110,8 @@ impl Prompts {
             .map_err(|error| self.invalid(error.field, error.problem))?;
         let room = self.context_tokens - prompt.len();
         Ok(Ask {
+            name: Arc::clone(&self.id),
+            adapter: self.adapter.clone(),
             prompt,
             parameters,
             stops: sampling.stop.clone(),

@@ -1,3 +1,4 @@
+mod adapters;
 mod batching;
 mod chat;
 mod fields;

@@ -2,8 +2,11 @@
 //! the blocks that are its.
 //!
 //! Owns the block allocator and the page tables. Does not own the layout within a block, which is the attention
-//! kernel's, nor who may use how much, which is the scheduler's. There is no prefix cache yet.
-//! Start at [`Cache::sequence`].
+//! kernel's, nor who may use how much, which is the scheduler's.
+//!
+//! A sequence is of one adapter, or of none, for its whole life, so that its state is never read by another one's
+//! computation. There is no prefix cache yet; its key begins with [`Adapter::content`], since equal tokens under
+//! different adapters have different states. Start at [`Cache::sequence`].
 
 mod blocks;
 
@@ -12,9 +15,13 @@ mod tests;
 
 pub use blocks::OutOfBlocks;
 
+use std::sync::Arc;
+
 use blocks::Blocks;
 use lockgate_kernels::attention::{KvLayout, KvPages, PAGE_TOKENS, Slot};
 use lockgate_kernels::memory::OutOfMemory;
+
+use crate::adapter::Adapter;
 
 /// Tokens of one block.
 pub const BLOCK_TOKENS: usize = PAGE_TOKENS;
@@ -44,10 +51,16 @@ impl Cache {
         Ok(Self { layers, blocks: Blocks::new(blocks) })
     }
 
-    /// A new sequence, empty and without blocks.
+    /// A new sequence of the model itself, empty and without blocks.
     #[must_use]
     pub fn sequence(&self) -> Sequence {
-        Sequence { blocks: self.blocks.clone(), pages: Vec::new(), tokens: 0 }
+        self.sequence_with(None)
+    }
+
+    /// A new sequence, computed with this adapter if there is one.
+    #[must_use]
+    pub fn sequence_with(&self, adapter: Option<Arc<Adapter>>) -> Sequence {
+        Sequence { blocks: self.blocks.clone(), pages: Vec::new(), tokens: 0, adapter }
     }
 
     /// Blocks in all.
@@ -83,9 +96,16 @@ pub struct Sequence {
     blocks: Blocks,
     pages: Vec<u32>,
     tokens: usize,
+    adapter: Option<Arc<Adapter>>,
 }
 
 impl Sequence {
+    /// What it is computed with beside the model.
+    #[must_use]
+    pub fn adapter(&self) -> Option<&Arc<Adapter>> {
+        self.adapter.as_ref()
+    }
+
     /// Tokens whose state is in the cache: the position of the next one.
     #[must_use]
     pub fn tokens(&self) -> usize {

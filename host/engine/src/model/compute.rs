@@ -9,6 +9,7 @@ use lockgate_kernels::memory::OutOfMemory;
 use lockgate_kernels::pool::ThreadPool;
 
 use super::Model;
+use crate::arch::adapt::AdaptedRows;
 use crate::arch::pass::{Buffers, Pass, PassError};
 use crate::kv::{Cache, OutOfBlocks, Sequence};
 
@@ -32,6 +33,17 @@ pub enum Wanted {
     Last,
     /// After each.
     All,
+}
+
+impl Wanted {
+    /// Rows of logits, of `tokens` tokens.
+    fn rows(self, tokens: usize) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Last => tokens.min(1),
+            Self::All => tokens,
+        }
+    }
 }
 
 /// Logits of one pass.
@@ -142,7 +154,7 @@ impl Compute {
     /// An input is not of this model or does not fit, or the pass was stopped; no sequence has moved on then.
     ///
     /// # Panics
-    /// When a sequence is not of this cache, or the cache not of this model.
+    /// When a sequence is not of this cache, or the cache or a sequence's adapter not of this model.
     pub fn forward(
         &mut self,
         model: &Model,
@@ -160,6 +172,10 @@ impl Compute {
                 rows: input.tokens.len(),
             })
             .collect();
+        let adapters = || inputs.iter().map(|input| (input.sequence.adapter().map(Arc::as_ref), input));
+        let adapted = AdaptedRows::group(adapters().map(|(adapter, input)| (adapter, input.tokens.len())));
+        let wanted = adapters().map(|(adapter, input)| (adapter, input.wanted.rows(input.tokens.len())));
+        let adapted_wanted = AdaptedRows::group(wanted);
         let mut pass = Pass {
             pool: &self.pool,
             level: self.level,
@@ -170,6 +186,8 @@ impl Compute {
             slots: &self.slots,
             sequences: &sequences,
             wanted: &self.wanted,
+            adapted: &adapted,
+            adapted_wanted: &adapted_wanted,
             hidden: model.config().hidden,
             stop,
         };
@@ -197,6 +215,8 @@ impl Compute {
         }
         for input in inputs {
             assert!(cache.owns(input.sequence), "a sequence is computed in the cache that made it");
+            let fits = input.sequence.adapter().is_none_or(|adapter| adapter.fits(model.config()));
+            assert!(fits, "an adapter is used with the model that it was loaded for");
             let start = input.sequence.tokens();
             let tokens = start.saturating_add(input.tokens.len());
             if input.tokens.is_empty() {

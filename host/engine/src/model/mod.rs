@@ -97,6 +97,7 @@ impl Model {
         options: &LoadOptions,
     ) -> Result<(&'static arch::Family, Config, MemoryPlan), LoadProblem> {
         let architecture = gguf.metadata().string("general.architecture")?;
+        refuse_adapter(gguf)?;
         let family = arch::find(architecture)?;
         refuse_split(gguf)?;
         let embedding = loader::find(gguf, "token_embd.weight")?;
@@ -161,6 +162,16 @@ impl Model {
 
     pub(crate) fn network(&self) -> &dyn Network {
         self.network.as_ref()
+    }
+}
+
+fn refuse_adapter(gguf: &Gguf) -> Result<(), LoadProblem> {
+    match optional(gguf.metadata().string("general.type"))? {
+        Some("adapter") => Err(LoadProblem::Unsupported {
+            what: "an adapter in the place of a model".to_owned(),
+            instead: "name its base model, and the adapter as one of it ([[adapter]] or --adapter)",
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -86,8 +86,10 @@ fn working_bytes(config: &Config, context: usize, options: &LoadOptions) -> u64 
     let size = |elements: usize| elements as u64 * size_of::<f32>() as u64;
     let heads = config.heads + 2 * config.kv_heads;
     // Residual, norm and projection; queries, keys, values and attention; gate and up; and the quantized inputs of
-    // a product, which take about as much again as its widest input.
-    let row = 4 * config.hidden + (heads + config.heads) * config.head_dim + 4 * config.feed_forward;
+    // a product, which take about as much again as its widest input. An adapter has inputs and a product of its own.
+    let widest = config.hidden.max(config.heads * config.head_dim).max(config.feed_forward);
+    let row =
+        4 * config.hidden + (heads + config.heads) * config.head_dim + 4 * config.feed_forward + 3 * widest;
     let rows = size(row).saturating_mul(options.step_tokens as u64);
     let logits = size(config.vocabulary).saturating_mul(options.sequences as u64);
     // Cosines and sines, in the pairing that takes more.

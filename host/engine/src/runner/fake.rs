@@ -9,6 +9,7 @@ use lockgate_api::Sampling;
 
 use super::forward::{Fault, Forward, Input, Pass};
 use super::work::Ask;
+use crate::adapter::Adapter;
 use crate::sampler::Parameters;
 use crate::scheduler::{Limits, SequenceId};
 use crate::tokenizer::{Algorithm, SpecialTokens, TokenKind, Tokenizer, Vocabulary};
@@ -54,6 +55,8 @@ pub(crate) fn ask(prompt: &str) -> Ask {
 /// Asks for an answer to `prompt`, drawn as `sampling` says.
 pub(crate) fn asked(prompt: &str, sampling: &Sampling) -> Ask {
     Ask {
+        name: "tiny".into(),
+        adapter: None,
         prompt: tokens(prompt.as_bytes()),
         parameters: Parameters::resolve(sampling, &Sampling::default(), VOCABULARY, 0).expect("in range"),
         stops: sampling.stop.clone(),
@@ -127,7 +130,8 @@ impl Fake {
 }
 
 impl Forward for Fake {
-    fn open(&mut self, id: SequenceId, positions: usize) -> Result<(), Fault> {
+    fn open(&mut self, id: SequenceId, positions: usize, adapter: Option<Arc<Adapter>>) -> Result<(), Fault> {
+        assert!(adapter.is_none(), "a script has no weights to adapt");
         let old = self.sequences.insert(id, Memory { positions, ..Memory::default() });
         assert!(old.is_none(), "opened once");
         self.observed.lock().unwrap().open = self.sequences.len();

@@ -1,13 +1,16 @@
 //! What the runner needs of a model: one forward pass over a batch of sequences. A trait, so that the runner's
 //! tests can script logits, faults and delays.
 
+use std::sync::Arc;
+
+use crate::adapter::Adapter;
 use crate::scheduler::SequenceId;
 
 /// A model with the cache of its sequences.
 pub(crate) trait Forward: Send {
-    /// Begins a sequence whose cache will hold at most `positions` tokens. The runner has counted the blocks, so
-    /// a refusal is a fault.
-    fn open(&mut self, id: SequenceId, positions: usize) -> Result<(), Fault>;
+    /// Begins a sequence whose cache will hold at most `positions` tokens, computed with `adapter` if there is one.
+    /// The runner has counted the blocks, so a refusal is a fault.
+    fn open(&mut self, id: SequenceId, positions: usize, adapter: Option<Arc<Adapter>>) -> Result<(), Fault>;
 
     /// Forgets a sequence and frees its blocks. One that is not open is ignored.
     fn close(&mut self, id: SequenceId);

@@ -1,8 +1,10 @@
 //! The real [`Forward`]: a loaded model with its cache and threads.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::forward::{Fault, Forward, Input, Pass};
+use crate::adapter::Adapter;
 use crate::kv::{Cache, Sequence};
 use crate::model::{self, Compute, ForwardError, Model, Wanted};
 use crate::scheduler::SequenceId;
@@ -24,8 +26,8 @@ impl ModelForward {
 }
 
 impl Forward for ModelForward {
-    fn open(&mut self, id: SequenceId, positions: usize) -> Result<(), Fault> {
-        let mut sequence = self.cache.sequence();
+    fn open(&mut self, id: SequenceId, positions: usize, adapter: Option<Arc<Adapter>>) -> Result<(), Fault> {
+        let mut sequence = self.cache.sequence_with(adapter);
         sequence.reserve(positions).map_err(|error| Fault(error.to_string()))?;
         self.sequences.insert(id, sequence);
         Ok(())

@@ -15,6 +15,7 @@ use lockgate_api::{BackendError, ErrorKind, Event, FinishReason, TokenLogprob, T
 use super::counters::Counters;
 use super::forward::{Fault, Forward, Input, Pass};
 use super::mailbox::{TooSlow, Writer};
+use crate::adapter::Adapter;
 use crate::sampler::{Parameters, Sampler, Scratch, logprobs};
 use crate::scheduler::{Demand, Departures, Pace, Refused, Scheduler, Segment, SequenceId, Step};
 use crate::text::TextStream;
@@ -23,6 +24,10 @@ use crate::tokenizer::Tokenizer;
 /// A request whose prompt is tokens and whose parameters are checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
+    /// What answers, as the answer's first event says.
+    pub(crate) name: Arc<str>,
+    /// What the model is computed with.
+    pub(crate) adapter: Option<Arc<Adapter>>,
     /// At least one token; with `output_tokens_max` it fits the context.
     pub(crate) prompt: Vec<u32>,
     pub(crate) parameters: Parameters,
@@ -51,7 +56,7 @@ pub(crate) enum Turn {
 
 /// A model at work.
 pub(crate) struct Core<F> {
-    /// How the model is called in events and messages.
+    /// How the model is called in messages.
     name: Arc<str>,
     forward: F,
     tokenizer: Arc<Tokenizer>,
@@ -71,6 +76,9 @@ pub(crate) struct Core<F> {
 type RequestKey = SequenceId;
 
 struct Request {
+    name: Arc<str>,
+    /// Held until the last of its sequences has ended.
+    adapter: Option<Arc<Adapter>>,
     writer: Writer,
     prompt: Vec<u32>,
     logprobs: Option<usize>,
@@ -143,6 +151,8 @@ impl<F: Forward> Core<F> {
             self.sequences.insert(id, sequence);
         }
         let request = Request {
+            name: ask.name,
+            adapter: ask.adapter,
             writer,
             prompt: ask.prompt,
             logprobs: ask.logprobs,
@@ -185,7 +195,7 @@ impl<F: Forward> Core<F> {
     fn compute(&mut self, step: &Step) -> Result<(), Fault> {
         for &id in &step.admitted {
             let request = &self.requests[&self.sequences[&id].request];
-            self.forward.open(id, request.positions)?;
+            self.forward.open(id, request.positions, request.adapter.clone())?;
         }
         let begin = Instant::now();
         let drawn = self.pass(step)?;
@@ -249,14 +259,14 @@ impl<F: Forward> Core<F> {
     /// Hands out what a sequence's next token makes visible, and ends the sequence where that is due. An answer
     /// starts with its first token: until then whoever waits may still go elsewhere.
     fn hand_out(&mut self, id: SequenceId, drawn: Drawn) -> Result<(), TooSlow> {
-        let Self { name, tokenizer, scheduler, counters, requests, sequences, .. } = self;
+        let Self { tokenizer, scheduler, counters, requests, sequences, .. } = self;
         let Some(sequence) = sequences.get_mut(&id) else { return Ok(()) };
         let Some(request) = requests.get_mut(&sequence.request) else { return Ok(()) };
         request.output_tokens += 1;
         counters.generated_tokens.fetch_add(1, Ordering::Relaxed);
         if !request.started {
             request.started = true;
-            request.writer.send(Event::Start { model: name.to_string() });
+            request.writer.send(Event::Start { model: request.name.to_string() });
         }
         let Drawn { token, entry } = drawn;
         if tokenizer.is_end_of_generation(token) {

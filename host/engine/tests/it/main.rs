@@ -5,10 +5,14 @@
     reason = "helpers of tests are tests, which the lint cannot know"
 )]
 
+mod adapter_mutations;
+mod adapters;
 mod allocations;
 mod attacks;
 mod invariance;
+mod lora;
 mod mutations;
+mod one_adapted;
 mod one_decode;
 mod real_model;
 mod reference;

@@ -121,7 +121,7 @@ pub(crate) fn sentence_piece() -> Metadata {
 }
 
 /// Where the numbers of a directory stand: lengths, counts, types, offsets and dimensions.
-fn fields(bytes: &[u8]) -> Vec<(usize, usize)> {
+pub(crate) fn fields(bytes: &[u8]) -> Vec<(usize, usize)> {
     Walk { bytes, at: 0, fields: Vec::new() }.file()
 }
 
@@ -187,7 +187,7 @@ impl Walk<'_> {
 }
 
 /// Numbers that have broken readers: edges of widths, products that wrap, negative lengths.
-const HOSTILE: [u64; 14] = [
+pub(crate) const HOSTILE: [u64; 14] = [
     0,
     1,
     2,
@@ -204,10 +204,10 @@ const HOSTILE: [u64; 14] = [
     u64::MAX,
 ];
 
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % limit.max(1)
     }

@@ -15,9 +15,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-type Matrix = Vec<Vec<f64>>;
+pub(crate) type Matrix = Vec<Vec<f64>>;
 
-fn read(gguf: &Gguf, name: &str) -> Option<Matrix> {
+pub(crate) fn read(gguf: &Gguf, name: &str) -> Option<Matrix> {
     let tensor = gguf.tensor(name)?;
     let name = tensor.tensor_type.name();
     let format = match name {
@@ -46,18 +46,23 @@ fn normalize(x: &[f64], weight: &[f64], epsilon: f64) -> Vec<f64> {
     x.iter().zip(weight).map(|(x, w)| x / (mean + epsilon).sqrt() * w).collect()
 }
 
-struct Naive<'a> {
+pub(crate) struct Naive<'a> {
     gguf: &'a Gguf,
     prefix: String,
     /// Element i of a head is rotated with element `partner(i)`.
-    neighbours: bool,
+    pub(crate) neighbours: bool,
     matrices: RefCell<HashMap<String, Option<Rc<Matrix>>>>,
 }
 
 impl<'a> Naive<'a> {
-    fn new(gguf: &'a Gguf) -> Self {
+    pub(crate) fn new(gguf: &'a Gguf) -> Self {
         let prefix = gguf.metadata().string("general.architecture").unwrap().to_owned();
         Self { gguf, neighbours: prefix == "llama", prefix, matrices: RefCell::default() }
+    }
+
+    /// Computes with this matrix in the place of the file's.
+    pub(crate) fn replace(&mut self, name: &str, matrix: Matrix) {
+        self.matrices.get_mut().insert(name.to_owned(), Some(Rc::new(matrix)));
     }
 
     fn size(&self, key: &str) -> usize {
@@ -108,7 +113,7 @@ impl<'a> Naive<'a> {
         }
     }
 
-    fn logits(&self, tokens: &[u32]) -> Matrix {
+    pub(crate) fn logits(&self, tokens: &[u32]) -> Matrix {
         let epsilon = self.float("attention.layer_norm_rms_epsilon").unwrap();
         let embedding = self.matrix("token_embd.weight");
         let mut stream: Matrix = tokens.iter().map(|token| embedding[*token as usize].clone()).collect();
@@ -175,7 +180,7 @@ impl<'a> Naive<'a> {
 }
 
 /// The root of the mean squared difference, relative to that of the expected logits.
-fn relative_error(found: &[Vec<f32>], expected: &Matrix) -> f64 {
+pub(crate) fn relative_error(found: &[Vec<f32>], expected: &Matrix) -> f64 {
     let (mut difference, mut size) = (0.0, 0.0);
     for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
         difference += (f64::from(*found) - expected).powi(2);

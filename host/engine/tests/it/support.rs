@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use lockgate_engine::adapter::Adapter;
 use lockgate_engine::gguf::{Gguf, Metadata, TensorType};
 use lockgate_engine::kv::{Cache, Sequence};
 use lockgate_engine::model::{Compute, Input, LoadOptions, Mix, Model, Shape, Wanted, random_model};
@@ -77,7 +78,17 @@ impl<'m> Run<'m> {
 
     /// Logits of all tokens, computed in chunks of `chunk`, and the sequence that they are in.
     pub(crate) fn all_logits(&mut self, tokens: &[u32], chunk: usize) -> (Vec<Vec<f32>>, Sequence) {
-        let mut sequence = self.cache.sequence();
+        self.adapted_logits(None, tokens, chunk)
+    }
+
+    /// The same with an adapter.
+    pub(crate) fn adapted_logits(
+        &mut self,
+        adapter: Option<&Arc<Adapter>>,
+        tokens: &[u32],
+        chunk: usize,
+    ) -> (Vec<Vec<f32>>, Sequence) {
+        let mut sequence = self.cache.sequence_with(adapter.cloned());
         let mut rows = Vec::new();
         for chunk in tokens.chunks(chunk) {
             let mut input = [Input { sequence: &mut sequence, tokens: chunk, wanted: Wanted::All }];
