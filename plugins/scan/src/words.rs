@@ -155,35 +155,34 @@ static TABLE: Table<Rule> = Table::new(&[
 
 /// What the word that begins with the letter at `place` is.
 pub(crate) fn at(text: &[u8], place: usize) -> Option<Kind> {
-    rule_at(text, place).map(|(rule, _)| match rule {
-        Word | Stem => Kind::Health,
-        Secret(kind, _) | SecretAnyCase(kind, _) => kind,
+    TABLE.at(text, place).find_map(|(number, rule, end)| {
+        is_met(text, place, (number, rule, end)).then_some(match *rule {
+            Word | Stem => Kind::Health,
+            Secret(kind, _) | SecretAnyCase(kind, _) => kind,
+        })
     })
 }
 
 /// The bytes of it. A word about health is taken whole, however it goes on.
 pub(crate) fn range(text: &[u8], place: usize) -> Range<usize> {
-    match rule_at(text, place) {
-        Some((Secret(_, shape) | SecretAnyCase(_, shape), end)) => secret::range(shape, text, place, end),
-        Some((Word | Stem, end)) => {
+    match TABLE.at(text, place).find(|&found| is_met(text, place, found)) {
+        Some((_, Secret(_, shape) | SecretAnyCase(_, shape), end)) => secret::range(*shape, text, place, end),
+        Some((_, Word | Stem, end)) => {
             place..end + text[end..].iter().take_while(|&&byte| super::is_word(byte)).count()
         }
         None => place..place + 1,
     }
 }
 
-/// The rule that is met there, and where the word in the table ends.
-fn rule_at(text: &[u8], place: usize) -> Option<(Rule, usize)> {
-    TABLE.at(text, place).find_map(|(number, rule, end)| {
-        let is_met = match *rule {
-            Word => text.get(end).is_none_or(|&byte| !super::is_word(byte)),
-            Stem => true,
-            SecretAnyCase(_, shape) => secret::follows(shape, text, place, end),
-            Secret(_, shape) => {
-                let same_case = text[place..end] == *TABLE.word(number).as_bytes();
-                same_case && secret::follows(shape, text, place, end)
-            }
-        };
-        is_met.then_some((*rule, end))
-    })
+/// Whether a word of the table that stands at `place` and ends at `end` is what its rule says.
+fn is_met(text: &[u8], place: usize, (number, rule, end): (usize, &Rule, usize)) -> bool {
+    match *rule {
+        Word => text.get(end).is_none_or(|&byte| !super::is_word(byte)),
+        Stem => true,
+        SecretAnyCase(_, shape) => secret::follows(shape, text, place, end),
+        Secret(_, shape) => {
+            let same_case = text[place..end] == *TABLE.word(number).as_bytes();
+            same_case && secret::follows(shape, text, place, end)
+        }
+    }
 }
