@@ -4,6 +4,7 @@
 //! neither read nor written. A product has one order of operations, as every product of the kernels, is scaled between
 //! its halves, and is added to the finished base product: so a row's bits depend neither on the batch nor on threads.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use lockgate_kernels::cpu::Level;
@@ -56,15 +57,33 @@ pub(crate) struct Adapting<'a> {
     pub(crate) adapted: &'a [AdaptedRows<'a>],
 }
 
+/// Multiplications below which an adapter's products stay on the calling thread: for the few of a single token, waking
+/// the others and waiting for them takes longer.
+const MULTIPLICATIONS_MIN: usize = 1 << 18;
+
 /// Buffers that adapters' products reuse. Empty until a pass has an adapter.
-#[derive(Default)]
 pub(crate) struct Scratch {
+    /// The calling thread alone.
+    alone: ThreadPool,
     gathered: Vec<f32>,
     inputs: Activations,
     /// The products with A, one projection behind the other.
     low: Buffer,
     low_inputs: Activations,
     product: Buffer,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            alone: ThreadPool::new(NonZeroUsize::MIN),
+            gathered: Vec::new(),
+            inputs: Activations::new(),
+            low: Buffer::default(),
+            low_inputs: Activations::new(),
+            product: Buffer::default(),
+        }
+    }
 }
 
 impl Scratch {
@@ -84,23 +103,27 @@ impl Scratch {
         if pairs.is_empty() {
             return;
         }
+        let Self { alone, gathered, inputs, low, low_inputs, product } = self;
         let rows = group.rows();
-        self.gather(pool, level, group, x);
+        let multiplications =
+            pairs.iter().map(|(pair, _)| rows * pair.a.rows() * (pair.a.cols() + pair.b.rows()));
+        let pool = if multiplications.sum::<usize>() < MULTIPLICATIONS_MIN { alone } else { pool };
+        inputs.set(pool, level, rows, x.cols(), gather(group, x, gathered));
         let ranks = pairs.iter().map(|(pair, _)| pair.a.rows());
-        let mut low = self.low.sized(rows * ranks.sum::<usize>());
+        let mut low = low.sized(rows * ranks.sum::<usize>());
         let mut jobs = Vec::with_capacity(pairs.len());
         for (pair, _) in &pairs {
             let (out, rest) = low.split_at_mut(rows * pair.a.rows());
             jobs.push(MatmulJob { weights: &pair.a, out });
             low = rest;
         }
-        matmul(pool, level, &mut jobs, &mut self.inputs);
+        matmul(pool, level, &mut jobs, inputs);
         for ((pair, out), MatmulJob { out: low, .. }) in pairs.into_iter().zip(jobs) {
             low.iter_mut().for_each(|value| *value *= pair.scale);
-            self.low_inputs.set(pool, level, rows, pair.b.cols(), low);
+            low_inputs.set(pool, level, rows, pair.b.cols(), low);
             let width = pair.b.rows();
-            let product = self.product.sized(rows * width);
-            matmul(pool, level, &mut [MatmulJob { weights: &pair.b, out: product }], &mut self.low_inputs);
+            let product = product.sized(rows * width);
+            matmul(pool, level, &mut [MatmulJob { weights: &pair.b, out: product }], low_inputs);
             let mut first = 0;
             for range in &group.ranges {
                 let part = &product[first * width..(first + range.len()) * width];
@@ -109,19 +132,18 @@ impl Scratch {
             }
         }
     }
+}
 
-    /// Makes the adapter's rows of `x` the inputs.
-    fn gather(&mut self, pool: &ThreadPool, level: Level, group: &AdaptedRows<'_>, x: &Activations) {
-        let (rows, columns) = (group.rows(), x.cols());
-        let part = |range: &Range<usize>| &x.values()[range.start * columns..range.end * columns];
-        let values = match &group.ranges[..] {
-            [range] => part(range),
-            ranges => {
-                self.gathered.clear();
-                ranges.iter().for_each(|range| self.gathered.extend_from_slice(part(range)));
-                &self.gathered
-            }
-        };
-        self.inputs.set(pool, level, rows, columns, values);
+/// The adapter's rows of `x`, one behind the other; in `gathered` where they are apart.
+fn gather<'x>(group: &AdaptedRows<'_>, x: &'x Activations, gathered: &'x mut Vec<f32>) -> &'x [f32] {
+    let columns = x.cols();
+    let part = |range: &Range<usize>| &x.values()[range.start * columns..range.end * columns];
+    match &group.ranges[..] {
+        [range] => part(range),
+        ranges => {
+            gathered.clear();
+            ranges.iter().for_each(|range| gathered.extend_from_slice(part(range)));
+            gathered
+        }
     }
 }
