@@ -1,5 +1,6 @@
 """Starts the real binary for the client tests: no fake, one process a configuration."""
 
+import json
 import os
 import socket
 import subprocess
@@ -97,6 +98,39 @@ def lockgate(*arguments: str, stdin: bytes | None = None, **environment: str) ->
         env=os.environ | environment,
         stdin=None if stdin is not None else subprocess.DEVNULL,
     )
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def program():
+    """The test servers. LOCKGATE_TEST_CLOUDS names a built one; otherwise it is built here."""
+    named = os.environ.get("LOCKGATE_TEST_CLOUDS")
+    if named:
+        return named
+    command = ["cargo", "build", "--release", "-p", "lockgate-test-clouds", "--message-format", "json"]
+    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    artifacts = (json.loads(line) for line in built.stdout.splitlines())
+    return [artifact["executable"] for artifact in artifacts if artifact.get("executable")][-1]
+
+
+def serve(program, kind):
+    """Yields the server's URL; the server ends with its standard input."""
+    with subprocess.Popen([program, kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        yield server.stdout.readline().strip()
+        server.stdin.close()
+        assert server.wait(timeout=10) == 0
+
+
+@pytest.fixture(scope="session")
+def openai_url(program):
+    yield from serve(program, "openai")
+
+
+@pytest.fixture(scope="session")
+def bedrock_url(program):
+    yield from serve(program, "bedrock")
 
 
 if sys.version_info < (3, 9):

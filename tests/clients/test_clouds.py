@@ -5,9 +5,6 @@ built here.
 """
 
 import json
-import os
-import pathlib
-import subprocess
 
 import boto3
 import botocore
@@ -16,37 +13,6 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 from botocore.eventstream import ChecksumMismatch
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def program():
-    named = os.environ.get("LOCKGATE_TEST_CLOUDS")
-    if named:
-        return named
-    command = ["cargo", "build", "--release", "-p", "lockgate-test-clouds", "--message-format", "json"]
-    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
-    artifacts = (json.loads(line) for line in built.stdout.splitlines())
-    return [artifact["executable"] for artifact in artifacts if artifact.get("executable")][-1]
-
-
-def serve(program, kind):
-    """Yields the server's URL; the server ends with its standard input."""
-    with subprocess.Popen([program, kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        yield server.stdout.readline().strip()
-        server.stdin.close()
-        assert server.wait(timeout=10) == 0
-
-
-@pytest.fixture(scope="session")
-def openai_url(program):
-    yield from serve(program, "openai")
-
-
-@pytest.fixture(scope="session")
-def bedrock_url(program):
-    yield from serve(program, "bedrock")
 
 
 @pytest.fixture

@@ -86,6 +86,23 @@ def test_a_cloud_sees_placeholders_and_the_client_what_they_stand_for(through):
         assert b"anna" not in body and b"12345678" not in body
 
 
+@pytest.mark.parametrize("kind", ["openai", "bedrock"])
+def test_every_wire_is_restored(request, start, kind):
+    """The test clouds say placeholders in parts, each in its own wire format."""
+    url = request.getfixturevalue(f"{kind}_url")
+    address = f'kind = "openai-compatible"\nlocality = "cloud"\nendpoint = "{url}"'
+    if kind == "bedrock":
+        address = f'kind = "bedrock"\nregion = "eu-central-1"\nendpoint = "{url}"'
+    target = '[[target]]\nid = "big"\nprovider = "elsewhere"\nmodel = "placeholders"\n'
+    keys = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
+    server = start(f'[[provider]]\nid = "elsewhere"\n{address}\n{target}{REDACTOR}', **keys)
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0)
+    expected = "Dear anna.schmidt@posteo.de, is +49 151 12345678 right?"
+    chunks = ask(client, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == expected
+    assert ask(client).choices[0].message.content == expected
+
+
 def test_tools_and_passed_fields_are_redacted_and_arguments_restored(through):
     call = {"index": 0, "id": "call-1", "type": "function", "function": {"name": "mail", "arguments": ""}}
     parts = ['{"to": "[EMA', 'IL-1]", "copy', '": "[EMAIL-2]"}']

@@ -45,6 +45,8 @@ pub fn scenarios() -> Vec<(&'static str, Reply)> {
     let stop = event("messageStop", &json!({"stopReason": "end_turn"}));
     vec![
         ("text", Answer::text(&["Hello", ",", " wörld", "!"]).into()),
+        // What a redactor's placeholders are put back into, each in parts.
+        ("placeholders", Answer::text(&["Dear [", "EMA", "IL-1], is [PHONE-", "1] right?"]).into()),
         ("tools", Answer::tools(&calls).into()),
         ("reasoning", reasoning.into()),
         ("cached", cached.into()),

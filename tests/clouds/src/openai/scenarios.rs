@@ -34,6 +34,8 @@ pub fn scenarios() -> Vec<(&'static str, Reply)> {
     };
     vec![
         ("text", text.into()),
+        // What a redactor's placeholders are put back into, each in parts.
+        ("placeholders", Answer::text(&["Dear [", "EMA", "IL-1], is [PHONE-", "1] right?"]).into()),
         ("tools", Answer::tools(&calls).into()),
         ("reasoning", reasoning.into()),
         ("slow", slow.into()),
