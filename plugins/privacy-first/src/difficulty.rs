@@ -106,9 +106,10 @@ pub(crate) fn wording(text: &[u8]) -> u32 {
     let mut sum = 0;
     let mut in_word = false;
     for base in (0..text.len()).step_by(block::BYTES) {
-        let masks = Masks::of(text, base);
+        let (masks, words) =
+            block::with_window(text, base, |window| (Masks::of(window), WORDS.places(window)));
         let word = masks.word();
-        let mut places = masks.letters & !((word << 1) | u16::from(in_word));
+        let mut places = masks.letters & words & !((word << 1) | u16::from(in_word));
         while places != 0 {
             let place = base + places.trailing_zeros() as usize;
             places &= places - 1;

@@ -31,6 +31,7 @@ const FILE_ENDINGS: &[&[u8]] = &[
 ];
 
 /// Whether the `@` at `place` is that of a personal address.
+#[inline(never)]
 pub(crate) fn at(text: &[u8], place: usize) -> bool {
     let earliest = place.saturating_sub(LOCAL_BYTES_MAX);
     let before = &text[earliest..place];

@@ -69,6 +69,7 @@ impl Run {
 }
 
 /// What the number that begins at `place` is, and where its run ends.
+#[inline(never)]
 pub(crate) fn at(text: &[u8], place: usize) -> (Option<Kind>, usize) {
     let (run, end) = take_apart(text, place);
     let Some(run) = run else { return (None, end) };

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Kind, all, find, window};
+use super::{Kind, all, block, find, window, words};
 
 use Kind::{Card, Email, Health, Iban, Phone, PrivateKey, Token};
 
@@ -408,5 +408,21 @@ proptest! {
             prop_assert!(text.get(found.range.clone()).is_some(), "{:?} splits a character", found);
             end = found.range.end;
         }
+    }
+
+    #[test]
+    fn no_place_of_a_word_is_left_out(
+        before in "[a-zA-Z0-9 é.-]{0,20}",
+        word in prop::sample::select(vec![
+            "my doctor", "my\ndoctor", "HIV", "hf_0123456789abcdefghijklmnopqrstuv", "Abortion", "xoxb-1234567890a",
+            "SG.abcdefghijklm1234", "the patient", "tumour", "panic\tattack", "sk-abcdefghij0123456789", "in", "the pat",
+        ]),
+        after in "[a-z0-9 ]{0,20}",
+    ) {
+        let text = format!("{before} {word}{after}");
+        let place = before.len() + 1;
+        let base = place - place % block::BYTES;
+        let places = block::with_window(text.as_bytes(), base, words::places);
+        prop_assert!(words::at(text.as_bytes(), place).is_none() || places >> (place - base) & 1 == 1);
     }
 }

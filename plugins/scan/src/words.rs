@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::Kind;
+use super::block::Window;
 use super::secret::{self, Shape};
 use super::table::Table;
 
@@ -152,6 +153,11 @@ static TABLE: Table<Rule> = Table::new(&[
     ("xoxs-", token(10)),
     ("ya29.", token(20)),
 ]);
+
+/// At which of a window's first sixteen bytes [`at`] may find something.
+pub(crate) fn places(window: &Window) -> u16 {
+    TABLE.places(window)
+}
 
 /// What the word that begins with the letter at `place` is.
 pub(crate) fn at(text: &[u8], place: usize) -> Option<Kind> {

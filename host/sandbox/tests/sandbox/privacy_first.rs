@@ -50,6 +50,33 @@ fn personal_data_is_found_wherever_it_is() {
 }
 
 #[test]
+fn every_kind_is_found_at_every_offset() {
+    let policy = policy();
+    let personal = [
+        ("see my\ndoctor", "a word about health"),
+        ("HIV", "a word about health"),
+        ("sk-8fK2mQ9xTq4Lw7Zr1Vb6", "an access token"),
+        ("DE89 3704 0044 0532 0130 00", "a bank account number"),
+        ("+49 151 12345678", "a telephone number"),
+        ("a@b.io", "an e-mail address"),
+    ];
+    for offset in 0..=17 {
+        for (text, kind) in personal {
+            let plan =
+                route(&policy, input(&format!("{} {text}", "x".repeat(offset)))).expect("it gives a plan");
+            assert_eq!(
+                plan.reason,
+                format!("stays on this machine: {kind}"),
+                "{text} behind {offset} letters"
+            );
+        }
+        let plan =
+            route(&policy, input(&format!("{} my doctrine", "x".repeat(offset)))).expect("it gives a plan");
+        assert_eq!(plan.add_labels, [], "behind {offset} letters");
+    }
+}
+
+#[test]
 fn tools_and_passed_fields_are_read_too() {
     let policy = policy();
     let mut request = ChatRequest::new("auto", vec![Message::text(Role::User, "hello")]);
