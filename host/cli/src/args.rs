@@ -39,6 +39,9 @@ pub(crate) enum Command {
     /// Make API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look into plugins.
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Validate a configuration file; contacts nothing.
     Check(CheckArgs),
     /// What this machine can do.
@@ -236,6 +239,16 @@ pub(crate) enum KeyCommand {
     New {
         /// What to call it.
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Say what a component is, what it would need, and what one call of it costs here.
+    Check {
+        /// The component.
+        #[arg(value_name = "P.wasm")]
+        component: PathBuf,
     },
 }
 

@@ -18,6 +18,7 @@ mod grant;
 mod guard;
 mod limits;
 mod load;
+mod pin;
 mod plugin;
 mod preprocessor;
 mod router;
@@ -47,6 +48,7 @@ pub use grant::{Grant, World};
 pub use guard::GuardPlugin;
 pub use limits::Limits;
 pub use load::{COMPONENT_BYTES_MAX, LoadError, Report};
+pub use pin::{Digest, Pin, Signer};
 pub use preprocessor::PreprocessorPlugin;
 pub use router::RouterPlugin;
 
@@ -71,6 +73,8 @@ pub struct PluginSpec {
     pub id: String,
     /// What it may do beyond reading the request.
     pub grants: Vec<Grant>,
+    /// Which component it must be.
+    pub pin: Pin,
     /// What it may use.
     pub limits: Limits,
     /// Its own settings.
@@ -126,7 +130,7 @@ impl Sandbox {
     /// [`LoadError`] names the plugin's id and what to do.
     pub fn load(&self, bytes: &[u8], spec: PluginSpec) -> Result<RouterPlugin, LoadError> {
         let name = spec.id.clone();
-        let (plugin, instance) = self.load_named(&name, bytes, spec, World::Router, RouterPre::new)?;
+        let (plugin, instance) = self.load_named(&name, bytes, None, spec, World::Router, RouterPre::new)?;
         Ok(RouterPlugin { plugin, instance })
     }
 
@@ -174,22 +178,27 @@ impl Sandbox {
         bind: impl FnOnce(InstancePre<Call>) -> wasmtime::Result<T>,
     ) -> Result<(Plugin, T), LoadError> {
         let bytes = load::read(path)?;
-        self.load_named(&path.display().to_string(), &bytes, spec, world, bind)
+        let signature = if spec.pin.signer.is_some() { load::read_signature(path)? } else { None };
+        self.load_named(&path.display().to_string(), &bytes, signature.as_deref(), spec, world, bind)
     }
 
     fn load_named<T>(
         &self,
         name: &str,
         bytes: &[u8],
+        signature: Option<&str>,
         spec: PluginSpec,
         world: World,
         bind: impl FnOnce(InstancePre<Call>) -> wasmtime::Result<T>,
     ) -> Result<(Plugin, T), LoadError> {
-        let PluginSpec { id, grants, limits, settings } = spec;
+        let PluginSpec { id, grants, pin, limits, settings } = spec;
+        let digest = Digest::of(bytes);
+        pin.check(name, bytes, digest, signature)?;
         self.check_pool(name, &limits)?;
         let loaded = load::load(&self.shared.engine, name, bytes, world, &grants, &limits, bind)?;
         let plugin = Plugin {
             id,
+            digest,
             shared: Arc::clone(&self.shared),
             limits: Arc::new(limits),
             settings: Arc::new(settings),

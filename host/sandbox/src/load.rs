@@ -4,7 +4,7 @@
 //! Owns every complaint about a component. A complaint names the file and says what to do.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,15 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::call::Call;
 use crate::grant::{Access, Grant, PACKAGE, VERSION, World, access, own_interface, speaks};
 use crate::limits::Limits;
+use crate::pin::Digest;
 use crate::{contract, wasi};
 
 /// Bytes of the largest component that is compiled. A policy in Rust has a tenth of a megabyte, one in
 /// Python, with its interpreter, some 40.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of a signature file that are read; it has four lines.
+const SIGNATURE_BYTES_MAX: u64 = 16 << 10;
 
 /// Why a component is not loaded.
 #[derive(Debug, Error)]
@@ -37,6 +41,14 @@ pub enum LoadError {
     TooLarge {
         /// The file, or the plugin.
         name: String,
+    },
+    /// Not the component that the operator pinned.
+    #[error("{name}: {problem}")]
+    Pinned {
+        /// The file, or the plugin.
+        name: String,
+        /// What differs.
+        problem: String,
     },
     /// Not a component at all.
     #[error("{name}: {problem}")]
@@ -119,6 +131,8 @@ pub struct Report {
     pub grants: Vec<Grant>,
     /// Bytes of the file.
     pub bytes: u64,
+    /// The SHA-256 of those bytes.
+    pub digest: Digest,
     /// What compiling it took.
     pub compile_time: Duration,
 }
@@ -141,6 +155,23 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
+/// Reads the minisign signature beside a component, if there is one.
+pub(crate) fn read_signature(path: &Path) -> Result<Option<String>, LoadError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".minisig");
+    let path = PathBuf::from(beside);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(LoadError::Read { path, source }),
+    };
+    let mut text = String::new();
+    match file.take(SIGNATURE_BYTES_MAX).read_to_string(&mut text) {
+        Ok(_) => Ok(Some(text)),
+        Err(source) => Err(LoadError::Read { path, source }),
+    }
+}
+
 /// Compiles the component and says what it is.
 pub(crate) fn inspect(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Report, LoadError> {
     let (component, compile_time) = compile(engine, name, bytes)?;
@@ -156,7 +187,8 @@ pub(crate) fn inspect(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Repor
             grants.push(grant);
         }
     }
-    Ok(Report { worlds, version, imports, grants, bytes: bytes.len() as u64, compile_time })
+    let digest = Digest::of(bytes);
+    Ok(Report { worlds, version, imports, grants, bytes: bytes.len() as u64, digest, compile_time })
 }
 
 /// Compiles and links a component of the world. `bind` finds the world's exports in it.

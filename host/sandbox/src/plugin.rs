@@ -17,6 +17,7 @@ use crate::Shared;
 use crate::call::{Call, Facts, LogLevel};
 use crate::grant::Grant;
 use crate::limits::Limits;
+use crate::pin::Digest;
 use crate::stop::{Stop, classify, last_words};
 
 /// Where the lines of plugins appear in the log.
@@ -25,6 +26,7 @@ const TARGET: &str = "lockgate::plugin";
 /// A loaded plugin, whatever its world.
 pub(crate) struct Plugin {
     pub(crate) id: String,
+    pub(crate) digest: Digest,
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) settings: Arc<BTreeMap<String, String>>,
@@ -99,7 +101,10 @@ impl Plugin {
             Some(PolicyError::Refused { .. }) => {
                 debug!(target: TARGET, plugin, request, "refused the request")
             }
-            Some(error) => warn!(target: TARGET, plugin, request, kind = error.kind(), "{error}"),
+            Some(error) => {
+                let digest = self.digest.short();
+                warn!(target: TARGET, plugin, digest, request, kind = error.kind(), "{error}");
+            }
         }
         if call.labels().withhold_payload() || adds_labels {
             return;
@@ -141,6 +146,7 @@ impl Plugin {
         formatter
             .debug_struct(name)
             .field("id", &self.id)
+            .field("digest", &self.digest)
             .field("limits", &self.limits)
             .field("compile_time", &self.compile_time)
             .finish_non_exhaustive()

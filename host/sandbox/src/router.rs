@@ -11,6 +11,7 @@ use crate::call::{Call, Facts};
 use crate::contract::Draft;
 use crate::contract::bindings::router::RouterPre;
 use crate::grant::Grant;
+use crate::pin::Digest;
 use crate::plugin::Plugin;
 
 /// A router that runs as a component.
@@ -28,6 +29,11 @@ enum Answer {
 }
 
 impl RouterPlugin {
+    /// Which component it is.
+    pub fn digest(&self) -> Digest {
+        self.plugin.digest
+    }
+
     /// What compiling the component took.
     pub fn compile_time(&self) -> Duration {
         self.plugin.compile_time

@@ -82,7 +82,11 @@ async fn dispatch(
             .ok_or_else(|| ApiError::no_such_model(&id)),
         Route::Health => Ok(json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec())),
         Route::Ready => Ok(match call.state.ready() {
-            Ok(()) => json(StatusCode::OK, br#"{"status":"ready"}"#.to_vec()),
+            Ok(None) => json(StatusCode::OK, br#"{"status":"ready"}"#.to_vec()),
+            Ok(Some(warning)) => {
+                let body = serde_json::json!({ "status": "ready", "warning": warning });
+                json(StatusCode::OK, body.to_string().into_bytes())
+            }
             Err(reason) => {
                 let body = serde_json::json!({ "status": "not_ready", "reason": reason });
                 json(StatusCode::SERVICE_UNAVAILABLE, body.to_string().into_bytes())

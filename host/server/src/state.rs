@@ -21,8 +21,9 @@ pub struct Serving {
     pub keys: Keys,
 }
 
-/// Whether requests can be answered; otherwise what is still missing, in words.
-pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Whether requests can be answered, with what an operator should look at, if anything; otherwise what is
+/// still missing. Anybody may read the words.
+pub type Readiness = Arc<dyn Fn() -> Result<Option<String>, String> + Send + Sync>;
 
 /// The server's state.
 pub struct AppState {
@@ -75,7 +76,7 @@ impl AppState {
         self.serving.store(Arc::new(serving));
     }
 
-    pub(crate) fn ready(&self) -> Result<(), String> {
+    pub(crate) fn ready(&self) -> Result<Option<String>, String> {
         (self.readiness)()
     }
 

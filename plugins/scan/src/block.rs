@@ -90,7 +90,7 @@ mod wide {
 
     impl Masks {
         /// Of a window's first sixteen bytes.
-        pub(crate) fn of(window: &Window) -> Self {
+        pub fn of(window: &Window) -> Self {
             let bytes = load::<0>(window);
             Self {
                 letters: within(v128_or(bytes, u8x16_splat(0x20)), b'a', 26),
@@ -127,7 +127,7 @@ mod wide {
 
     impl Masks {
         /// Of a window's first sixteen bytes.
-        pub(crate) fn of(window: &Window) -> Self {
+        pub fn of(window: &Window) -> Self {
             let mut masks = Self::default();
             for (number, byte) in window[..BYTES].iter().enumerate() {
                 let bit = |is: bool| u16::from(is) << number;

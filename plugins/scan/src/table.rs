@@ -56,7 +56,7 @@ impl<T> Table<T> {
     }
 
     /// At which of a window's first sixteen bytes a word may stand: at all where one does, and at some others.
-    pub(crate) fn places(&self, window: &Window) -> u16 {
+    pub fn places(&self, window: &Window) -> u16 {
         block::may_begin(window, &self.beginnings)
     }
 

@@ -71,6 +71,7 @@ fn spec(plugin: &PluginConfig) -> Result<PluginSpec> {
     Ok(PluginSpec {
         id: plugin.id.clone(),
         grants: grants.collect::<Result<_>>()?,
+        pin: plugin.pin.clone(),
         limits: limits(plugin),
         settings: plugin.settings.clone(),
     })

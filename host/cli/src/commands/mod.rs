@@ -8,6 +8,7 @@ mod key;
 #[cfg(feature = "engine")]
 mod logits;
 mod model;
+mod plugin;
 #[cfg(feature = "engine")]
 mod run;
 mod serve;
@@ -40,6 +41,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::List => model::list(),
         Command::Rm(args) => model::remove(&args),
         Command::Key(args) => key::key(args),
+        Command::Plugin(args) => plugin::plugin(args),
         Command::Check(args) => check::check(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         #[cfg(feature = "engine")]

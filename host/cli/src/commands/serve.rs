@@ -4,6 +4,7 @@ mod reload;
 mod setup;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use lockgate_server::{AppState, ServerOptions, ensure_safe_to_listen};
@@ -24,8 +25,9 @@ pub(super) fn serve(args: ServeArgs) -> Result<(), Failure> {
 }
 
 async fn run(args: ServeArgs) -> Result<(), Failure> {
-    let watched = args.config.as_deref().map(reload::Watched::new).transpose()?;
+    let mut watched = reload::Watched::new(args.config.as_deref())?;
     let config = setup::config(&args).await?;
+    watched.plugins_of(&config);
     let keys = assembly::keys(&config)?;
     ensure_safe_to_listen(config.server.listen, &keys)?;
     // Before the models are loaded, so that a port in use is known at once.
@@ -41,7 +43,16 @@ async fn run(args: ServeArgs) -> Result<(), Failure> {
     })
     .await??;
     let options = ServerOptions { allowed_hosts: config.server.hosts.clone(), ..ServerOptions::default() };
-    let state = AppState::new(serving, Arc::new(|| Ok(())), options);
+    let stale = watched.stale();
+    let readiness = move || {
+        // Without the reason: it names files, and probes show no key.
+        Ok(stale.load(Ordering::Relaxed).then(|| {
+            "a change of the configuration or a plugin could not be loaded, so what served before goes on; \
+             the log says why"
+                .to_owned()
+        }))
+    };
+    let state = AppState::new(serving, Arc::new(readiness), options);
     greet(&config, address);
 
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -54,9 +65,7 @@ async fn run(args: ServeArgs) -> Result<(), Failure> {
         info!("shutting down");
     };
     let mut background = JoinSet::new();
-    if let Some(watched) = watched {
-        background.spawn(reload::watch(watched, args, config.server.listen, host, Arc::clone(&state)));
-    }
+    background.spawn(reload::watch(watched, args, config.server.listen, host, Arc::clone(&state)));
     // What goes on in the background ends with the set.
     lockgate_server::serve(vec![listener], state, shutdown).await?;
     Ok(())

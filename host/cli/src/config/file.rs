@@ -134,6 +134,8 @@ pub(crate) struct Plugin {
     pub(crate) id: Spanned<String>,
     pub(crate) path: Spanned<PathBuf>,
     pub(crate) world: Spanned<World>,
+    pub(crate) sha256: Option<Spanned<String>>,
+    pub(crate) signer: Option<Spanned<String>>,
     #[serde(default)]
     pub(crate) grants: Vec<Spanned<String>>,
     pub(crate) on_error: Option<Spanned<OnError>>,

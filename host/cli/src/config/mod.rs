@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use lockgate_api::{Label, Price};
 use lockgate_providers::Secret;
+use lockgate_sandbox::Pin;
 
 use check::check;
 pub(crate) use file::{Device, Limits, Named, OnError, ProviderKind};
@@ -104,6 +105,7 @@ pub(crate) struct TargetConfig {
 pub(crate) struct PluginConfig {
     pub(crate) id: String,
     pub(crate) path: PathBuf,
+    pub(crate) pin: Pin,
     pub(crate) grants: Vec<String>,
     /// For a router. A preprocessor or guard that fails always refuses.
     pub(crate) on_error: OnError,
@@ -121,6 +123,20 @@ pub(crate) struct KeyConfig {
 }
 
 impl Config {
+    /// The files of its plugins, and of their signatures.
+    pub(crate) fn plugin_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for plugin in self.router.iter().chain(&self.preprocessors).chain(&self.guards) {
+            files.push(plugin.path.clone());
+            if plugin.pin.signer.is_some() {
+                let mut signature = plugin.path.clone().into_os_string();
+                signature.push(".minisig");
+                files.push(signature.into());
+            }
+        }
+        files
+    }
+
     /// What an empty file would be: no model, no provider, the default address.
     pub(crate) fn empty() -> Self {
         parse(Path::new("(no configuration)"), "").expect("an empty file is valid")

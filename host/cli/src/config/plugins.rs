@@ -1,7 +1,11 @@
 //! The rules for `[[plugin]]` entries: one router, preprocessors and guards in the file's order, and one
 //! component for two entries only where they are two halves of one plugin.
 
-use lockgate_sandbox::Grant;
+use std::str::FromStr;
+
+use lockgate_sandbox::{Grant, Pin};
+
+use toml::Spanned;
 
 use super::PluginConfig;
 use super::check::Checker;
@@ -55,6 +59,12 @@ impl Checker<'_> {
         }
     }
 
+    /// A value whose type knows its form.
+    fn parsed<T: FromStr<Err = String>>(&mut self, text: Option<&Spanned<String>>) -> Option<T> {
+        let text = text?;
+        text.get_ref().parse().map_err(|message: String| self.problem(text, message)).ok()
+    }
+
     fn plugin(&mut self, plugin: &Plugin) -> PluginConfig {
         self.id_form(&plugin.id);
         let path = self.folder.join(plugin.path.get_ref());
@@ -88,6 +98,10 @@ impl Checker<'_> {
         PluginConfig {
             id: plugin.id.get_ref().clone(),
             path,
+            pin: Pin {
+                digest: self.parsed(plugin.sha256.as_ref()),
+                signer: self.parsed(plugin.signer.as_ref()),
+            },
             grants: plugin.grants.iter().map(|grant| grant.get_ref().clone()).collect(),
             on_error,
             limits,

@@ -226,6 +226,16 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "lockgate.toml:7:8",
         "their path must be the same",
     ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"router\"\nsha256 = \"12\"",
+        "lockgate.toml:5:10",
+        "64 hexadecimal digits",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"router\"\nsigner = \"me\"",
+        "lockgate.toml:5:10",
+        "not a minisign public key",
+    ),
     ("[[key]]\nname = \"k\"\nhash = \"sha256:12\"", "lockgate.toml:3:8", "lockgate key new"),
     (
         "[[key]]\nname = \"k\"\nhash = \"sha256:12\"\nlabels = [\"lokal\"]",

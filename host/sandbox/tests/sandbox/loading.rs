@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use lockgate_sandbox::{Grant, Limits, LoadError, PluginSpec, World};
+use lockgate_sandbox::{Grant, Limits, LoadError, Pin, PluginSpec, World};
 
 use crate::support::{guest, hostile, sandbox, spec};
 
@@ -157,4 +157,38 @@ fn a_report_says_what_a_component_needs() {
     assert_eq!(report.grants, [Grant::Log]);
     assert_eq!(report.bytes, fs::metadata(&path).expect("the file is there").len());
     assert!(report.imports.iter().any(|import| import == "lockgate:plugin/request@0.1.0"));
+}
+
+#[test]
+fn a_pinned_component_loads_and_another_does_not() {
+    let folder = tempfile::tempdir().expect("there is room for a file");
+    let path = folder.path().join("plugin.wasm");
+    fs::write(&path, hostile()).expect("there is room for a file");
+    let sandbox = sandbox();
+    let digest = sandbox.inspect(&path).expect("it is a component").digest;
+    let pinned = || PluginSpec { pin: Pin { digest: Some(digest), ..Pin::default() }, ..spec() };
+    assert_eq!(sandbox.load_file(&path, pinned()).expect("it is the one").digest(), digest);
+    // Still a component, and a good one: a custom section of no bytes is added.
+    let mut bytes = hostile();
+    bytes.extend([0, 1, 0]);
+    fs::write(&path, bytes).expect("there is room for a file");
+    sandbox.load_file(&path, spec()).expect("without the pin it loads");
+    let error = sandbox.load_file(&path, pinned()).expect_err("it is another");
+    assert!(matches!(error, LoadError::Pinned { .. }), "{error}");
+    assert!(error.to_string().contains("plugin.wasm"), "{error}");
+}
+
+#[test]
+fn a_signer_demands_a_signature_beside_the_component() {
+    let folder = tempfile::tempdir().expect("there is room for a file");
+    let path = folder.path().join("plugin.wasm");
+    fs::write(&path, hostile()).expect("there is room for a file");
+    let signer = "RWSwGcHC9TiMxEiaO3VqBVbZiPoYvzmhRUBjSWGw/0DWePq5XLnA2ewo".parse().expect("it is a key");
+    let signed = PluginSpec { pin: Pin { signer: Some(signer), ..Pin::default() }, ..spec() };
+    let error = sandbox().load_file(&path, signed.clone()).expect_err("there is no signature");
+    assert!(error.to_string().contains("plugin.wasm.minisig, and there is none"), "{error}");
+    fs::write(folder.path().join("plugin.wasm.minisig"), "untrusted comment: forged\nRUSwGc\n")
+        .expect("there is room for a file");
+    let error = sandbox().load_file(&path, signed).expect_err("it is no signature");
+    assert!(error.to_string().contains("plugin.wasm.minisig is not its signature"), "{error}");
 }

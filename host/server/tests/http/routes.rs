@@ -58,6 +58,20 @@ async fn health_and_readiness_are_apart() {
 }
 
 #[tokio::test]
+async fn readiness_says_what_an_operator_should_look_at() {
+    let readiness = std::sync::Arc::new(|| Ok(Some("a change could not be loaded".to_owned())));
+    let state = AppState::new(
+        serving(&[], Keys::default(), GatewayOptions::default()),
+        readiness,
+        ServerOptions::default(),
+    );
+    let server = Server::of(state).await;
+    let ready = server.get("/ready").await;
+    let expected = json!({ "status": "ready", "warning": "a change could not be loaded" });
+    assert_eq!((ready.status(), ready.json()), (200, expected));
+}
+
+#[tokio::test]
 async fn unknown_paths_and_methods_are_errors_in_openais_shape() {
     let server = Server::start(&[]).await;
     let lost = server.get("/v2/chat").await;

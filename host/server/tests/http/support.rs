@@ -222,9 +222,12 @@ impl Server {
     }
 
     pub(super) async fn with(serving: Serving, options: ServerOptions) -> Self {
+        Self::of(AppState::new(serving, Arc::new(|| Ok(None)), options)).await
+    }
+
+    pub(super) async fn of(state: Arc<AppState>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let state = AppState::new(serving, Arc::new(|| Ok(())), options);
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&state);
         let task = tokio::spawn(async move {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use lockgate_sandbox::Pin;
+
 use crate::args::ServeArgs;
 use crate::config::{self, Config, ModelConfig, PluginConfig};
 use crate::failure::Failure;
@@ -67,6 +69,7 @@ fn policy_of(path: &Path) -> Result<PluginConfig, Failure> {
     Ok(PluginConfig {
         id: id_of(path, "of the policy").map_err(|_| Failure::unusable("--policy: the file has no name"))?,
         path: path.to_owned(),
+        pin: Pin::default(),
         grants: vec!["log".to_owned()],
         on_error: config::OnError::Refuse,
         limits: config::Limits::default(),

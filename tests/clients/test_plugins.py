@@ -1,0 +1,108 @@
+"""Components as operators handle them: looked into, pinned, replaced while requests go on."""
+
+import hashlib
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import lockgate
+
+# `cargo xtask plugins` put it there.
+COMPONENT = Path(__file__).parents[2] / "target/plugins/privacy-first.wasm"
+SECONDS_MAX = 30
+
+
+@pytest.fixture
+def component(tmp_path) -> Path:
+    return Path(shutil.copy(COMPONENT, tmp_path / "policy.wasm"))
+
+
+def block(component: Path, **keys: str) -> str:
+    lines = ["[[plugin]]", 'id = "policy"', f'path = "{component}"', 'world = "router"']
+    return "\n".join(lines + [f'{name} = "{value}"' for name, value in keys.items()]) + "\n"
+
+
+def model(path: str) -> str:
+    return f'[[model]]\nid = "m"\npath = "{path}"\n'
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def ask(server) -> httpx.Response:
+    body = {"model": "auto", "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]}
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60)
+
+
+def test_check_says_what_a_component_is_and_prints_a_block_that_loads_it(component, tmp_path):
+    done = lockgate("plugin", "check", str(component))
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.decode()
+    assert "router of version 0.1.0" in printed
+    assert "lockgate:plugin/request@0.1.0" in printed
+    assert hashlib.sha256(component.read_bytes()).hexdigest() in printed
+    assert "µs median" in printed
+    path = tmp_path / "lockgate.toml"
+    path.write_text(printed[printed.index("[[plugin]]") :])
+    done = lockgate("check", "--config", str(path))
+    assert done.returncode == 0, done.stderr
+
+
+def test_check_refuses_what_is_no_component(tmp_path):
+    path = tmp_path / "policy.wasm"
+    path.write_bytes(b"not wasm")
+    done = lockgate("plugin", "check", str(path))
+    assert done.returncode == 2 and str(path).encode() in done.stderr
+
+
+def test_a_pin_holds(component, tmp_path):
+    path = tmp_path / "lockgate.toml"
+    digest = hashlib.sha256(component.read_bytes()).hexdigest()
+    path.write_text(block(component, sha256=digest))
+    assert lockgate("check", "--config", str(path)).returncode == 0
+    # A custom section without content: still a component.
+    component.write_bytes(component.read_bytes() + b"\0\1\0")
+    done = lockgate("check", "--config", str(path))
+    assert done.returncode == 2 and digest.encode() in done.stderr
+    path.write_text(block(component, signer="RWSwGcHC9TiMxEiaO3VqBVbZiPoYvzmhRUBjSWGw/0DWePq5XLnA2ewo"))
+    done = lockgate("check", "--config", str(path))
+    assert done.returncode == 2 and b".minisig" in done.stderr
+
+
+def test_a_component_is_replaced_while_requests_go_on(component, start, model_path):
+    server = start(model(model_path) + block(component))
+    good = component.read_bytes()
+    statuses = []
+    stop = threading.Event()
+
+    def keep_asking():
+        while not stop.is_set():
+            statuses.append(ask(server).status_code)
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        component.write_bytes(b"no component")
+        wait_until(lambda: "warning" in httpx.get(f"{server.url}/ready").json())
+        assert "policy.wasm" in server.output() and "not reloaded" in server.output()
+        assert httpx.get(f"{server.url}/ready").status_code == 200
+        component.write_bytes(good + b"\0\1\0")
+        wait_until(lambda: httpx.get(f"{server.url}/ready").json() == {"status": "ready"})
+        for _ in range(5):
+            os.kill(server.process.pid, signal.SIGHUP)
+            time.sleep(0.1)
+        asked = len(statuses)
+        wait_until(lambda: len(statuses) > asked + 5)
+    finally:
+        stop.set()
+        asking.join()
+    assert set(statuses) == {200}
