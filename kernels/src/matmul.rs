@@ -2,7 +2,7 @@
 //!
 //! Weights are a [`PackedMatrix`], activations an [`Activations`]; [`matmul`] computes several products of the same
 //! activations in one parallel region. The order of operations of an output is part of the contract, so that outputs
-//! are the same bits for every batch, thread count and level; [`reference`] states it as naive code.
+//! are the same bits for every batch, thread count and level; [`mod@reference`] states it as naive code.
 //!
 //! Quantized weights meet quantized activations: 8 bits with a scale for every 32 elements (formats with blocks of 32)
 //! or every 256. Float formats meet the activations as they are. An input block that holds an infinity or a NaN makes

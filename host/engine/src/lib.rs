@@ -5,7 +5,7 @@
 //! a model's weights), [`kv`] (what a model remembers of its sequences); [`scheduler`] (what the next forward pass
 //! computes); [`sampler`] (logits to a token); [`text`] (tokens' bytes to what a client sees); `runner` (the threads
 //! that do all this, step after step); [`backend`] (requests in, events out: what the rest of the host uses);
-//! [`bench`] (the work that benchmarks measure).
+//! [`mod@bench`] (the work that benchmarks measure).
 //!
 //! The crate knows nothing of HTTP, WebAssembly or clouds. It does no I/O beyond reading the files of models and
 //! adapters that it is given, reads no environment, and given a seed it is deterministic: the clock paces steps and dates

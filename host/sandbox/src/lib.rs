@@ -178,7 +178,10 @@ impl Sandbox {
         bind: impl FnOnce(InstancePre<Call>) -> wasmtime::Result<T>,
     ) -> Result<(Plugin, T), LoadError> {
         let bytes = load::read(path)?;
-        let signature = if spec.pin.signer.is_some() { load::read_signature(path)? } else { None };
+        let signature = match spec.pin.signature_path(path) {
+            Some(beside) => load::read_signature(&beside)?,
+            None => None,
+        };
         self.load_named(&path.display().to_string(), &bytes, signature.as_deref(), spec, world, bind)
     }
 

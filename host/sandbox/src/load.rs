@@ -155,21 +155,17 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
-/// Reads the minisign signature beside a component, if there is one.
+/// Reads a minisign signature, if there is one at `path`.
 pub(crate) fn read_signature(path: &Path) -> Result<Option<String>, LoadError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".minisig");
-    let path = PathBuf::from(beside);
-    let file = match File::open(&path) {
+    let failed = |source| LoadError::Read { path: path.to_owned(), source };
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(LoadError::Read { path, source }),
+        Err(error) => return Err(failed(error)),
     };
     let mut text = String::new();
-    match file.take(SIGNATURE_BYTES_MAX).read_to_string(&mut text) {
-        Ok(_) => Ok(Some(text)),
-        Err(source) => Err(LoadError::Read { path, source }),
-    }
+    file.take(SIGNATURE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
+    Ok(Some(text))
 }
 
 /// Compiles the component and says what it is.

@@ -1,7 +1,9 @@
 //! Which component an operator means: by the digest of its bytes, or by who signed them.
 //!
-//! Checked at every load, on the very bytes that are compiled then. Not owned here: where a signature's file
-//! lies and how keys are kept.
+//! Checked at every load, on the very bytes that are compiled then. Not owned here: reading the files and
+//! how keys are kept.
+
+use std::path::{Path, PathBuf};
 
 use minisign_verify::{PublicKey, Signature};
 use sha2::{Digest as _, Sha256};
@@ -80,6 +82,14 @@ impl std::str::FromStr for Signer {
 }
 
 impl Pin {
+    /// Where the signature of the component at `path` lies, when one is demanded.
+    pub fn signature_path(&self, path: &Path) -> Option<PathBuf> {
+        self.signer.as_ref()?;
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".minisig");
+        Some(beside.into())
+    }
+
     /// Holds `bytes` against the pin. `signature` is the text of the minisign signature beside the component.
     pub(crate) fn check(
         &self,

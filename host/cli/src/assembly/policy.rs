@@ -1,13 +1,14 @@
 //! The plugins of a configuration: the router, which is the configured component or the one that the binary
 //! carries, and the preprocessors and guards in their order.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lockgate_api::{Guard, Preprocessor, Router};
 use lockgate_gateway::Policies;
-use lockgate_sandbox::{Grant, Limits, PluginSpec, Sandbox};
+use lockgate_sandbox::{Grant, Limits, LoadError, PluginSpec, Sandbox};
 use tracing::warn;
 
 use crate::config::{Config, PluginConfig};
@@ -20,28 +21,20 @@ const BUILT_IN_COMPONENT: &[u8] = include_bytes!(env!("LOCKGATE_PRIVACY_FIRST"))
 
 /// Compiles every plugin. Takes a tenth of a second or so for each.
 pub(super) fn policies(sandbox: &Sandbox, config: &Config) -> Result<Policies> {
+    let preprocessor = |plugin| -> Result<Arc<dyn Preprocessor>> {
+        let loaded = load(plugin, |path, spec| sandbox.load_preprocessor(path, spec))?;
+        warn_of_unused(plugin, loaded.grants_unused());
+        Ok(Arc::new(loaded))
+    };
+    let guard = |plugin| -> Result<Arc<dyn Guard>> {
+        let loaded = load(plugin, |path, spec| sandbox.load_guard(path, spec))?;
+        warn_of_unused(plugin, loaded.grants_unused());
+        Ok(Arc::new(loaded))
+    };
     Ok(Policies {
         router: router(sandbox, config.router.as_ref())?,
-        preprocessors: config
-            .preprocessors
-            .iter()
-            .map(|plugin| {
-                let loaded = spec(plugin).and_then(|spec| Ok(sandbox.load_preprocessor(&plugin.path, spec)?));
-                let loaded = loaded.with_context(|| name(plugin))?;
-                warn_of_unused(plugin, loaded.grants_unused());
-                Ok(Arc::new(loaded) as Arc<dyn Preprocessor>)
-            })
-            .collect::<Result<_>>()?,
-        guards: config
-            .guards
-            .iter()
-            .map(|plugin| {
-                let loaded = spec(plugin).and_then(|spec| Ok(sandbox.load_guard(&plugin.path, spec)?));
-                let loaded = loaded.with_context(|| name(plugin))?;
-                warn_of_unused(plugin, loaded.grants_unused());
-                Ok(Arc::new(loaded) as Arc<dyn Guard>)
-            })
-            .collect::<Result<_>>()?,
+        preprocessors: config.preprocessors.iter().map(preprocessor).collect::<Result<_>>()?,
+        guards: config.guards.iter().map(guard).collect::<Result<_>>()?,
     })
 }
 
@@ -50,14 +43,16 @@ fn router(sandbox: &Sandbox, plugin: Option<&PluginConfig>) -> Result<Arc<dyn Ro
         let spec = PluginSpec { id: BUILT_IN.to_owned(), ..PluginSpec::default() };
         return Ok(Arc::new(sandbox.load(BUILT_IN_COMPONENT, spec).context("the built-in policy")?));
     };
-    let loaded = spec(plugin).and_then(|spec| Ok(sandbox.load_file(&plugin.path, spec)?));
-    let loaded = loaded.with_context(|| name(plugin))?;
+    let loaded = load(plugin, |path, spec| sandbox.load_file(path, spec))?;
     warn_of_unused(plugin, loaded.grants_unused());
     Ok(Arc::new(loaded))
 }
 
-fn name(plugin: &PluginConfig) -> String {
-    format!("plugin `{}`", plugin.id)
+/// Loads a plugin as its world demands; an error names it.
+fn load<T>(plugin: &PluginConfig, load: impl FnOnce(&Path, PluginSpec) -> Result<T, LoadError>) -> Result<T> {
+    spec(plugin)
+        .and_then(|spec| Ok(load(&plugin.path, spec)?))
+        .with_context(|| format!("plugin `{}`", plugin.id))
 }
 
 fn warn_of_unused(plugin: &PluginConfig, grants: &[Grant]) {

@@ -128,11 +128,7 @@ impl Config {
         let mut files = Vec::new();
         for plugin in self.router.iter().chain(&self.preprocessors).chain(&self.guards) {
             files.push(plugin.path.clone());
-            if plugin.pin.signer.is_some() {
-                let mut signature = plugin.path.clone().into_os_string();
-                signature.push(".minisig");
-                files.push(signature.into());
-            }
+            files.extend(plugin.pin.signature_path(&plugin.path));
         }
         files
     }

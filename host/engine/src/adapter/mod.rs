@@ -1,7 +1,7 @@
 //! Adapters: low-rank additions to a model's projections, `W · x + scale · B · (A · x)` (LoRA).
 //!
-//! Owns: reading them from PEFT's files ([`peft`]: `adapter_config.json` and safetensors) and from GGUF files
-//! ([`gguf`]), checking them against the model that they are for ([`plan`]), and their weights in memory ([`Adapter`]).
+//! Owns: reading them from PEFT's files (`peft`: `adapter_config.json` and safetensors) and from GGUF files
+//! (`gguf`), checking them against the model that they are for (`plan`), and their weights in memory ([`Adapter`]).
 //! Does not own: how a forward pass applies them (`arch::adapt`), which sequence uses which (`kv`), by what name
 //! clients call them (`backend`).
 //!

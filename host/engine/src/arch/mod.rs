@@ -1,9 +1,9 @@
 //! The model families, one file each, and what they share.
 //!
 //! A family's file reads like its paper: what it loads, then what a forward pass does, in terms of the blocks here:
-//! [`pass::Pass`] (the rows being computed), [`linear`] (projections, with what adapters add to them: [`adapt`]),
-//! [`attention`], [`feed_forward`], [`rope`], and [`decoder`], which puts them together. A further family is one more
-//! file and one more row in [`FAMILIES`].
+//! `pass::Pass` (the rows being computed), `linear` (projections, with what adapters add to them: `adapt`),
+//! `attention`, `feed_forward`, `rope`, and `decoder`, which puts them together. A further family is one more
+//! file and one more row in `FAMILIES`.
 
 pub(crate) mod adapt;
 pub(crate) mod attention;
