@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::Stream;
+use futures_core::future::BoxFuture;
 
-use crate::error::BackendError;
+use crate::error::{BackendError, ErrorKind};
 use crate::event::Event;
 use crate::labels::{Labels, Permit};
+use crate::measure::{Choose, Chosen, Embed, Embedded};
 use crate::request::ChatRequest;
 
 /// An answer as it is made. Dropping it abandons the work within one token. After an `Err` nothing
@@ -31,6 +33,51 @@ pub trait Backend: Send + Sync {
     fn queued(&self) -> Option<u32> {
         None
     }
+
+    /// How likely the model holds given continuations. Dropping the future abandons the work.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] unless the backend can; otherwise as for [`Backend::stream`].
+    fn choose(
+        &self,
+        _ask: Choose,
+        permit: Permit,
+        _context: AttemptContext,
+    ) -> BoxFuture<'static, Result<Chosen, BackendError>> {
+        cannot(&permit, "choose")
+    }
+
+    /// Embeds texts. Dropping the future abandons the work.
+    ///
+    /// # Errors
+    /// As for [`Backend::choose`].
+    fn embed(
+        &self,
+        _ask: Embed,
+        permit: Permit,
+        _context: AttemptContext,
+    ) -> BoxFuture<'static, Result<Embedded, BackendError>> {
+        cannot(&permit, "embed")
+    }
+
+    /// The exact number of tokens that the request's prompt has in this backend, template included.
+    ///
+    /// # Errors
+    /// As for [`Backend::choose`].
+    fn count_tokens(
+        &self,
+        _request: Arc<ChatRequest>,
+        permit: Permit,
+        _context: AttemptContext,
+    ) -> BoxFuture<'static, Result<u64, BackendError>> {
+        cannot(&permit, "count_tokens")
+    }
+}
+
+fn cannot<T: Send + 'static>(permit: &Permit, what: &str) -> BoxFuture<'static, Result<T, BackendError>> {
+    let message = format!("target `{}` cannot do this: {what}", permit.target());
+    let error = BackendError::new(ErrorKind::Unsupported { field: what.to_owned() }, message);
+    Box::pin(std::future::ready(Err(error)))
 }
 
 /// What a backend may know about the attempt that it serves.

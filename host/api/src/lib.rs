@@ -14,6 +14,7 @@ pub mod error;
 pub mod event;
 pub mod guard;
 pub mod labels;
+pub mod measure;
 pub mod policy;
 pub mod preprocessor;
 pub mod request;
@@ -25,6 +26,7 @@ pub use error::{BackendError, ErrorKind, TimeoutKind};
 pub use event::{Event, FinishReason, TokenLogprob, TopLogprob, Usage};
 pub use guard::{Chunk, ChunkKind, Guard, HELD_BYTES_MAX, Verdict, Watch, WatchInput};
 pub use labels::{Forbidden, Label, Labels, Permit, permit};
+pub use measure::{CONTINUATIONS_MAX, Choose, Chosen, EMBED_INPUTS_MAX, Embed, Embedded, Likelihood};
 pub use policy::{KeyFacts, Plan, PlannedAttempt, PolicyError, RouteInput, Router, TargetFacts};
 pub use preprocessor::{NOTE_BYTES_MAX, PrepareInput, Prepared, Preprocessor};
 pub use request::{
