@@ -11,6 +11,7 @@ use futures_core::future::BoxFuture;
 
 use crate::labels::Labels;
 use crate::policy::{KeyFacts, PolicyError};
+use crate::scope::Scope;
 
 /// The most bytes of a run that a guard may have held back.
 pub const HELD_BYTES_MAX: usize = 64 << 10;
@@ -50,6 +51,8 @@ pub struct WatchInput {
     pub key: Option<KeyFacts>,
     /// What the plugin's own preprocessor kept for it.
     pub note: Option<Arc<[u8]>>,
+    /// What the request's plugins share. Its labels are settled.
+    pub scope: Arc<Scope>,
 }
 
 /// A piece of an answer.

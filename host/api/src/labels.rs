@@ -70,7 +70,7 @@ impl FromStr for Label {
 }
 
 /// The labels of one request. There is no way to take one away.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(BTreeSet<Label>);
 
 impl Labels {
@@ -99,6 +99,11 @@ impl Labels {
     /// The labels in a fixed order.
     pub fn iter(&self) -> impl Iterator<Item = &Label> {
         self.0.iter()
+    }
+
+    /// Whether `other` has every one of these.
+    pub fn are_all_in(&self, other: &Self) -> bool {
+        self.0.is_subset(&other.0)
     }
 
     /// Whether text of this request must stay out of logs, traces and ledgers: true as soon as there
@@ -175,6 +180,12 @@ impl Permit {
     /// Whether the labels would also permit a server to pass the request on to an unknown cloud.
     pub fn allows_forwarding(&self) -> bool {
         self.forwarding
+    }
+
+    /// The same leave for this server alone.
+    #[must_use]
+    pub fn without_forwarding(self) -> Self {
+        Self { forwarding: false, ..self }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A front end decodes its wire format into one [`ChatRequest`]; each [`Preprocessor`] may change it; a
 //! policy answers with a [`Plan`]; a [`Backend`] answers a request with one stream of [`Event`]s; each
 //! [`Guard`] may change that; the front end encodes it.
+//! What the plugins of one request share, and may ask for, is its [`Scope`].
 //! Nothing here performs I/O, reads a clock or needs a runtime. Wire formats live in `server` and
 //! `providers`, policies run in `sandbox`, attempts in `gateway`.
 //!
@@ -19,6 +20,9 @@ pub mod policy;
 pub mod preprocessor;
 pub mod request;
 pub mod sampling;
+pub mod scope;
+pub mod services;
+pub mod spending;
 pub mod target;
 
 pub use backend::{AttemptContext, Backend, Events, Timeouts};
@@ -33,4 +37,7 @@ pub use request::{
     ChatRequest, ImageSource, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
 };
 pub use sampling::Sampling;
+pub use scope::Scope;
+pub use services::{Asking, ServiceError, Services};
+pub use spending::{Spending, Spent};
 pub use target::{BreakerState, Health, Locality, Price, Target};

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::labels::{Label, Labels};
 use crate::request::ChatRequest;
+use crate::scope::Scope;
 use crate::target::{Health, Target};
 
 /// Decides where a request goes.
@@ -35,6 +36,8 @@ pub struct RouteInput {
     pub catalog: Arc<[TargetFacts]>,
     /// Who asks, where keys are configured.
     pub key: Option<KeyFacts>,
+    /// What the request's plugins share. A router whose plan will not be used gets a [`Scope::shadow`].
+    pub scope: Arc<Scope>,
 }
 
 /// A target and how it is doing.

@@ -10,6 +10,7 @@ use futures_core::future::BoxFuture;
 use crate::labels::{Label, Labels};
 use crate::policy::{KeyFacts, PolicyError};
 use crate::request::ChatRequest;
+use crate::scope::Scope;
 
 /// The most bytes that a preprocessor may keep for its guard.
 pub const NOTE_BYTES_MAX: usize = 64 << 10;
@@ -34,6 +35,8 @@ pub struct PrepareInput {
     pub labels: Arc<Labels>,
     /// Who asks, where keys are configured.
     pub key: Option<KeyFacts>,
+    /// What the request's plugins share.
+    pub scope: Arc<Scope>,
 }
 
 /// A prepared request.

@@ -138,7 +138,11 @@ pub(crate) struct Running {
 
 impl Running {
     /// Waits for the first event.
-    async fn start(attempt: Attempt, events: Events, flight: Flight) -> Result<Self, BackendError> {
+    pub(crate) async fn start(
+        attempt: Attempt,
+        events: Events,
+        flight: Flight,
+    ) -> Result<Self, BackendError> {
         let timer = Box::pin(tokio::time::sleep_until(attempt.deadline().into()));
         let mut running = Self { attempt, events: Some(events), flight: Some(flight), timer, first: None };
         match std::future::poll_fn(|context| running.poll_event(context)).await {

@@ -6,9 +6,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_api::{Backend, ChatRequest, Labels, PolicyError, RouteInput, Target, TargetFacts, permit};
+use lockgate_api::{
+    Backend, ChatRequest, Labels, PolicyError, RouteInput, Scope, Services, Target, TargetFacts, permit,
+};
 use tracing::debug;
 
+use crate::desk::Desk;
 use crate::execute::{AnswerEvents, Execution, now};
 use crate::failure::{Failure, GatewayError};
 use crate::guarded::Guarded;
@@ -17,6 +20,7 @@ use crate::keys::Key;
 use crate::limiter::{Limiter, RETRY_AFTER};
 use crate::policies::{Policies, plugin_failed};
 use crate::selection::{NoSteps, Selection, Step, first_local, select, steps_of};
+use crate::settling::{absorb, settle_refused};
 use crate::setup::{AUTO, DIRECT, GatewayOptions, GatewayTarget, Named, OnError, SetupError, check};
 
 /// A target, what answers for it and how it is doing.
@@ -28,7 +32,8 @@ pub(crate) struct Entry {
 
 /// Answers requests by one configuration.
 pub struct Gateway {
-    entries: Vec<Entry>,
+    entries: Arc<[Entry]>,
+    pub(crate) services: Arc<dyn Services>,
     pub(crate) policies: Policies,
     router_id: Arc<str>,
     direct_id: Arc<str>,
@@ -116,12 +121,13 @@ impl Gateway {
             let monitor = monitor_of(&target).unwrap_or_else(|| Monitor::new(options.breaker));
             Entry { target, backend, monitor }
         });
-        let entries = entries.collect();
+        let entries: Arc<[Entry]> = entries.collect();
+        let services = Arc::new(Desk { entries: Arc::clone(&entries), timeouts: options.timeouts });
         let limiter = previous
             .filter(|previous| previous.limiter.limits() == options.limits)
             .map_or_else(|| Arc::new(Limiter::new(options.limits)), |previous| Arc::clone(&previous.limiter));
         let router_id = Arc::from(policies.router.id());
-        Ok(Self { entries, policies, router_id, direct_id: Arc::from(DIRECT), options, limiter })
+        Ok(Self { entries, services, policies, router_id, direct_id: Arc::from(DIRECT), options, limiter })
     }
 
     /// The targets in configuration order.
@@ -161,9 +167,13 @@ impl Gateway {
             labels: Arc::new(labels.with(all)),
             request_id,
         };
-        match self.answer_as(&request, key.as_deref(), &mut outcome).await {
+        let scope = self.scope(&outcome);
+        match self.answer_as(&request, key.as_deref(), &scope, &mut outcome).await {
             Ok(events) => Ok(Answer { outcome, events }),
-            Err(error) => Err(Box::new(Failure { outcome, error })),
+            Err(error) => {
+                settle_refused(&scope, &error);
+                Err(Box::new(Failure { outcome, error }))
+            }
         }
     }
 
@@ -171,12 +181,13 @@ impl Gateway {
         &self,
         request: &Arc<ChatRequest>,
         key: Option<&Key>,
+        scope: &Arc<Scope>,
         outcome: &mut Outcome,
     ) -> Result<AnswerEvents, GatewayError> {
         let selection = select(&request.model, self.options.named, &outcome.labels, self.targets())?;
         let overloaded = |_| GatewayError::Overloaded { retry_after: RETRY_AFTER };
         let slot = self.limiter.enter().await.map_err(overloaded)?;
-        let passed = self.prepare(request, key, outcome).await?;
+        let passed = self.prepare(request, key, scope, outcome).await?;
         let selection = if self.policies.preprocessors.is_empty() {
             selection
         } else {
@@ -186,9 +197,10 @@ impl Gateway {
         let request = &passed.request;
         let steps = match selection {
             Selection::Direct(step) => vec![step],
-            Selection::Route => self.route(request, key, outcome).await?,
+            Selection::Route => self.route(request, key, scope, outcome).await?,
         };
-        let stages = self.watchers(&passed, key, outcome).await?;
+        scope.settle();
+        let stages = self.watchers(&passed, key, scope, outcome).await?;
         let labels = Arc::clone(&outcome.labels);
         let request_id = Arc::clone(&outcome.request_id);
         let mut execution = Execution {
@@ -215,6 +227,7 @@ impl Gateway {
         &self,
         request: &Arc<ChatRequest>,
         key: Option<&Key>,
+        scope: &Arc<Scope>,
         outcome: &mut Outcome,
     ) -> Result<Vec<Step>, GatewayError> {
         let input = RouteInput {
@@ -223,6 +236,7 @@ impl Gateway {
             labels: Arc::clone(&outcome.labels),
             catalog: self.facts(&outcome.labels),
             key: key.map(Key::facts),
+            scope: Arc::clone(scope),
         };
         let limit = self.options.policy_timeout;
         let plan = match tokio::time::timeout(limit, self.policies.router.route(input)).await {
@@ -231,13 +245,13 @@ impl Gateway {
                 Err(PolicyError::Limit { limit: format!("no plan within {:.1} s", limit.as_secs_f64()) })
             }
         };
+        let policy = Arc::clone(&outcome.policy);
+        let add_labels = plan.iter().flat_map(|plan| plan.add_labels.iter().cloned());
+        absorb(scope, &policy, add_labels, outcome)?;
         let plan = match plan {
             Ok(plan) => plan,
             Err(error) => return self.policy_failed(error, outcome),
         };
-        if !plan.add_labels.is_empty() {
-            outcome.labels = Arc::new(outcome.labels.with(plan.add_labels.iter().cloned()));
-        }
         if !outcome.labels.withhold_payload() {
             debug!(request = %outcome.request_id, policy = %outcome.policy, reason = %plan.reason, "planned");
         }

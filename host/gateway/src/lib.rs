@@ -7,11 +7,12 @@
 //!
 //! Start with [`Gateway::answer`]. The promise about labels rests on checks with the one function
 //! `lockgate_api::permit`: before any policy runs, after the preprocessors and after the plan (in
-//! [`selection`]), and at each send (in [`execute`]).
+//! [`selection`]), and at each send (in [`execute`], and in `desk` for what plugins ask themselves).
 #![forbid(unsafe_code)]
 
 pub mod attempt;
 pub mod breaker;
+mod desk;
 pub mod execute;
 pub mod failure;
 pub mod gateway;
@@ -21,6 +22,7 @@ pub mod keys;
 pub mod limiter;
 pub mod policies;
 pub mod selection;
+mod settling;
 pub mod setup;
 mod window;
 

@@ -8,13 +8,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use lockgate_api::{
-    ChatRequest, Guard, PolicyError, PrepareInput, Prepared, Preprocessor, Router, WatchInput,
+    ChatRequest, Guard, PolicyError, PrepareInput, Prepared, Preprocessor, Router, Scope, WatchInput,
 };
 
 use crate::failure::GatewayError;
 use crate::gateway::{Gateway, Outcome};
 use crate::guarded::{Rules, Stage};
 use crate::keys::Key;
+use crate::settling::absorb;
 use crate::setup::SetupError;
 
 /// The plugins of a configuration, in its order.
@@ -64,6 +65,7 @@ impl Gateway {
         &self,
         request: &Arc<ChatRequest>,
         key: Option<&Key>,
+        scope: &Arc<Scope>,
         outcome: &mut Outcome,
     ) -> Result<Passed, GatewayError> {
         let mut passed = Passed { request: Arc::clone(request), notes: Vec::new() };
@@ -74,6 +76,7 @@ impl Gateway {
                 request: Arc::clone(&passed.request),
                 labels: Arc::clone(&outcome.labels),
                 key: key.map(Key::facts),
+                scope: Arc::clone(scope),
             };
             let prepared = match tokio::time::timeout(limit, preprocessor.prepare(input)).await {
                 Ok(prepared) => prepared,
@@ -81,11 +84,10 @@ impl Gateway {
                     limit: format!("not prepared within {:.1} s", limit.as_secs_f64()),
                 }),
             };
-            let Prepared { request, add_labels, note } =
+            let add_labels = prepared.iter().flat_map(|prepared| prepared.add_labels.iter().cloned());
+            absorb(scope, preprocessor.id(), add_labels, outcome)?;
+            let Prepared { request, note, .. } =
                 prepared.map_err(|error| plugin_failed(preprocessor.id().into(), error, outcome))?;
-            if !add_labels.is_empty() {
-                outcome.labels = Arc::new(outcome.labels.with(add_labels));
-            }
             passed.request = request;
             passed.notes.extend(note.map(|note| (preprocessor.id().to_owned(), note)));
         }
@@ -97,6 +99,7 @@ impl Gateway {
         &self,
         passed: &Passed,
         key: Option<&Key>,
+        scope: &Arc<Scope>,
         outcome: &Outcome,
     ) -> Result<Vec<Vec<Stage>>, GatewayError> {
         let limit = self.options.policy_timeout;
@@ -111,6 +114,7 @@ impl Gateway {
                     labels: Arc::clone(&outcome.labels),
                     key: key.map(Key::facts),
                     note: note.cloned(),
+                    scope: Arc::clone(scope),
                 };
                 let watch = match tokio::time::timeout(limit, guard.watch(input)).await {
                     Ok(watch) => watch,

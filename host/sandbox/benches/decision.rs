@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use lockgate_api::{
-    ChatRequest, Health, Labels, Locality, Message, Role, RouteInput, Router as _, Target, TargetFacts,
+    ChatRequest, Health, Labels, Locality, Message, Role, RouteInput, Router as _, Scope, Target, TargetFacts,
 };
 use lockgate_sandbox::{PluginSpec, RouterPlugin, Sandbox, SandboxOptions};
 use tokio::runtime::Runtime;
@@ -42,6 +42,7 @@ fn input(prompt_bytes: usize) -> RouteInput {
         labels: Arc::new(Labels::none()),
         catalog: (0..6).map(target).collect(),
         key: None,
+        scope: Scope::new("request-1".into(), Arc::new(Labels::none()), None),
     }
 }
 

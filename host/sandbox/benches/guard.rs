@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use lockgate_api::{
-    ChatRequest, Chunk, ChunkKind, Guard as _, Labels, Message, PrepareInput, Preprocessor as _, Role,
+    ChatRequest, Chunk, ChunkKind, Guard as _, Labels, Message, PrepareInput, Preprocessor as _, Role, Scope,
     Verdict, WatchInput,
 };
 use lockgate_sandbox::{PluginSpec, Sandbox, SandboxOptions};
@@ -34,6 +34,7 @@ fn prepare_input(prompt_bytes: usize) -> PrepareInput {
         request: Arc::new(ChatRequest::new("auto", vec![Message::text(Role::User, prompt)])),
         labels: Arc::new(Labels::none()),
         key: None,
+        scope: Scope::new("request-1".into(), Arc::new(Labels::none()), None),
     }
 }
 
@@ -59,6 +60,7 @@ fn filters(criterion: &mut Criterion) {
         labels: Arc::new(Labels::none()),
         key: None,
         note,
+        scope: Scope::new("request-1".into(), Arc::new(Labels::none()), None),
     };
 
     let mut watch = runtime.block_on(guard.watch(watch_input.clone())).expect("it begins");

@@ -7,12 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_api::{ChatRequest, KeyFacts, Label, Labels, PrepareInput, RouteInput, TargetFacts, WatchInput};
+use lockgate_api::{
+    ChatRequest, KeyFacts, Label, Labels, PrepareInput, RouteInput, Scope, TargetFacts, WatchInput,
+};
 use wasmtime::component::Resource;
 
 use crate::contract::{AnswerHandle, Draft, DraftHandle, Refused, RequestHandle};
-use crate::limits::{Limits, Meter};
+use crate::environment::Environment;
+use crate::limits::Meter;
+use crate::powers::Powers;
 use crate::slots::Slots;
+use crate::state::Memory;
 use crate::stop::Stop;
 use crate::text::TextIndex;
 
@@ -46,16 +51,17 @@ pub(crate) struct Facts {
     pub(crate) choice: u32,
     /// For a guard.
     pub(crate) note: Option<Arc<[u8]>>,
+    pub(crate) scope: Arc<Scope>,
 }
 
 impl Facts {
     pub(crate) fn of_route(input: RouteInput) -> Self {
-        let RouteInput { request_id, request, labels, catalog, key } = input;
-        Self { request_id, labels, key, request: Some(request), catalog, choice: 0, note: None }
+        let RouteInput { request_id, request, labels, catalog, key, scope } = input;
+        Self { request_id, labels, key, request: Some(request), catalog, choice: 0, note: None, scope }
     }
 
     pub(crate) fn of_prepare(input: PrepareInput) -> Self {
-        let PrepareInput { request_id, request, labels, key } = input;
+        let PrepareInput { request_id, request, labels, key, scope } = input;
         Self {
             request_id,
             labels,
@@ -64,12 +70,13 @@ impl Facts {
             catalog: Arc::default(),
             choice: 0,
             note: None,
+            scope,
         }
     }
 
     pub(crate) fn of_watch(input: WatchInput) -> Self {
-        let WatchInput { request_id, choice, labels, key, note } = input;
-        Self { request_id, labels, key, request: None, catalog: Arc::default(), choice, note }
+        let WatchInput { request_id, choice, labels, key, note, scope } = input;
+        Self { request_id, labels, key, request: None, catalog: Arc::default(), choice, note, scope }
     }
 }
 
@@ -85,7 +92,7 @@ pub(crate) struct Preparation {
 /// The data of one call, or of the calls that one guard's instance gets.
 pub(crate) struct Call {
     facts: Facts,
-    settings: Arc<BTreeMap<String, String>>,
+    powers: Arc<Powers>,
     text: Option<TextIndex>,
     /// Whether the request has changed since the index was made. The pieces stay what they are, their
     /// lengths do not.
@@ -94,13 +101,16 @@ pub(crate) struct Call {
     pub(crate) drafts: Slots<Draft>,
     pub(crate) refusals: Slots<Refused>,
     pub(crate) meter: Meter,
-    limits: Arc<Limits>,
+    /// What this call remembers and writes down, once it has begun to.
+    memory: Option<Memory>,
     deadline: Instant,
     host_calls: u64,
     wasi_calls: u64,
     output_bytes: usize,
+    input_bytes: usize,
     log: Vec<(LogLevel, String)>,
     log_lines: usize,
+    log_bytes: usize,
     log_lines_dropped: usize,
     is_drop_told: bool,
     standard_error: Vec<u8>,
@@ -108,32 +118,31 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(
-        facts: Facts,
-        settings: Arc<BTreeMap<String, String>>,
-        limits: Arc<Limits>,
-        deadline: Instant,
-    ) -> Self {
+    pub(crate) fn new(facts: Facts, powers: Arc<Powers>, deadline: Instant) -> Self {
+        // They are the same, unless somebody made the two apart.
+        facts.scope.add_labels(facts.labels.iter().cloned());
         Self {
             text: None,
             text_is_stale: false,
             preparation: Preparation::default(),
             drafts: Slots::default(),
             refusals: Slots::default(),
-            meter: Meter::new(&limits),
+            meter: Meter::new(&powers.limits),
+            memory: None,
             deadline,
             host_calls: 0,
             wasi_calls: 0,
             output_bytes: 0,
+            input_bytes: 0,
             log: Vec::new(),
             log_lines: 0,
+            log_bytes: 0,
             log_lines_dropped: 0,
             is_drop_told: false,
             standard_error: Vec::new(),
             random: seed(&facts.request_id),
             facts,
-            settings,
-            limits,
+            powers,
         }
     }
 
@@ -144,6 +153,7 @@ impl Call {
         self.host_calls = 0;
         self.wasi_calls = 0;
         self.output_bytes = 0;
+        self.input_bytes = 0;
         self.standard_error.clear();
     }
 
@@ -166,12 +176,34 @@ impl Call {
         &self.facts
     }
 
-    pub(crate) fn labels(&self) -> &Labels {
-        &self.facts.labels
+    /// Every label on the request by now, those that this call added included.
+    pub(crate) fn labels(&self) -> Arc<Labels> {
+        self.facts.scope.labels()
     }
 
     pub(crate) fn settings(&self) -> &BTreeMap<String, String> {
-        &self.settings
+        &self.powers.settings
+    }
+
+    pub(crate) fn environment(&self) -> &dyn Environment {
+        &*self.powers.environment
+    }
+
+    /// What this call remembers.
+    pub(crate) fn memory(&mut self) -> &mut Memory {
+        let (powers, facts) = (&self.powers, &self.facts);
+        self.memory.get_or_insert_with(|| {
+            powers.memory(facts.key.as_ref().map(|key| Arc::clone(&key.tenant)), Arc::clone(&facts.scope))
+        })
+    }
+
+    /// The call is over. What it wrote down counts if it ended well.
+    pub(crate) fn end_memory(&mut self, is_well: bool) {
+        if let Some(memory) = self.memory.take()
+            && is_well
+        {
+            memory.keep();
+        }
     }
 
     /// The request as it is now. A guest without one has no handle to ask by.
@@ -197,17 +229,28 @@ impl Call {
         Ok((text, Arc::make_mut(request)))
     }
 
-    /// Adds a label, which holds at once: for what the plugin reads and for what it writes.
-    pub(crate) fn add_label(&mut self, label: Label) {
+    /// Adds a draft's label, which holds at once: for what the plugin reads and for what it writes.
+    pub(crate) fn add_label(&mut self, label: Label) -> Result<(), Stop> {
         self.facts.labels = Arc::new(self.facts.labels.with([label.clone()]));
-        self.preparation.labels.push(label);
+        self.preparation.labels.push(label.clone());
+        self.put_label(label)
+    }
+
+    /// Puts a label on the request. What it forbids must not have been asked.
+    pub(crate) fn put_label(&self, label: Label) -> Result<(), Stop> {
+        self.facts.scope.add_labels([label]);
+        match self.facts.scope.breach() {
+            Some(forbidden) => Err(Stop::Breach { forbidden }),
+            None => Ok(()),
+        }
     }
 
     /// Counts one call of a host function. Each of them starts with this.
     pub(crate) fn enter(&mut self) -> Result<(), Stop> {
         self.host_calls += 1;
-        if self.host_calls > self.limits.host_calls_max {
-            return Err(Stop::HostCalls { calls_max: self.limits.host_calls_max });
+        let calls_max = self.powers.limits.host_calls_max;
+        if self.host_calls > calls_max {
+            return Err(Stop::HostCalls { calls_max });
         }
         Ok(())
     }
@@ -216,8 +259,19 @@ impl Call {
     pub(crate) fn enter_with(&mut self, bytes: usize) -> Result<(), Stop> {
         self.enter()?;
         self.output_bytes = self.output_bytes.saturating_add(bytes);
-        if self.output_bytes > self.limits.output_bytes_max {
-            return Err(Stop::Output { bytes_max: self.limits.output_bytes_max });
+        let bytes_max = self.powers.limits.output_bytes_max;
+        if self.output_bytes > bytes_max {
+            return Err(Stop::Output { bytes_max });
+        }
+        Ok(())
+    }
+
+    /// Counts bytes that a host function gives the guest, before they are given.
+    pub(crate) fn hand_over(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.input_bytes = self.input_bytes.saturating_add(bytes);
+        let bytes_max = self.powers.limits.input_bytes_max;
+        if self.input_bytes > bytes_max {
+            return Err(Stop::Input { bytes_max });
         }
         Ok(())
     }
@@ -234,18 +288,20 @@ impl Call {
     /// Ends the call when its time is over.
     pub(crate) fn check_time(&self) -> Result<(), Stop> {
         if Instant::now() >= self.deadline {
-            return Err(Stop::Time { limit: self.limits.time_max });
+            return Err(Stop::Time { limit: self.powers.limits.time_max });
         }
         Ok(())
     }
 
     pub(crate) fn log(&mut self, level: LogLevel, message: &str) {
-        if self.log_lines >= self.limits.log_lines_max {
+        let kept = &message[..message.floor_char_boundary(LOG_LINE_BYTES_MAX)];
+        let limits = &self.powers.limits;
+        if self.log_lines >= limits.log_lines_max || self.log_bytes + kept.len() > limits.log_bytes_max {
             self.log_lines_dropped += 1;
             return;
         }
         self.log_lines += 1;
-        let kept = &message[..message.floor_char_boundary(LOG_LINE_BYTES_MAX)];
+        self.log_bytes += kept.len();
         self.log.push((level, kept.to_owned()));
     }
 

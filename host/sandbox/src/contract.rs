@@ -4,12 +4,14 @@
 //! may use is counted where every function passes, in [`Call::enter`]; grants were checked when the
 //! component was loaded, by what it was linked to.
 
+mod ambient;
 mod answer;
 mod catalog;
 mod draft;
 mod plan;
 mod request;
 mod rest;
+mod state;
 
 use wasmtime::component::{HasSelf, Linker};
 
@@ -55,6 +57,9 @@ pub(crate) mod bindings {
                 "lockgate:plugin/plan": super::router::lockgate::plugin::plan,
                 "lockgate:plugin/settings": super::router::lockgate::plugin::settings,
                 "lockgate:plugin/log": super::router::lockgate::plugin::log,
+                "lockgate:plugin/state": super::router::lockgate::plugin::state,
+                "lockgate:plugin/clock": super::router::lockgate::plugin::clock,
+                "lockgate:plugin/random": super::router::lockgate::plugin::random,
                 "lockgate:plugin/draft.draft": crate::contract::DraftHandle,
             },
         });
@@ -70,6 +75,9 @@ pub(crate) mod bindings {
                 "lockgate:plugin/plan": super::router::lockgate::plugin::plan,
                 "lockgate:plugin/settings": super::router::lockgate::plugin::settings,
                 "lockgate:plugin/log": super::router::lockgate::plugin::log,
+                "lockgate:plugin/state": super::router::lockgate::plugin::state,
+                "lockgate:plugin/clock": super::router::lockgate::plugin::clock,
+                "lockgate:plugin/random": super::router::lockgate::plugin::random,
                 "lockgate:plugin/answer.answer": crate::contract::AnswerHandle,
             },
         });
@@ -93,8 +101,14 @@ pub(crate) fn link(linker: &mut Linker<Call>, world: World, grants: &[Grant]) ->
             guard::answer::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
         }
     }
-    if grants.contains(&Grant::Log) {
-        own::log::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+    for grant in grants {
+        match grant {
+            Grant::Log => own::log::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?,
+            Grant::State => own::state::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?,
+            Grant::Clock => own::clock::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?,
+            Grant::Random => own::random::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?,
+            Grant::Cloud(_) | Grant::Inference(_) => {}
+        }
     }
     Ok(())
 }

@@ -146,7 +146,10 @@ pub(crate) fn access(world: World, import: &str) -> Access {
             World::Preprocessor | World::Guard,
             "types" | "request" | "draft" | "answer" | "plan" | "settings",
         ) => Access::Free,
-        (World::Router | World::Preprocessor | World::Guard, "log") => Access::Needs(Grant::Log),
+        (_, "log") => Access::Needs(Grant::Log),
+        (_, "state") => Access::Needs(Grant::State),
+        (_, "clock") => Access::Needs(Grant::Clock),
+        (_, "random") => Access::Needs(Grant::Random),
         _ => Access::Unknown,
     }
 }
@@ -187,6 +190,9 @@ mod tests {
             (World::Guard, "catalog", Access::Unknown),
             (World::Guard, "cloud", Access::Unknown),
             (World::Guard, "log", Access::Needs(Grant::Log)),
+            (World::Guard, "state", Access::Needs(Grant::State)),
+            (World::Preprocessor, "clock", Access::Needs(Grant::Clock)),
+            (World::Router, "random", Access::Needs(Grant::Random)),
             (World::Preprocessor, "log", Access::Needs(Grant::Log)),
         ] {
             let import = format!("lockgate:plugin/{interface}@0.1.0");

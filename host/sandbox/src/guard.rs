@@ -59,7 +59,7 @@ impl GuardPlugin {
             Ok((_, Err(refusal))) => Err(refused(store.data_mut(), &refusal)),
             Err(error) => Err(error),
         };
-        self.plugin.report(store.data_mut(), outcome.as_ref().err(), false);
+        self.plugin.report(store.data_mut(), outcome.as_ref().err());
         let (instance, watcher) = outcome?;
         let plugin = Arc::clone(&self.plugin);
         Ok(Box::new(Watcher { store, instance, watcher, plugin, is_sound: true, _place: place }))
@@ -95,7 +95,7 @@ impl Watcher {
         self.store.set_epoch_deadline(1);
         let answer = plugin.limited(self.enter(question)).await;
         let outcome = plugin.judge(self.store.data(), answer).and_then(verdict);
-        plugin.report(self.store.data_mut(), outcome.as_ref().err(), false);
+        plugin.report(self.store.data_mut(), outcome.as_ref().err());
         self.is_sound = outcome.is_ok();
         outcome
     }

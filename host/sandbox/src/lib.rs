@@ -14,15 +14,18 @@
 mod call;
 mod contract;
 mod engine;
+mod environment;
 mod grant;
 mod guard;
 mod limits;
 mod load;
 mod pin;
 mod plugin;
+mod powers;
 mod preprocessor;
 mod router;
 mod slots;
+mod state;
 mod stop;
 mod text;
 mod ticker;
@@ -40,10 +43,14 @@ use wasmtime::component::InstancePre;
 
 use crate::call::Call;
 use crate::contract::bindings::{guard::GuardPre, preprocessor::PreprocessorPre, router::RouterPre};
+use crate::environment::Machine;
 use crate::plugin::Plugin;
+use crate::powers::Powers;
+use crate::state::Store;
 use crate::ticker::Ticker;
 
 pub use engine::SandboxOptions;
+pub use environment::Environment;
 pub use grant::{Grant, World};
 pub use guard::GuardPlugin;
 pub use limits::Limits;
@@ -85,6 +92,9 @@ pub struct PluginSpec {
 #[derive(Clone)]
 pub struct Sandbox {
     shared: Arc<Shared>,
+    environment: Arc<dyn Environment>,
+    /// Outlives what is loaded, so that a reload keeps what plugins remember.
+    store: Arc<Store>,
     memory_bytes_max: usize,
     table_elements_max: usize,
 }
@@ -106,6 +116,17 @@ impl Sandbox {
     /// # Errors
     /// [`SandboxError`], most often for want of address space.
     pub fn new(options: &SandboxOptions) -> Result<Self, SandboxError> {
+        Self::with_environment(options, Arc::new(Machine::new()))
+    }
+
+    /// The same with a time and a randomness of the caller's own, for plugins that are granted them.
+    ///
+    /// # Errors
+    /// As [`Sandbox::new`].
+    pub fn with_environment(
+        options: &SandboxOptions,
+        environment: Arc<dyn Environment>,
+    ) -> Result<Self, SandboxError> {
         let engine = engine::engine(options)?;
         let ticking = engine.weak();
         let tick = move || {
@@ -118,6 +139,8 @@ impl Sandbox {
         let free_guards = Arc::new(Semaphore::new(options.guards_max as usize));
         Ok(Self {
             shared: Arc::new(Shared { engine, ticker, tick: options.tick, free_instances, free_guards }),
+            environment,
+            store: Arc::default(),
             memory_bytes_max: options.memory_bytes_max,
             table_elements_max: options.table_elements_max,
         })
@@ -200,11 +223,16 @@ impl Sandbox {
         self.check_pool(name, &limits)?;
         let loaded = load::load(&self.shared.engine, name, bytes, world, &grants, &limits, bind)?;
         let plugin = Plugin {
-            id,
             digest,
             shared: Arc::clone(&self.shared),
-            limits: Arc::new(limits),
-            settings: Arc::new(settings),
+            powers: Arc::new(Powers {
+                plugin: id.as_str().into(),
+                settings,
+                limits,
+                environment: Arc::clone(&self.environment),
+                store: Arc::clone(&self.store),
+            }),
+            id,
             compile_time: loaded.compile_time,
             grants_unused: loaded.grants_unused,
         };

@@ -1,6 +1,7 @@
 //! What a plugin may use in one call, and the meter that stops it.
 //!
-//! Owns the numbers and the counting. Does not own time (see `call`) nor the pool's size (see `engine`).
+//! Owns the numbers and the counting of what wasmtime grows. Does not own what a call counts itself (see `call`) nor
+//! the pool's size (see `engine`).
 
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ pub struct Limits {
     pub memory_bytes_max: usize,
     /// Entries of all its tables together.
     pub table_elements_max: usize,
-    /// Time from entering the plugin to its answer. Waiting for a free instance has the same time again.
+    /// The plugin's own time, from entering it to its answer. Waiting for a free instance has the same time again.
     pub time_max: Duration,
+    /// What its asks of models and clouds may take together; it does not count as its own time.
+    pub wait_max: Duration,
     /// Calls of the host's functions.
     pub host_calls_max: u64,
     /// Bytes that it hands to the host: ids, labels, reasons and log lines together.
@@ -25,6 +28,16 @@ pub struct Limits {
     pub handles_max: usize,
     /// Log lines.
     pub log_lines_max: usize,
+    /// Bytes of its log lines together.
+    pub log_bytes_max: usize,
+    /// Bytes that host calls hand to it.
+    pub input_bytes_max: usize,
+    /// Tokens, read and written, that its own asks may take.
+    pub tokens_max: u64,
+    /// What they may cost, in thousand-millionths of a USD.
+    pub nano_usd_max: u64,
+    /// Bytes of its state, for each tenant and set of labels. Not for one call but for good.
+    pub state_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -33,10 +46,16 @@ impl Default for Limits {
             memory_bytes_max: 64 << 20,
             table_elements_max: 20_000,
             time_max: Duration::from_millis(50),
+            wait_max: Duration::from_secs(5),
             host_calls_max: 1_000,
             output_bytes_max: 256 << 10,
             handles_max: 1_000,
             log_lines_max: 32,
+            log_bytes_max: 64 << 10,
+            input_bytes_max: 64 << 20,
+            tokens_max: 4096,
+            nano_usd_max: 10_000_000,
+            state_bytes_max: 1 << 20,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What the plugins of every world share: the store that a call runs in, its deadlines, and what becomes of
 //! its end and of the lines that it wrote.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,8 +15,8 @@ use wasmtime::{Store, UpdateDeadline};
 use crate::Shared;
 use crate::call::{Call, Facts, LogLevel};
 use crate::grant::Grant;
-use crate::limits::Limits;
 use crate::pin::Digest;
+use crate::powers::Powers;
 use crate::stop::{Stop, classify, last_words};
 
 /// Where the lines of plugins appear in the log.
@@ -28,8 +27,7 @@ pub(crate) struct Plugin {
     pub(crate) id: String,
     pub(crate) digest: Digest,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) settings: Arc<BTreeMap<String, String>>,
+    pub(crate) powers: Arc<Powers>,
     pub(crate) compile_time: Duration,
     pub(crate) grants_unused: Vec<Grant>,
 }
@@ -37,11 +35,11 @@ pub(crate) struct Plugin {
 impl Plugin {
     /// A store for a fresh instance, whose first call begins now.
     pub(crate) fn store(&self, facts: Facts) -> Store<Call> {
-        let call = Call::new(facts, Arc::clone(&self.settings), Arc::clone(&self.limits), self.deadline());
+        let call = Call::new(facts, Arc::clone(&self.powers), self.deadline());
         let mut store = Store::new(&self.shared.engine, call);
         store.limiter(|call| &mut call.meter);
-        store.set_max_component_handles(self.limits.handles_max);
-        store.set_hostcall_fuel(self.limits.output_bytes_max);
+        store.set_max_component_handles(self.powers.limits.handles_max);
+        store.set_hostcall_fuel(self.powers.limits.output_bytes_max);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context| {
             context.data().check_time()?;
@@ -52,7 +50,7 @@ impl Plugin {
 
     /// When a call that begins now must be over.
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.limits.time_max
+        Instant::now() + self.powers.limits.time_max
     }
 
     /// Waits for a call into the guest, and no longer than it may take.
@@ -66,16 +64,16 @@ impl Plugin {
     ) -> Result<wasmtime::Result<T>, PolicyError> {
         // Outlives the guest's own deadline, so that a guest which still yields is ended by its own; this
         // one is for a host function that does not come back.
-        let hard = self.limits.time_max + self.shared.tick * 4;
+        let hard = self.powers.limits.time_max + self.shared.tick * 4;
         match timeout(hard, AssertUnwindSafe(entered).catch_unwind()).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_panic)) => {
                 Err(PolicyError::Host { message: "a host function panicked; see the log".to_owned() })
             }
             // The fiber is suspended in the middle of the guest, and goes with the store.
-            Err(_elapsed) => {
-                Err(PolicyError::Limit { limit: Stop::Time { limit: self.limits.time_max }.to_string() })
-            }
+            Err(_elapsed) => Err(PolicyError::Limit {
+                limit: Stop::Time { limit: self.powers.limits.time_max }.to_string(),
+            }),
         }
     }
 
@@ -91,9 +89,11 @@ impl Plugin {
         })
     }
 
-    /// Tells the operator what the plugin wrote and how its call ended. What a plugin wrote is treated like
-    /// the request's own text: once a label is on the request, or the answer `adds_labels`, it goes nowhere.
-    pub(crate) fn report(&self, call: &mut Call, error: Option<&PolicyError>, adds_labels: bool) {
+    /// Ends a call: what it wrote down counts unless it failed, and the operator is told what it said and how it
+    /// ended. What a plugin says is treated like the request's own text: once a label is on the request it goes
+    /// nowhere.
+    pub(crate) fn report(&self, call: &mut Call, error: Option<&PolicyError>) {
+        call.end_memory(matches!(error, None | Some(PolicyError::Refused { .. })));
         let request_id = Arc::clone(&call.facts().request_id);
         let (plugin, request) = (self.id.as_str(), &*request_id);
         match error {
@@ -106,7 +106,7 @@ impl Plugin {
                 warn!(target: TARGET, plugin, digest, request, kind = error.kind(), "{error}");
             }
         }
-        if call.labels().withhold_payload() || adds_labels {
+        if call.labels().withhold_payload() {
             return;
         }
         let (lines, dropped) = call.take_log();
@@ -130,14 +130,15 @@ impl Plugin {
 
     /// A place in the pool for one call.
     pub(crate) async fn free_instance(&self) -> Result<tokio::sync::SemaphorePermit<'_>, PolicyError> {
-        let waiting = timeout(self.limits.time_max, self.shared.free_instances.acquire());
+        let waiting = timeout(self.powers.limits.time_max, self.shared.free_instances.acquire());
         let Ok(permit) = waiting.await else { return Err(PolicyError::Overloaded) };
         permit.map_err(|_| pool_closed())
     }
 
     /// A place in the pool for as long as an answer lasts.
     pub(crate) async fn free_guard(&self) -> Result<tokio::sync::OwnedSemaphorePermit, PolicyError> {
-        let waiting = timeout(self.limits.time_max, Arc::clone(&self.shared.free_guards).acquire_owned());
+        let waiting =
+            timeout(self.powers.limits.time_max, Arc::clone(&self.shared.free_guards).acquire_owned());
         let Ok(permit) = waiting.await else { return Err(PolicyError::Overloaded) };
         permit.map_err(|_| pool_closed())
     }
@@ -147,7 +148,7 @@ impl Plugin {
             .debug_struct(name)
             .field("id", &self.id)
             .field("digest", &self.digest)
-            .field("limits", &self.limits)
+            .field("limits", &self.powers.limits)
             .field("compile_time", &self.compile_time)
             .finish_non_exhaustive()
     }

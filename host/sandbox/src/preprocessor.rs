@@ -42,8 +42,7 @@ impl PreprocessorPlugin {
             Ok(Some(reason)) => Err(PolicyError::Refused { reason }),
             Err(error) => Err(error),
         };
-        // A label that it added is on the request already.
-        self.plugin.report(store.data_mut(), outcome.as_ref().err(), false);
+        self.plugin.report(store.data_mut(), outcome.as_ref().err());
         outcome
     }
 

@@ -57,8 +57,7 @@ impl RouterPlugin {
             Ok(Answer::Refused(reason)) => Err(PolicyError::Refused { reason }),
             Err(error) => Err(error),
         };
-        let adds_labels = outcome.as_ref().is_ok_and(|plan| !plan.add_labels.is_empty());
-        self.plugin.report(store.data_mut(), outcome.as_ref().err(), adds_labels);
+        self.plugin.report(store.data_mut(), outcome.as_ref().err());
         outcome
     }
 

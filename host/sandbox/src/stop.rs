@@ -4,7 +4,7 @@
 //! overload, a fault of the host. Owns also what a guest's last words may reveal: on a labelled request
 //! they stay unsaid, since a panic message quotes what the plugin was reading.
 
-use lockgate_api::PolicyError;
+use lockgate_api::{Forbidden, PolicyError};
 use thiserror::Error;
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 
@@ -21,6 +21,8 @@ pub(crate) enum Stop {
     HostCalls { calls_max: u64 },
     #[error("output: {bytes_max} bytes handed to the host")]
     Output { bytes_max: usize },
+    #[error("input: {bytes_max} bytes handed to the plugin")]
+    Input { bytes_max: usize },
     #[error("{part}: {length} where at most {max} is allowed")]
     Part { part: &'static str, length: usize, max: usize },
     #[error("stack")]
@@ -28,6 +30,9 @@ pub(crate) enum Stop {
     /// An import of WASI's that is there to be linked and never to be used.
     #[error("{what}; a plugin has no files, sockets, environment or clock of its own")]
     Denied { what: String },
+    /// It has asked somebody whom a label forbids that came afterwards.
+    #[error("a label forbids what was asked for this request before it: {forbidden}")]
+    Breach { forbidden: Forbidden },
     /// The guest called `exit`.
     #[error("the guest exited instead of answering")]
     Exit,
@@ -42,7 +47,7 @@ pub(crate) fn classify(
     let limit = |stop: &Stop| PolicyError::Limit { limit: stop.to_string() };
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return match stop {
-            Stop::Denied { .. } => PolicyError::Denied { what: stop.to_string() },
+            Stop::Denied { .. } | Stop::Breach { .. } => PolicyError::Denied { what: stop.to_string() },
             Stop::Exit => trap(&stop.to_string(), last_words),
             _ => limit(stop),
         };

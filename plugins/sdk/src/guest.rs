@@ -24,6 +24,9 @@ use self::bindings::router::lockgate::plugin::{catalog, log, plan, request, sett
 #[rustfmt::skip]
 pub mod bindings;
 mod filters;
+mod powers;
+
+pub(crate) use powers::{clock, random, state};
 
 /// What the macros of the crate's root export.
 pub struct Hook<T>(PhantomData<T>);

@@ -117,9 +117,12 @@
 #![deny(missing_docs)]
 
 mod answer;
+pub mod clock;
 mod draft;
 mod facts;
 pub mod log;
+pub mod random;
+pub mod state;
 pub mod testing;
 mod types;
 mod watching;

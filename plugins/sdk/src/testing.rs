@@ -1,6 +1,7 @@
 //! Plain data that stands in for the host in native tests of a plugin.
 
 mod filters;
+mod powers;
 
 use std::cell::RefCell;
 
@@ -9,6 +10,9 @@ use crate::log::Level;
 use crate::types::{Breaker, Locality, Price, Role, Want};
 
 pub use filters::{FakeAnswer, FakeDraft, Watched, watch_run};
+pub use powers::{advance_clock, clear_state, fail_state, seed_random};
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use powers::{clock, random, state};
 
 /// A request of plain fields. What is not set is empty.
 #[derive(Clone, Debug, Default)]

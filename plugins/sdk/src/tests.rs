@@ -1,5 +1,10 @@
-use crate::testing::{FakeCatalog, FakeRequest, FakeSettings, FakeTarget, log_lines};
-use crate::{Breaker, Locality, Plan, Request, Role, Settings, log, targets};
+use std::time::Duration;
+
+use crate::state::{self, StateError};
+use crate::testing::{
+    FakeCatalog, FakeRequest, FakeSettings, FakeTarget, advance_clock, fail_state, log_lines, seed_random,
+};
+use crate::{Breaker, Locality, Plan, Request, Role, Settings, clock, log, random, targets};
 
 #[test]
 fn the_catalog_by_row_is_the_catalog_by_column() {
@@ -60,4 +65,33 @@ fn native_log_lines_are_kept_for_the_test() {
     let lines = log_lines();
     assert_eq!(lines, [(log::Level::Info, "one".to_owned()), (log::Level::Warn, "two".to_owned())]);
     assert!(log_lines().is_empty());
+}
+
+#[test]
+fn native_state_remembers_for_the_test() {
+    let second = Some(Duration::from_secs(1));
+    assert_eq!(state::get("k"), Ok(None));
+    assert_eq!(state::compare_and_swap("k", None, b"1", second), Ok(true));
+    assert_eq!(state::compare_and_swap("k", None, b"2", None), Ok(false));
+    assert_eq!(state::increment("k", 2, None), Ok(3));
+    assert_eq!(state::get("k"), Ok(Some(b"3".to_vec())));
+    advance_clock(Duration::from_secs(1));
+    assert_eq!(clock::now(), Duration::from_secs(1));
+    assert_eq!(state::get("k"), Ok(None));
+    state::set("k", b"three", None).expect("there is room");
+    assert_eq!(state::increment("k", 1, None), Err(StateError::NotANumber));
+    state::delete("k").expect("nothing stands in the way");
+    assert_eq!(state::set("", b"", None), Err(StateError::TooLarge));
+    fail_state(StateError::Full);
+    assert_eq!(state::set("k", b"", None), Err(StateError::Full));
+    assert_eq!(state::set("k", b"", None), Ok(()));
+}
+
+#[test]
+fn native_randomness_follows_from_its_seed() {
+    seed_random(7);
+    let first = (random::number(), random::bytes(5));
+    seed_random(7);
+    assert_eq!((random::number(), random::bytes(5)), first);
+    assert_ne!(random::number(), first.0);
 }

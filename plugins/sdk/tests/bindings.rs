@@ -9,8 +9,8 @@ use wit_bindgen_rust::WithOption;
 /// Each world, and the interfaces of its that are generated for the router.
 const WORLDS: [(&str, &[&str]); 3] = [
     ("router", &[]),
-    ("preprocessor", &["types", "request", "plan", "settings", "log"]),
-    ("guard", &["plan", "settings", "log"]),
+    ("preprocessor", &["types", "request", "plan", "settings", "log", "state", "clock", "random"]),
+    ("guard", &["plan", "settings", "log", "state", "clock", "random"]),
 ];
 
 fn generated(world: &str, shared: &[&str]) -> String {

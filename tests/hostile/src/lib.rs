@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::time::{Instant, SystemTime};
 
 use lockgate_plugin::guest::bindings::router::lockgate::plugin as raw;
-use lockgate_plugin::{Catalog, Plan, Refusal, Request, Router, Settings, log};
+use lockgate_plugin::{Catalog, Plan, Refusal, Request, Router, Settings, clock, log, random, state};
 
 struct Hostile;
 
@@ -130,10 +130,48 @@ impl Router for Hostile {
                 let map: HashMap<u32, u32, RandomState> = HashMap::default();
                 good(format!("{:x}", map.hasher().hash_one(7)))
             }
+            "clock" => good(format!("{:?} {:?}", clock::now(), clock::monotonic())),
+            "random-granted" => good(format!("{:?} {:x}", random::bytes(3), random::number())),
+            "random-flood" => good(format!("{}", random::bytes(4097).len())),
+            "remember" => good(format!("{:?}", state::increment("calls", 1, None))),
+            "remember-and-panic" => {
+                must(state::increment("calls", 100, None));
+                panic!("after writing");
+            }
+            "remember-and-refuse" => {
+                must(state::increment("calls", 10, None));
+                Err(Refusal::new("not today"))
+            }
+            "remember-nonsense" => {
+                must(state::increment("calls", 100, None));
+                Ok(Plan::because("nothing"))
+            }
+            "state-errors" => good(format!(
+                "{:?} {:?} {:?} {:?}",
+                state::get(""),
+                state::set("k", &vec![0; 65_537], None),
+                state::set(&"k".repeat(257), b"", None),
+                state::set("text", b"x", None).and_then(|()| state::increment("text", 1, None)),
+            )),
+            "state-flood" => {
+                let fits = |number: &u32| state::set(&number.to_string(), &[7; 1 << 10], None).is_ok();
+                good(format!("{} entries", (0..10_000).take_while(fits).count()))
+            }
+            "state-keys-flood" => {
+                let fits = |number: &u32| state::set(&number.to_string(), b"", None).is_ok();
+                good(format!("{} entries", (0..100_000).take_while(fits).count()))
+            }
+            "input-flood" => loop {
+                black_box(request.text(u32::MAX));
+            },
             "network" => good(format!("{}", std::net::TcpStream::connect("127.0.0.1:80").is_ok())),
             other => Err(Refusal::new(format!("no such attack: {other}"))),
         }
     }
+}
+
+fn must<T>(answer: Result<T, state::StateError>) {
+    assert!(answer.is_ok(), "there is room");
 }
 
 /// How often this instance has been asked.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_api::{
-    ChatRequest, Health, Labels, Locality, Message, PolicyError, Role, RouteInput, Router as _, Target,
-    TargetFacts,
+    ChatRequest, Health, Labels, Locality, Message, PolicyError, Role, RouteInput, Router as _, Scope,
+    Target, TargetFacts,
 };
 use lockgate_sandbox::{PluginSpec, Report, RouterPlugin, Sandbox, SandboxOptions, World};
 
@@ -94,7 +94,8 @@ async fn cost(router: &RouterPlugin) -> String {
     let mut times = Vec::with_capacity(CALLS);
     let began = Instant::now();
     for call in 0..WARM_UP_CALLS + CALLS {
-        let input = input.clone();
+        // Labels and writes of one call are not the next one's.
+        let input = RouteInput { scope: input.scope.shadow(), ..input.clone() };
         let start = Instant::now();
         match router.route(input).await {
             Ok(_) | Err(PolicyError::Refused { .. }) => {}
@@ -140,5 +141,6 @@ fn input() -> RouteInput {
         labels: Arc::new(Labels::none()),
         catalog: [target("here", Locality::Local), target("cloud", Locality::Cloud)].into(),
         key: None,
+        scope: Scope::new("check".into(), Arc::new(Labels::none()), None),
     }
 }

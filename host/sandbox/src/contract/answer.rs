@@ -34,6 +34,7 @@ impl answer::HostAnswer for Call {
 
     fn note(&mut self, _: Resource<AnswerHandle>) -> wasmtime::Result<Option<Vec<u8>>> {
         self.enter()?;
+        self.hand_over(self.facts().note.as_ref().map_or(0, |note| note.len()))?;
         Ok(self.facts().note.as_deref().map(<[u8]>::to_vec))
     }
 

@@ -57,7 +57,7 @@ impl draft::HostDraft for Call {
     fn add_label(&mut self, _: Resource<DraftHandle>, label: String) -> wasmtime::Result<()> {
         self.enter_with(label.len())?;
         match label.parse::<Label>() {
-            Ok(label) if self.preparation.labels.len() < LABELS_MAX => self.add_label(label),
+            Ok(label) if self.preparation.labels.len() < LABELS_MAX => self.add_label(label)?,
             Ok(_) => self.preparation.problem(|| format!("more than {LABELS_MAX} labels")),
             Err(_) => {
                 let withhold = self.labels().withhold_payload();

@@ -72,7 +72,12 @@ impl plan::HostPlan for Call {
         self.enter_with(label.len())?;
         let draft = self.drafts.get_mut(&draft)?;
         if draft.labels.len() < LABELS_MAX {
+            let known = label.parse::<Label>();
             draft.labels.push(label);
+            // It holds at once, also if this plan comes to nothing: the plugin has seen why.
+            if let Ok(known) = known {
+                self.put_label(known)?;
+            }
         } else {
             draft.problem(|| format!("more than {LABELS_MAX} labels"));
         }

@@ -82,13 +82,17 @@ impl request::HostRequest for Call {
     fn text(&mut self, _: Resource<RequestHandle>, limit: u32) -> wasmtime::Result<String> {
         self.enter()?;
         let (text, request) = self.text()?;
-        Ok(text.text(request, limit))
+        let text = text.text(request, limit);
+        self.hand_over(text.len())?;
+        Ok(text)
     }
 
     fn read(&mut self, _: Resource<RequestHandle>, offset: u64, limit: u32) -> wasmtime::Result<String> {
         self.enter()?;
         let (text, request) = self.text()?;
-        Ok(text.read(request, offset, limit))
+        let text = text.read(request, offset, limit);
+        self.hand_over(text.len())?;
+        Ok(text)
     }
 
     fn drop(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<()> {
@@ -116,7 +120,9 @@ impl request::HostMessage for Call {
     fn text(&mut self, handle: Resource<MessageHandle>, limit: u32) -> wasmtime::Result<String> {
         self.enter()?;
         let (text, request) = self.text()?;
-        Ok(text.message_text(request, number(&handle), limit).unwrap_or_default())
+        let text = text.message_text(request, number(&handle), limit).unwrap_or_default();
+        self.hand_over(text.len())?;
+        Ok(text)
     }
 
     fn drop(&mut self, _: Resource<MessageHandle>) -> wasmtime::Result<()> {

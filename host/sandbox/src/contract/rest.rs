@@ -6,11 +6,13 @@ use crate::call::{Call, LogLevel};
 impl settings::Host for Call {
     fn get(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         self.enter_with(key.len())?;
+        self.hand_over(self.settings().get(&key).map_or(0, String::len))?;
         Ok(self.settings().get(&key).cloned())
     }
 
     fn all(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
         self.enter()?;
+        self.hand_over(self.settings().iter().map(|(key, value)| key.len() + value.len()).sum())?;
         Ok(self.settings().iter().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 }

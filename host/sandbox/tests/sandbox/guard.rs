@@ -8,7 +8,7 @@ use lockgate_api::{
 };
 use lockgate_sandbox::{GuardPlugin, Limits, PluginSpec, Sandbox, SandboxOptions};
 
-use crate::support::{guest, logged, run, sandbox, spec};
+use crate::support::{guest, logged, run, sandbox, scope, spec};
 
 fn filter_with(spec: PluginSpec) -> GuardPlugin {
     sandbox().load_guard(&guest("tests/hostile-filter"), spec).expect("the component loads")
@@ -25,6 +25,7 @@ fn input(mode: &str) -> WatchInput {
         labels: Arc::new(Labels::none()),
         key: Some(KeyFacts { name: "desk".into(), tenant: "clinic".into() }),
         note: Some(mode.as_bytes().into()),
+        scope: scope(),
     }
 }
 

@@ -4,6 +4,7 @@ mod behaviour;
 mod guard;
 mod hostile;
 mod loading;
+mod powers;
 mod preprocessor;
 mod privacy_first;
 mod redactor;

@@ -11,7 +11,7 @@ use lockgate_api::{
 use lockgate_sandbox::{Limits, LoadError, PluginSpec, PreprocessorPlugin, World};
 use serde_json::json;
 
-use crate::support::{guest, logged, run, sandbox, spec};
+use crate::support::{guest, logged, run, sandbox, scope, spec};
 
 fn filter() -> PreprocessorPlugin {
     filter_with(spec())
@@ -27,6 +27,7 @@ fn input(mode: &str, request: ChatRequest) -> PrepareInput {
         request: Arc::new(ChatRequest { model: mode.to_owned(), ..request }),
         labels: Arc::new(Labels::none()),
         key: None,
+        scope: scope(),
     }
 }
 

@@ -10,7 +10,7 @@ use lockgate_api::{
 use lockgate_sandbox::{Limits, PluginSpec};
 use serde_json::json;
 
-use crate::support::{guest, run, sandbox};
+use crate::support::{guest, run, sandbox, scope};
 
 fn spec(id: &str) -> PluginSpec {
     let limits = Limits { time_max: Duration::from_secs(20), ..Limits::default() };
@@ -26,6 +26,7 @@ fn prepare(plugin: &str, request: ChatRequest) -> Prepared {
         request: Arc::new(request),
         labels: Arc::new(Labels::none()),
         key: None,
+        scope: scope(),
     };
     run(plugin.prepare(input)).expect("it prepares")
 }
@@ -70,6 +71,7 @@ fn a_whole_request_is_redacted_and_its_answer_restored() {
         labels: Arc::new(Labels::none()),
         key: None,
         note: prepared.note,
+        scope: scope(),
     };
     let told = run(async {
         let mut watch = guard.watch(input).await.expect("it begins");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lockgate_api::{
     ChatRequest, Health, KeyFacts, Label, Labels, Locality, Message, Plan, PolicyError, Role, RouteInput,
-    Router, Target, TargetFacts, permit,
+    Router, Scope, Target, TargetFacts, permit,
 };
 use lockgate_sandbox::{Grant, Limits, PluginSpec, RouterPlugin, Sandbox, SandboxOptions};
 
@@ -27,11 +27,11 @@ pub(crate) fn sandbox() -> Sandbox {
     Sandbox::new(&options).expect("a small pool fits")
 }
 
-/// A spec with every grant, and time enough for a busy machine.
+/// A spec with every grant of the hostile guests, and time enough for a busy machine.
 pub(crate) fn spec() -> PluginSpec {
     PluginSpec {
         id: "hostile".to_owned(),
-        grants: vec![Grant::Log],
+        grants: vec![Grant::Log, Grant::State, Grant::Clock, Grant::Random],
         limits: Limits { time_max: Duration::from_secs(20), ..Limits::default() },
         ..PluginSpec::default()
     }
@@ -65,7 +65,13 @@ pub(crate) fn input(text: &str) -> RouteInput {
         labels: Arc::new(Labels::none()),
         catalog: catalog(&Labels::none()),
         key: Some(KeyFacts { name: "desk".into(), tenant: "clinic".into() }),
+        scope: scope(),
     }
+}
+
+/// What the plugins of a request without labels share.
+pub(crate) fn scope() -> Arc<Scope> {
+    Scope::new("request-1".into(), Arc::new(Labels::none()), None)
 }
 
 /// The same with a label on the request.

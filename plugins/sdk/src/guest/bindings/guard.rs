@@ -4,6 +4,9 @@
 //   * with "lockgate:plugin/plan@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::plan"
 //   * with "lockgate:plugin/settings@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::settings"
 //   * with "lockgate:plugin/log@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::log"
+//   * with "lockgate:plugin/state@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::state"
+//   * with "lockgate:plugin/clock@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::clock"
+//   * with "lockgate:plugin/random@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::random"
 //   * default-bindings-module: "lockgate_plugin::guest::bindings::guard"
 //   * export-macro-name: export
 //   * pub-export-macro
@@ -13,6 +16,12 @@ use crate::guest::bindings::router::lockgate::plugin::plan as __with_name0;
 use crate::guest::bindings::router::lockgate::plugin::settings as __with_name1;
 #[allow(unfulfilled_lint_expectations, unused_imports)]
 use crate::guest::bindings::router::lockgate::plugin::log as __with_name2;
+#[allow(unfulfilled_lint_expectations, unused_imports)]
+use crate::guest::bindings::router::lockgate::plugin::state as __with_name3;
+#[allow(unfulfilled_lint_expectations, unused_imports)]
+use crate::guest::bindings::router::lockgate::plugin::clock as __with_name4;
+#[allow(unfulfilled_lint_expectations, unused_imports)]
+use crate::guest::bindings::router::lockgate::plugin::random as __with_name5;
 #[rustfmt::skip]
 #[allow(dead_code, clippy::all)]
 pub mod lockgate {
@@ -1250,10 +1259,10 @@ macro_rules! __export_guard_impl {
         =
         "component-type:wit-bindgen:0.61.1:lockgate:plugin@0.1.0:guard:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1296] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 1736] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x94\x09\x01A\x02\x01\
-A\x0c\x01B\x0f\x04\0\x06answer\x03\x01\x01h\0\x01@\x01\x04self\x01\0y\x04\0\x15[\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xcc\x0c\x01A\x02\x01\
+A\x12\x01B\x0f\x04\0\x06answer\x03\x01\x01h\0\x01@\x01\x04self\x01\0y\x04\0\x15[\
 method]answer.choice\x01\x02\x01ps\x01@\x01\x04self\x01\0\x03\x04\0\x15[method]a\
 nswer.labels\x01\x04\x01ks\x01@\x01\x04self\x01\0\x05\x04\0\x12[method]answer.ke\
 y\x01\x06\x04\0\x15[method]answer.tenant\x01\x06\x01p}\x01k\x07\x01@\x01\x04self\
@@ -1269,18 +1278,29 @@ ons\0\x09\x04\0\x14[constructor]refusal\x01\x0a\x03\0\x1alockgate:plugin/plan@0.
 p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\0\x1elockgate:plugin/settings@0.1.0\x05\
 \x02\x01B\x04\x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x05level\
 \x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x19\
-lockgate:plugin/log@0.1.0\x05\x03\x02\x03\0\0\x06answer\x02\x03\0\x01\x07refusal\
-\x01B\x15\x02\x03\x02\x01\x04\x04\0\x06answer\x03\0\0\x02\x03\x02\x01\x05\x04\0\x07\
-refusal\x03\0\x02\x01q\x04\x04text\0\0\x09reasoning\0\0\x09arguments\x01s\0\x05o\
-ther\x01s\0\x04\0\x04kind\x03\0\x04\x01q\x04\x04pass\0\0\x07replace\x01s\0\x04ho\
-ld\x01y\0\x04stop\x01s\0\x04\0\x07verdict\x03\0\x06\x04\0\x07watcher\x03\x01\x01\
-h\x01\x01i\x08\x01i\x03\x01j\x01\x0a\x01\x0b\x01@\x01\x06answer\x09\0\x0c\x04\0\x15\
-[static]watcher.begin\x01\x0d\x01h\x08\x01@\x03\x04self\x0e\x04kind\x05\x04texts\
-\0\x07\x04\0\x18[method]watcher.on-chunk\x01\x0f\x01@\x01\x04self\x0e\0\x07\x04\0\
-\x17[method]watcher.end-run\x01\x10\x04\0\x16[method]watcher.finish\x01\x10\x04\0\
-\x1blockgate:plugin/watch@0.1.0\x05\x06\x04\0\x1blockgate:plugin/guard@0.1.0\x04\
-\0\x0b\x0b\x01\0\x05guard\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit\
--component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+lockgate:plugin/log@0.1.0\x05\x03\x01B\x13\x01q\x05\x04busy\0\0\x09too-large\0\0\
+\x04full\0\0\x0cnot-a-number\0\0\x05other\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01\
+k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01kw\x01\
+j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06ttl-ms\x06\0\x07\x04\0\x03set\x01\x08\
+\x01@\x01\x03keys\0\x07\x04\0\x06delete\x01\x09\x01j\x01\x7f\x01\x01\x01@\x04\x03\
+keys\x08expected\x03\x05value\x02\x06ttl-ms\x06\0\x0a\x04\0\x10compare-and-swap\x01\
+\x0b\x01j\x01x\x01\x01\x01@\x03\x03keys\x02byx\x06ttl-ms\x06\0\x0c\x04\0\x09incr\
+ement\x01\x0d\x03\0\x1blockgate:plugin/state@0.1.0\x05\x04\x01B\x03\x01@\0\0w\x04\
+\0\x06now-ms\x01\0\x04\0\x0cmonotonic-ms\x01\0\x03\0\x1blockgate:plugin/clock@0.\
+1.0\x05\x05\x01B\x05\x01p}\x01@\x01\x05county\0\0\x04\0\x05bytes\x01\x01\x01@\0\0\
+w\x04\0\x06number\x01\x02\x03\0\x1clockgate:plugin/random@0.1.0\x05\x06\x02\x03\0\
+\0\x06answer\x02\x03\0\x01\x07refusal\x01B\x15\x02\x03\x02\x01\x07\x04\0\x06answ\
+er\x03\0\0\x02\x03\x02\x01\x08\x04\0\x07refusal\x03\0\x02\x01q\x04\x04text\0\0\x09\
+reasoning\0\0\x09arguments\x01s\0\x05other\x01s\0\x04\0\x04kind\x03\0\x04\x01q\x04\
+\x04pass\0\0\x07replace\x01s\0\x04hold\x01y\0\x04stop\x01s\0\x04\0\x07verdict\x03\
+\0\x06\x04\0\x07watcher\x03\x01\x01h\x01\x01i\x08\x01i\x03\x01j\x01\x0a\x01\x0b\x01\
+@\x01\x06answer\x09\0\x0c\x04\0\x15[static]watcher.begin\x01\x0d\x01h\x08\x01@\x03\
+\x04self\x0e\x04kind\x05\x04texts\0\x07\x04\0\x18[method]watcher.on-chunk\x01\x0f\
+\x01@\x01\x04self\x0e\0\x07\x04\0\x17[method]watcher.end-run\x01\x10\x04\0\x16[m\
+ethod]watcher.finish\x01\x10\x04\0\x1blockgate:plugin/watch@0.1.0\x05\x09\x04\0\x1b\
+lockgate:plugin/guard@0.1.0\x04\0\x0b\x0b\x01\0\x05guard\x03\0\0\0G\x09producers\
+\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61\
+.1";
         };
     };
 }
@@ -1293,9 +1313,9 @@ pub use __export_guard_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 976] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb4\x06\x01A\x02\x01\
-A\x08\x01B\x0f\x04\0\x06answer\x03\x01\x01h\0\x01@\x01\x04self\x01\0y\x04\0\x15[\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1416] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xec\x09\x01A\x02\x01\
+A\x0e\x01B\x0f\x04\0\x06answer\x03\x01\x01h\0\x01@\x01\x04self\x01\0y\x04\0\x15[\
 method]answer.choice\x01\x02\x01ps\x01@\x01\x04self\x01\0\x03\x04\0\x15[method]a\
 nswer.labels\x01\x04\x01ks\x01@\x01\x04self\x01\0\x05\x04\0\x12[method]answer.ke\
 y\x01\x06\x04\0\x15[method]answer.tenant\x01\x06\x01p}\x01k\x07\x01@\x01\x04self\
@@ -1311,10 +1331,20 @@ ons\0\x09\x04\0\x14[constructor]refusal\x01\x0a\x03\0\x1alockgate:plugin/plan@0.
 p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\0\x1elockgate:plugin/settings@0.1.0\x05\
 \x02\x01B\x04\x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\0\x05level\
 \x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x19\
-lockgate:plugin/log@0.1.0\x05\x03\x04\0;lockgate:plugin/guard-with-all-of-its-ex\
-ports-removed@0.1.0\x04\0\x0b+\x01\0%guard-with-all-of-its-exports-removed\x03\0\
-\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bi\
-ndgen-rust\x060.61.1";
+lockgate:plugin/log@0.1.0\x05\x03\x01B\x13\x01q\x05\x04busy\0\0\x09too-large\0\0\
+\x04full\0\0\x0cnot-a-number\0\0\x05other\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01\
+k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01kw\x01\
+j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06ttl-ms\x06\0\x07\x04\0\x03set\x01\x08\
+\x01@\x01\x03keys\0\x07\x04\0\x06delete\x01\x09\x01j\x01\x7f\x01\x01\x01@\x04\x03\
+keys\x08expected\x03\x05value\x02\x06ttl-ms\x06\0\x0a\x04\0\x10compare-and-swap\x01\
+\x0b\x01j\x01x\x01\x01\x01@\x03\x03keys\x02byx\x06ttl-ms\x06\0\x0c\x04\0\x09incr\
+ement\x01\x0d\x03\0\x1blockgate:plugin/state@0.1.0\x05\x04\x01B\x03\x01@\0\0w\x04\
+\0\x06now-ms\x01\0\x04\0\x0cmonotonic-ms\x01\0\x03\0\x1blockgate:plugin/clock@0.\
+1.0\x05\x05\x01B\x05\x01p}\x01@\x01\x05county\0\0\x04\0\x05bytes\x01\x01\x01@\0\0\
+w\x04\0\x06number\x01\x02\x03\0\x1clockgate:plugin/random@0.1.0\x05\x06\x04\0;lo\
+ckgate:plugin/guard-with-all-of-its-exports-removed@0.1.0\x04\0\x0b+\x01\0%guard\
+-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\
+\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

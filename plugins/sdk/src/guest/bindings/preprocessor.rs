@@ -6,6 +6,9 @@
 //   * with "lockgate:plugin/plan@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::plan"
 //   * with "lockgate:plugin/settings@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::settings"
 //   * with "lockgate:plugin/log@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::log"
+//   * with "lockgate:plugin/state@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::state"
+//   * with "lockgate:plugin/clock@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::clock"
+//   * with "lockgate:plugin/random@0.1.0" = "crate::guest::bindings::router::lockgate::plugin::random"
 //   * default-bindings-module: "lockgate_plugin::guest::bindings::preprocessor"
 //   * export-macro-name: export
 //   * pub-export-macro
@@ -19,6 +22,12 @@ use crate::guest::bindings::router::lockgate::plugin::plan as __with_name2;
 use crate::guest::bindings::router::lockgate::plugin::settings as __with_name3;
 #[allow(unfulfilled_lint_expectations, unused_imports)]
 use crate::guest::bindings::router::lockgate::plugin::log as __with_name4;
+#[allow(unfulfilled_lint_expectations, unused_imports)]
+use crate::guest::bindings::router::lockgate::plugin::state as __with_name5;
+#[allow(unfulfilled_lint_expectations, unused_imports)]
+use crate::guest::bindings::router::lockgate::plugin::clock as __with_name6;
+#[allow(unfulfilled_lint_expectations, unused_imports)]
+use crate::guest::bindings::router::lockgate::plugin::random as __with_name7;
 #[rustfmt::skip]
 #[allow(dead_code, clippy::all)]
 pub mod lockgate {
@@ -888,10 +897,10 @@ macro_rules! __export_preprocessor_impl {
         (link_section =
         "component-type:wit-bindgen:0.61.1:lockgate:plugin@0.1.0:preprocessor:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2483] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2923] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb0\x12\x01A\x02\x01\
-A\x13\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe8\x15\x01A\x02\x01\
+A\x19\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
 \0\x08locality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09as\
 sistant\0\0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tool\
 s\0\0\x06images\0\0\x04json\0\0\x08logprobs\0\0\x07choices\0\0\x05other\x01s\0\x04\
@@ -938,13 +947,23 @@ ugin/plan@0.1.0\x05\x06\x01B\x07\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01
 \x01o\x02ss\x01p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\0\x1elockgate:plugin/\
 settings@0.1.0\x05\x07\x01B\x04\x01m\x05\x05trace\x05debug\x04info\x04warn\x05er\
 ror\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05writ\
-e\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x08\x02\x03\0\x02\x05draft\x02\x03\
-\0\x03\x07refusal\x01B\x09\x02\x03\x02\x01\x09\x04\0\x05draft\x03\0\0\x02\x03\x02\
-\x01\x0a\x04\0\x07refusal\x03\0\x02\x01h\x01\x01i\x03\x01j\0\x01\x05\x01@\x01\x05\
-draft\x04\0\x06\x04\0\x07prepare\x01\x07\x04\0\x1dlockgate:plugin/prepare@0.1.0\x05\
-\x0b\x04\0\"lockgate:plugin/preprocessor@0.1.0\x04\0\x0b\x12\x01\0\x0cpreprocess\
-or\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10\
-wit-bindgen-rust\x060.61.1";
+e\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x08\x01B\x13\x01q\x05\x04busy\0\
+\0\x09too-large\0\0\x04full\0\0\x0cnot-a-number\0\0\x05other\x01s\0\x04\0\x05err\
+or\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03g\
+et\x01\x05\x01kw\x01j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06ttl-ms\x06\0\x07\
+\x04\0\x03set\x01\x08\x01@\x01\x03keys\0\x07\x04\0\x06delete\x01\x09\x01j\x01\x7f\
+\x01\x01\x01@\x04\x03keys\x08expected\x03\x05value\x02\x06ttl-ms\x06\0\x0a\x04\0\
+\x10compare-and-swap\x01\x0b\x01j\x01x\x01\x01\x01@\x03\x03keys\x02byx\x06ttl-ms\
+\x06\0\x0c\x04\0\x09increment\x01\x0d\x03\0\x1blockgate:plugin/state@0.1.0\x05\x09\
+\x01B\x03\x01@\0\0w\x04\0\x06now-ms\x01\0\x04\0\x0cmonotonic-ms\x01\0\x03\0\x1bl\
+ockgate:plugin/clock@0.1.0\x05\x0a\x01B\x05\x01p}\x01@\x01\x05county\0\0\x04\0\x05\
+bytes\x01\x01\x01@\0\0w\x04\0\x06number\x01\x02\x03\0\x1clockgate:plugin/random@\
+0.1.0\x05\x0b\x02\x03\0\x02\x05draft\x02\x03\0\x03\x07refusal\x01B\x09\x02\x03\x02\
+\x01\x0c\x04\0\x05draft\x03\0\0\x02\x03\x02\x01\x0d\x04\0\x07refusal\x03\0\x02\x01\
+h\x01\x01i\x03\x01j\0\x01\x05\x01@\x01\x05draft\x04\0\x06\x04\0\x07prepare\x01\x07\
+\x04\0\x1dlockgate:plugin/prepare@0.1.0\x05\x0e\x04\0\"lockgate:plugin/preproces\
+sor@0.1.0\x04\0\x0b\x12\x01\0\x0cpreprocessor\x03\0\0\0G\x09producers\x01\x0cpro\
+cessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -957,9 +976,9 @@ pub use __export_preprocessor_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2419] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd0\x11\x01A\x02\x01\
-A\x0f\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2859] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x88\x15\x01A\x02\x01\
+A\x15\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
 \0\x08locality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09as\
 sistant\0\0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tool\
 s\0\0\x06images\0\0\x04json\0\0\x08logprobs\0\0\x07choices\0\0\x05other\x01s\0\x04\
@@ -1006,10 +1025,21 @@ ugin/plan@0.1.0\x05\x06\x01B\x07\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01
 \x01o\x02ss\x01p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\0\x1elockgate:plugin/\
 settings@0.1.0\x05\x07\x01B\x04\x01m\x05\x05trace\x05debug\x04info\x04warn\x05er\
 ror\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05writ\
-e\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x08\x04\0Blockgate:plugin/prepr\
-ocessor-with-all-of-its-exports-removed@0.1.0\x04\0\x0b2\x01\0,preprocessor-with\
--all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dw\
-it-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+e\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x08\x01B\x13\x01q\x05\x04busy\0\
+\0\x09too-large\0\0\x04full\0\0\x0cnot-a-number\0\0\x05other\x01s\0\x04\0\x05err\
+or\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03g\
+et\x01\x05\x01kw\x01j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06ttl-ms\x06\0\x07\
+\x04\0\x03set\x01\x08\x01@\x01\x03keys\0\x07\x04\0\x06delete\x01\x09\x01j\x01\x7f\
+\x01\x01\x01@\x04\x03keys\x08expected\x03\x05value\x02\x06ttl-ms\x06\0\x0a\x04\0\
+\x10compare-and-swap\x01\x0b\x01j\x01x\x01\x01\x01@\x03\x03keys\x02byx\x06ttl-ms\
+\x06\0\x0c\x04\0\x09increment\x01\x0d\x03\0\x1blockgate:plugin/state@0.1.0\x05\x09\
+\x01B\x03\x01@\0\0w\x04\0\x06now-ms\x01\0\x04\0\x0cmonotonic-ms\x01\0\x03\0\x1bl\
+ockgate:plugin/clock@0.1.0\x05\x0a\x01B\x05\x01p}\x01@\x01\x05county\0\0\x04\0\x05\
+bytes\x01\x01\x01@\0\0w\x04\0\x06number\x01\x02\x03\0\x1clockgate:plugin/random@\
+0.1.0\x05\x0b\x04\0Blockgate:plugin/preprocessor-with-all-of-its-exports-removed\
+@0.1.0\x04\0\x0b2\x01\0,preprocessor-with-all-of-its-exports-removed\x03\0\0\0G\x09\
+producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rus\
+t\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -2304,6 +2304,716 @@ pub mod lockgate {
                 }
             }
         }
+        /// What a plugin remembers between calls. Needs the grant `state`.
+        ///
+        /// Entries belong to one plugin id and one tenant; nobody else reads them. They are kept in memory: a reload
+        /// keeps them, a restart of the host does not.
+        ///
+        /// **Labels.** An entry carries the labels of the request that wrote it, and a request sees an entry only when
+        /// it bears all of them itself: what was written for a `local-only` request can be read only for one. Requests of
+        /// different labels that write one key write copies of their own; a request reads the copy of exactly its labels
+        /// where there is one, else the one last written of those that it may see.
+        ///
+        /// **When a write counts.** A write is seen at once by the same request, its other hooks included. Others see it
+        /// when the request's labels are settled, which is when its plan is made or it was refused; it is kept under the
+        /// labels then in force. A call that fails writes nothing, nor does a request that is given up or that a plugin's
+        /// failure refuses before that.
+        ///
+        /// **Limits.** A key has 1 to 256 bytes, a value at most 65536. Entries of the same labels may take
+        /// `limits.state_kib` (1024 KiB unless set) together, each counted with its key and 64 bytes; there are at most 64
+        /// sets of labels a tenant. Every function costs a look into a table and a copy of the value.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod state {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            /// Why nothing was read or written.
+            #[derive(Clone)]
+            pub enum Error {
+                /// Another request has a write under way that must be decided first: compare-and-swap meets any write of
+                /// the key, the other writes meet a compare-and-swap of it. Try again later, or do without.
+                Busy,
+                /// A key of no or too many bytes, or a value of too many.
+                TooLarge,
+                /// There is no room left. Delete something, or give entries a time to live.
+                Full,
+                /// The value is no counter, or the sum is not one of 64 bits.
+                NotANumber,
+                /// A reason that this version does not know.
+                Other(_rt::String),
+            }
+            impl ::core::fmt::Debug for Error {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Error::Busy => f.debug_tuple("Error::Busy").finish(),
+                        Error::TooLarge => f.debug_tuple("Error::TooLarge").finish(),
+                        Error::Full => f.debug_tuple("Error::Full").finish(),
+                        Error::NotANumber => f.debug_tuple("Error::NotANumber").finish(),
+                        Error::Other(e) => {
+                            f.debug_tuple("Error::Other").field(e).finish()
+                        }
+                    }
+                }
+            }
+            impl ::core::fmt::Display for Error {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for Error {}
+            #[allow(unused_unsafe, clippy::all)]
+            /// The value of a key; none when there is none, or when its time to live is over.
+            #[allow(async_fn_in_trait)]
+            pub fn get(
+                key: &str,
+            ) -> ::core::result::Result<::core::option::Option<_rt::Vec<u8>>, Error> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = key;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/state@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "get"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result13 = match l3 {
+                        0 => {
+                            let e = {
+                                let l4 = i32::from(
+                                    *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                match l4 {
+                                    0 => None,
+                                    1 => {
+                                        let e = {
+                                            let l5 = *ptr1
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l6 = *ptr1
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len7 = l6;
+                                            <_ as From<
+                                                _rt::Vec<_>,
+                                            >>::from(_rt::Vec::from_raw_parts(l5.cast(), len7, len7))
+                                        };
+                                        Some(e)
+                                    }
+                                    _ => _rt::invalid_enum_discriminant(),
+                                }
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l8 = i32::from(
+                                    *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v12 = match l8 {
+                                    0 => Error::Busy,
+                                    1 => Error::TooLarge,
+                                    2 => Error::Full,
+                                    3 => Error::NotANumber,
+                                    n => {
+                                        debug_assert_eq!(n, 4, "invalid enum discriminant");
+                                        let e12 = {
+                                            let l9 = *ptr1
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l10 = *ptr1
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len11 = l10;
+                                            let bytes11 = _rt::Vec::from_raw_parts(
+                                                l9.cast(),
+                                                len11,
+                                                len11,
+                                            );
+                                            _rt::string_lift(bytes11)
+                                        };
+                                        Error::Other(e12)
+                                    }
+                                };
+                                v12
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result13
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Sets a value. With `ttl-ms` it is gone after so many milliseconds, counted from now.
+            #[allow(async_fn_in_trait)]
+            pub fn set(
+                key: &str,
+                value: &[u8],
+                ttl_ms: ::core::option::Option<u64>,
+            ) -> ::core::result::Result<(), Error> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = key;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec1 = value;
+                    let ptr1 = vec1.as_ptr().cast::<u8>();
+                    let len1 = vec1.len();
+                    let (result2_0, result2_1) = match ttl_ms {
+                        Some(e) => (1i32, _rt::as_i64(e)),
+                        None => (0i32, 0i64),
+                    };
+                    let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/state@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "set"]
+                        fn wit_import4(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: i64,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import4(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: i64,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import4(
+                        ptr0.cast_mut(),
+                        len0,
+                        ptr1.cast_mut(),
+                        len1,
+                        result2_0,
+                        result2_1,
+                        ptr3,
+                    );
+                    let l5 = i32::from(*ptr3.add(0).cast::<u8>());
+                    let result11 = match l5 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l6 = i32::from(
+                                    *ptr3.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v10 = match l6 {
+                                    0 => Error::Busy,
+                                    1 => Error::TooLarge,
+                                    2 => Error::Full,
+                                    3 => Error::NotANumber,
+                                    n => {
+                                        debug_assert_eq!(n, 4, "invalid enum discriminant");
+                                        let e10 = {
+                                            let l7 = *ptr3
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l8 = *ptr3
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len9 = l8;
+                                            let bytes9 = _rt::Vec::from_raw_parts(
+                                                l7.cast(),
+                                                len9,
+                                                len9,
+                                            );
+                                            _rt::string_lift(bytes9)
+                                        };
+                                        Error::Other(e10)
+                                    }
+                                };
+                                v10
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result11
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Deletes a key. Nothing happens when there is none.
+            #[allow(async_fn_in_trait)]
+            pub fn delete(key: &str) -> ::core::result::Result<(), Error> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = key;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/state@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "delete"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result9 = match l3 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l4 = i32::from(
+                                    *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v8 = match l4 {
+                                    0 => Error::Busy,
+                                    1 => Error::TooLarge,
+                                    2 => Error::Full,
+                                    3 => Error::NotANumber,
+                                    n => {
+                                        debug_assert_eq!(n, 4, "invalid enum discriminant");
+                                        let e8 = {
+                                            let l5 = *ptr1
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l6 = *ptr1
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len7 = l6;
+                                            let bytes7 = _rt::Vec::from_raw_parts(
+                                                l5.cast(),
+                                                len7,
+                                                len7,
+                                            );
+                                            _rt::string_lift(bytes7)
+                                        };
+                                        Error::Other(e8)
+                                    }
+                                };
+                                v8
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result9
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Sets a value if the present one is `expected`, none standing for no value. Says whether it was. A value set
+            /// in this way is the key's until this request is settled: other requests' writes of it are `busy`.
+            #[allow(async_fn_in_trait)]
+            pub fn compare_and_swap(
+                key: &str,
+                expected: ::core::option::Option<&[u8]>,
+                value: &[u8],
+                ttl_ms: ::core::option::Option<u64>,
+            ) -> ::core::result::Result<bool, Error> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = key;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let (result2_0, result2_1, result2_2) = match expected {
+                        Some(e) => {
+                            let vec1 = e;
+                            let ptr1 = vec1.as_ptr().cast::<u8>();
+                            let len1 = vec1.len();
+                            (1i32, ptr1.cast_mut(), len1)
+                        }
+                        None => (0i32, ::core::ptr::null_mut(), 0usize),
+                    };
+                    let vec3 = value;
+                    let ptr3 = vec3.as_ptr().cast::<u8>();
+                    let len3 = vec3.len();
+                    let (result4_0, result4_1) = match ttl_ms {
+                        Some(e) => (1i32, _rt::as_i64(e)),
+                        None => (0i32, 0i64),
+                    };
+                    let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/state@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "compare-and-swap"]
+                        fn wit_import6(
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: i64,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import6(
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: i64,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import6(
+                        ptr0.cast_mut(),
+                        len0,
+                        result2_0,
+                        result2_1,
+                        result2_2,
+                        ptr3.cast_mut(),
+                        len3,
+                        result4_0,
+                        result4_1,
+                        ptr5,
+                    );
+                    let l7 = i32::from(*ptr5.add(0).cast::<u8>());
+                    let result14 = match l7 {
+                        0 => {
+                            let e = {
+                                let l8 = i32::from(
+                                    *ptr5.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                _rt::bool_lift(l8 as u8)
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l9 = i32::from(
+                                    *ptr5.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v13 = match l9 {
+                                    0 => Error::Busy,
+                                    1 => Error::TooLarge,
+                                    2 => Error::Full,
+                                    3 => Error::NotANumber,
+                                    n => {
+                                        debug_assert_eq!(n, 4, "invalid enum discriminant");
+                                        let e13 = {
+                                            let l10 = *ptr5
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l11 = *ptr5
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len12 = l11;
+                                            let bytes12 = _rt::Vec::from_raw_parts(
+                                                l10.cast(),
+                                                len12,
+                                                len12,
+                                            );
+                                            _rt::string_lift(bytes12)
+                                        };
+                                        Error::Other(e13)
+                                    }
+                                };
+                                v13
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result14
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Adds to a counter, which begins at 0, and returns the sum. Increments of requests that are not settled yet
+            /// are not in it; none is lost. `get` reads a counter as decimal digits. `ttl-ms` is for a counter that begins
+            /// with this call; one that goes on keeps its own.
+            #[allow(async_fn_in_trait)]
+            pub fn increment(
+                key: &str,
+                by: i64,
+                ttl_ms: ::core::option::Option<u64>,
+            ) -> ::core::result::Result<i64, Error> {
+                unsafe {
+                    #[repr(align(8))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 16 + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 16
+                            + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = key;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let (result1_0, result1_1) = match ttl_ms {
+                        Some(e) => (1i32, _rt::as_i64(e)),
+                        None => (0i32, 0i64),
+                    };
+                    let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/state@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "increment"]
+                        fn wit_import3(
+                            _: *mut u8,
+                            _: usize,
+                            _: i64,
+                            _: i32,
+                            _: i64,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import3(
+                        _: *mut u8,
+                        _: usize,
+                        _: i64,
+                        _: i32,
+                        _: i64,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import3(
+                        ptr0.cast_mut(),
+                        len0,
+                        _rt::as_i64(&by),
+                        result1_0,
+                        result1_1,
+                        ptr2,
+                    );
+                    let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+                    let result11 = match l4 {
+                        0 => {
+                            let e = {
+                                let l5 = *ptr2.add(8).cast::<i64>();
+                                l5
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l6 = i32::from(*ptr2.add(8).cast::<u8>());
+                                let v10 = match l6 {
+                                    0 => Error::Busy,
+                                    1 => Error::TooLarge,
+                                    2 => Error::Full,
+                                    3 => Error::NotANumber,
+                                    n => {
+                                        debug_assert_eq!(n, 4, "invalid enum discriminant");
+                                        let e10 = {
+                                            let l7 = *ptr2
+                                                .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l8 = *ptr2
+                                                .add(8 + 2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len9 = l8;
+                                            let bytes9 = _rt::Vec::from_raw_parts(
+                                                l7.cast(),
+                                                len9,
+                                                len9,
+                                            );
+                                            _rt::string_lift(bytes9)
+                                        };
+                                        Error::Other(e10)
+                                    }
+                                };
+                                v10
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result11
+                }
+            }
+        }
+        /// The time. Needs the grant `clock`.
+        ///
+        /// Read anew at each call. A decision that depends on it cannot be repeated unless the clock is fixed, as a test
+        /// of a policy does.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod clock {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            #[allow(unused_unsafe, clippy::all)]
+            /// Milliseconds since 1970-01-01 00:00 UTC, by the host's clock. May jump, and go backwards.
+            #[allow(async_fn_in_trait)]
+            pub fn now_ms() -> u64 {
+                unsafe {
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/clock@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "now-ms"]
+                        fn wit_import0() -> i64;
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import0() -> i64 {
+                        unreachable!()
+                    }
+                    let ret = wit_import0();
+                    ret as u64
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Milliseconds since some moment before this host's first call. Never goes backwards; for measuring.
+            #[allow(async_fn_in_trait)]
+            pub fn monotonic_ms() -> u64 {
+                unsafe {
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/clock@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "monotonic-ms"]
+                        fn wit_import0() -> i64;
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import0() -> i64 {
+                        unreachable!()
+                    }
+                    let ret = wit_import0();
+                    ret as u64
+                }
+            }
+        }
+        /// Random numbers fit for secrets. Needs the grant `random`.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod random {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            #[allow(unused_unsafe, clippy::all)]
+            /// So many random bytes, at most 4096: more end the call.
+            #[allow(async_fn_in_trait)]
+            pub fn bytes(count: u32) -> _rt::Vec<u8> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 2
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/random@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "bytes"]
+                        fn wit_import1(_: i32, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import1(_rt::as_i32(&count), ptr0);
+                    let l2 = *ptr0.add(0).cast::<*mut u8>();
+                    let l3 = *ptr0
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let len4 = l3;
+                    let result5 = <_ as From<
+                        _rt::Vec<_>,
+                    >>::from(_rt::Vec::from_raw_parts(l2.cast(), len4, len4));
+                    result5
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// A random number, every one equally likely.
+            #[allow(async_fn_in_trait)]
+            pub fn number() -> u64 {
+                unsafe {
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/random@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "number"]
+                        fn wit_import0() -> i64;
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import0() -> i64 {
+                        unreachable!()
+                    }
+                    let ret = wit_import0();
+                    ret as u64
+                }
+            }
+        }
     }
 }
 #[rustfmt::skip]
@@ -2613,10 +3323,10 @@ macro_rules! __export_router_impl {
         =
         "component-type:wit-bindgen:0.61.1:lockgate:plugin@0.1.0:router:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2333] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2773] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa0\x11\x01A\x02\x01\
-A\x16\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd8\x14\x01A\x02\x01\
+A\x1c\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
 \0\x08locality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09as\
 sistant\0\0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tool\
 s\0\0\x06images\0\0\x04json\0\0\x08logprobs\0\0\x07choices\0\0\x05other\x01s\0\x04\
@@ -2661,14 +3371,25 @@ son\x01\x08\x01i\x01\x01@\x01\x06reasons\0\x09\x04\0\x14[constructor]refusal\x01
 \0\0\x04\0\x03get\x01\x01\x01o\x02ss\x01p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\
 \0\x1elockgate:plugin/settings@0.1.0\x05\x09\x01B\x04\x01m\x05\x05trace\x05debug\
 \x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messag\
-es\x01\0\x04\0\x05write\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x0a\x02\x03\
-\0\x01\x07request\x02\x03\0\x03\x04plan\x02\x03\0\x03\x07refusal\x01B\x0c\x02\x03\
-\x02\x01\x0b\x04\0\x07request\x03\0\0\x02\x03\x02\x01\x0c\x04\0\x04plan\x03\0\x02\
-\x02\x03\x02\x01\x0d\x04\0\x07refusal\x03\0\x04\x01h\x01\x01i\x03\x01i\x05\x01j\x01\
-\x07\x01\x08\x01@\x01\x07request\x06\0\x09\x04\0\x05route\x01\x0a\x04\0\x1blockg\
-ate:plugin/route@0.1.0\x05\x0e\x04\0\x1clockgate:plugin/router@0.1.0\x04\0\x0b\x0c\
-\x01\0\x06router\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-componen\
-t\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+es\x01\0\x04\0\x05write\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x0a\x01B\x13\
+\x01q\x05\x04busy\0\0\x09too-large\0\0\x04full\0\0\x0cnot-a-number\0\0\x05other\x01\
+s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\
+\x04\x04\0\x03get\x01\x05\x01kw\x01j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06\
+ttl-ms\x06\0\x07\x04\0\x03set\x01\x08\x01@\x01\x03keys\0\x07\x04\0\x06delete\x01\
+\x09\x01j\x01\x7f\x01\x01\x01@\x04\x03keys\x08expected\x03\x05value\x02\x06ttl-m\
+s\x06\0\x0a\x04\0\x10compare-and-swap\x01\x0b\x01j\x01x\x01\x01\x01@\x03\x03keys\
+\x02byx\x06ttl-ms\x06\0\x0c\x04\0\x09increment\x01\x0d\x03\0\x1blockgate:plugin/\
+state@0.1.0\x05\x0b\x01B\x03\x01@\0\0w\x04\0\x06now-ms\x01\0\x04\0\x0cmonotonic-\
+ms\x01\0\x03\0\x1blockgate:plugin/clock@0.1.0\x05\x0c\x01B\x05\x01p}\x01@\x01\x05\
+county\0\0\x04\0\x05bytes\x01\x01\x01@\0\0w\x04\0\x06number\x01\x02\x03\0\x1cloc\
+kgate:plugin/random@0.1.0\x05\x0d\x02\x03\0\x01\x07request\x02\x03\0\x03\x04plan\
+\x02\x03\0\x03\x07refusal\x01B\x0c\x02\x03\x02\x01\x0e\x04\0\x07request\x03\0\0\x02\
+\x03\x02\x01\x0f\x04\0\x04plan\x03\0\x02\x02\x03\x02\x01\x10\x04\0\x07refusal\x03\
+\0\x04\x01h\x01\x01i\x03\x01i\x05\x01j\x01\x07\x01\x08\x01@\x01\x07request\x06\0\
+\x09\x04\0\x05route\x01\x0a\x04\0\x1blockgate:plugin/route@0.1.0\x05\x11\x04\0\x1c\
+lockgate:plugin/router@0.1.0\x04\0\x0b\x0c\x01\0\x06router\x03\0\0\0G\x09produce\
+rs\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.\
+61.1";
         };
     };
 }
@@ -2681,9 +3402,9 @@ pub use __export_router_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2239] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa2\x10\x01A\x02\x01\
-A\x11\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2679] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xda\x13\x01A\x02\x01\
+A\x17\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
 \0\x08locality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09as\
 sistant\0\0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tool\
 s\0\0\x06images\0\0\x04json\0\0\x08logprobs\0\0\x07choices\0\0\x05other\x01s\0\x04\
@@ -2728,10 +3449,21 @@ son\x01\x08\x01i\x01\x01@\x01\x06reasons\0\x09\x04\0\x14[constructor]refusal\x01
 \0\0\x04\0\x03get\x01\x01\x01o\x02ss\x01p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\
 \0\x1elockgate:plugin/settings@0.1.0\x05\x09\x01B\x04\x01m\x05\x05trace\x05debug\
 \x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messag\
-es\x01\0\x04\0\x05write\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x0a\x04\0\
-<lockgate:plugin/router-with-all-of-its-exports-removed@0.1.0\x04\0\x0b,\x01\0&r\
-outer-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-b\
-y\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+es\x01\0\x04\0\x05write\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x0a\x01B\x13\
+\x01q\x05\x04busy\0\0\x09too-large\0\0\x04full\0\0\x0cnot-a-number\0\0\x05other\x01\
+s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\
+\x04\x04\0\x03get\x01\x05\x01kw\x01j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06\
+ttl-ms\x06\0\x07\x04\0\x03set\x01\x08\x01@\x01\x03keys\0\x07\x04\0\x06delete\x01\
+\x09\x01j\x01\x7f\x01\x01\x01@\x04\x03keys\x08expected\x03\x05value\x02\x06ttl-m\
+s\x06\0\x0a\x04\0\x10compare-and-swap\x01\x0b\x01j\x01x\x01\x01\x01@\x03\x03keys\
+\x02byx\x06ttl-ms\x06\0\x0c\x04\0\x09increment\x01\x0d\x03\0\x1blockgate:plugin/\
+state@0.1.0\x05\x0b\x01B\x03\x01@\0\0w\x04\0\x06now-ms\x01\0\x04\0\x0cmonotonic-\
+ms\x01\0\x03\0\x1blockgate:plugin/clock@0.1.0\x05\x0c\x01B\x05\x01p}\x01@\x01\x05\
+county\0\0\x04\0\x05bytes\x01\x01\x01@\0\0w\x04\0\x06number\x01\x02\x03\0\x1cloc\
+kgate:plugin/random@0.1.0\x05\x0d\x04\0<lockgate:plugin/router-with-all-of-its-e\
+xports-removed@0.1.0\x04\0\x0b,\x01\0&router-with-all-of-its-exports-removed\x03\
+\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-\
+bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {
