@@ -67,6 +67,8 @@ pub enum ErrorKind {
     Locality,
     /// A guard of the answer failed. Nothing that it held back is let through.
     Guard,
+    /// The policy did not accept the answer.
+    Rejected,
     /// The request was abandoned by us.
     Cancelled,
     /// A fault of our own.
@@ -104,6 +106,27 @@ impl BackendError {
     pub fn retry_after(mut self, delay: Option<Duration>) -> Self {
         self.retry_after = delay;
         self
+    }
+
+    /// A short stable word for logs and metrics.
+    pub fn word(&self) -> &'static str {
+        match self.kind {
+            ErrorKind::InvalidRequest => "invalid_request",
+            ErrorKind::ContextExceeded { .. } => "context_exceeded",
+            ErrorKind::Unsupported { .. } => "unsupported",
+            ErrorKind::Authentication => "authentication",
+            ErrorKind::RateLimited => "rate_limited",
+            ErrorKind::Overloaded => "overloaded",
+            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Timeout(_) => "timeout",
+            ErrorKind::Upstream => "upstream",
+            ErrorKind::Cut => "cut",
+            ErrorKind::Locality => "locality",
+            ErrorKind::Guard => "guard",
+            ErrorKind::Rejected => "rejected",
+            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::Internal => "internal",
+        }
     }
 
     /// Whether another attempt, here or elsewhere, may succeed where this one failed. A cancelled

@@ -19,6 +19,7 @@ pub mod measure;
 pub mod policy;
 pub mod preprocessor;
 pub mod request;
+pub mod review;
 pub mod sampling;
 pub mod scope;
 pub mod services;
@@ -36,6 +37,7 @@ pub use preprocessor::{NOTE_BYTES_MAX, PrepareInput, Prepared, Preprocessor};
 pub use request::{
     ChatRequest, ImageSource, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
 };
+pub use review::{ReviewInput, ReviewVerdict, Reviewed, ReviewedChoice};
 pub use sampling::Sampling;
 pub use scope::Scope;
 pub use services::{Asking, ServiceError, Services};

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::labels::{Label, Labels};
 use crate::request::ChatRequest;
+use crate::review::{ReviewInput, ReviewVerdict};
 use crate::scope::Scope;
 use crate::target::{Health, Target};
 
@@ -21,6 +22,13 @@ pub trait Router: Send + Sync {
 
     /// The targets to try. Dropping the future at any time is safe.
     fn route(&self, input: RouteInput) -> BoxFuture<'_, Result<Plan, PolicyError>>;
+
+    /// What becomes of the answer to an attempt that the plan wants reviewed. Dropping the future at any time is
+    /// safe.
+    fn review(&self, _input: ReviewInput) -> BoxFuture<'_, Result<ReviewVerdict, PolicyError>> {
+        let problem = "it wants an answer reviewed, and its policy has no review".to_owned();
+        Box::pin(std::future::ready(Err(PolicyError::InvalidPlan { problem })))
+    }
 }
 
 /// Everything that a router sees, fixed before it runs, so that its decision can be repeated.
@@ -78,6 +86,15 @@ pub struct PlannedAttempt {
     pub target: String,
     /// The whole attempt's limit, where the plan sets a shorter one than the host.
     pub timeout: Option<Duration>,
+    /// Whether the router judges the answer before the client sees it.
+    pub review: bool,
+}
+
+impl PlannedAttempt {
+    /// An attempt on this target, and nothing special about it.
+    pub fn on(target: impl Into<String>) -> Self {
+        Self { target: target.into(), timeout: None, review: false }
+    }
 }
 
 /// How a plugin fails, whatever its world. The kinds are kept apart: they are counted, logged and answered differently.

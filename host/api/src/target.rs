@@ -99,8 +99,12 @@ pub struct Health {
     pub queued: Option<u32>,
     /// Median time to the first token.
     pub first_token_median: Option<Duration>,
+    /// The time within which nine of ten first tokens come.
+    pub first_token_p90: Option<Duration>,
     /// Median speed of an answer, tokens per second.
     pub tokens_per_second_median: Option<f32>,
+    /// The speed that nine of ten answers exceed.
+    pub tokens_per_second_p10: Option<f32>,
     /// Share of recent attempts that failed, 0 to 1.
     pub error_rate: Option<f32>,
 }

@@ -59,7 +59,8 @@ pub(crate) struct ServeArgs {
     /// A model to serve beside the configuration's: a file or a name.
     #[arg(long, value_name = "PATH|NAME")]
     pub(crate) model: Option<String>,
-    /// The routing policy, a WebAssembly component.
+    /// A routing policy, a WebAssembly component. May be given several times: the first decides, and a client asks
+    /// another as the model `auto:NAME`.
     #[arg(long, value_name = "PATH")]
     pub(crate) policy: Vec<PathBuf>,
     /// Fetch nothing and construct no provider beyond loopback.

@@ -15,15 +15,17 @@ use lockgate_api::{
 use tracing::debug;
 
 use crate::attempt::Attempt;
-use crate::execute::{Running, now};
+use crate::execute::{Counted, Running, now};
 use crate::gateway::Entry;
 use crate::health::{Flight, Measurement};
+use crate::metrics::Metrics;
 
 /// The targets behind the trait.
 #[derive(Clone)]
 pub(crate) struct Desk {
     pub(crate) entries: Arc<[Entry]>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) metrics: Metrics,
 }
 
 /// An ask that may be sent: nothing stands against it.
@@ -123,7 +125,8 @@ impl Services for Desk {
             let target = Arc::clone(target);
             let attempt = Attempt::begin(now(), context.timeouts, request.choices);
             let events = backend.stream(request, permit, context);
-            let running = match Running::start(attempt, events, flight).await {
+            let counted = Counted::new(Arc::clone(&target), desk.metrics.clone());
+            let running = match Running::start(attempt, events, flight, counted).await {
                 Ok(running) => running,
                 Err(error) => return Err(told(&scope, &target, error).into()),
             };

@@ -3,13 +3,15 @@
 //! **Retry and failover.** Steps are tried in the plan's order, each once, without pause; a target is
 //! tried again only if the plan names it again. An attempt may be given up for the next one until its
 //! first event. After that its errors are the answer's: they come out of [`AnswerEvents`] as its last
-//! item, and its end is never silent.
+//! item, and its end is never silent. An answer that its router judges (`review`) is settled only when
+//! it is accepted.
 //!
 //! **Forwarding.** A target that turns out to pass requests on ([`ErrorKind::Locality`]) counts as a
 //! cloud. If nothing was sent it is passed over like any target that the labels forbid, and when nothing
 //! else was tried the request is refused. If bytes may already be there, the request ends: another
 //! target's good answer would hide the breach.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -28,6 +30,9 @@ use crate::gateway::Entry;
 use crate::guarded::Guarded;
 use crate::health::Flight;
 use crate::limiter::Slot;
+use crate::metrics::Metrics;
+use crate::policies::plugin_failed;
+use crate::review::{Judged, Reviewer, Unfit, judgeable};
 use crate::selection::Step;
 
 /// The time, on the runtime's clock so that tests can pause it.
@@ -41,6 +46,9 @@ pub(crate) struct Execution<'a> {
     pub(crate) request: &'a Arc<ChatRequest>,
     pub(crate) labels: &'a Arc<Labels>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) metrics: &'a Metrics,
+    /// Judges the answers of steps that want it.
+    pub(crate) reviewer: Option<Reviewer<'a>>,
     /// Attempts made so far.
     pub(crate) attempts: u32,
     /// The last target that was asked.
@@ -52,7 +60,7 @@ impl Execution<'_> {
     pub(crate) async fn run(&mut self, steps: &[Step], entries: &[Entry]) -> Result<Running, GatewayError> {
         let mut failures: Vec<FailedAttempt> = Vec::new();
         let mut forbidden = None;
-        for step in steps {
+        for (place, step) in steps.iter().enumerate() {
             let Some(entry) = entries.get(step.target) else { continue };
             let target = &entry.target;
             // The check at the send: labels are asked again, whatever was decided before.
@@ -88,8 +96,35 @@ impl Execution<'_> {
                 timeouts,
             };
             let attempt = Attempt::begin(now(), timeouts, self.request.choices);
-            let events = entry.backend.stream(Arc::clone(self.request), permit, context);
-            match Running::start(attempt, events, flight).await {
+            let reviewer = self.reviewer.as_ref().filter(|_| step.review);
+            let request = match reviewer {
+                Some(_) => judgeable(self.request, &*entry.backend),
+                None => Arc::clone(self.request),
+            };
+            let events = entry.backend.stream(request, permit, context);
+            let counted = Counted::new(Arc::clone(target), self.metrics.clone());
+            let began = counted.begun;
+            let mut answer = Running::start(attempt, events, flight, counted).await;
+            if let (Ok(running), Some(reviewer)) = (&mut answer, reviewer) {
+                let judged = Judged {
+                    request_id: self.request_id,
+                    request: self.request,
+                    labels: self.labels,
+                    target,
+                    attempt: place as u32,
+                    attempts_left: (steps.len() - 1 - place) as u32,
+                    began,
+                };
+                match reviewer.review(running, judged).await {
+                    Ok(()) => {}
+                    Err(Unfit::Attempt(error)) => answer = Err(error),
+                    Err(Unfit::Policy(error)) => {
+                        let policy = reviewer.router.id().into();
+                        return Err(plugin_failed(policy, error, self.request_id, self.labels));
+                    }
+                }
+            }
+            match answer {
                 Ok(running) => return Ok(running),
                 Err(error) => {
                     warn!(request = %self.request_id, target = %target.id, kind = ?error.kind, %error, "attempt failed");
@@ -133,7 +168,36 @@ pub(crate) struct Running {
     events: Option<Events>,
     flight: Option<Flight>,
     timer: Pin<Box<Sleep>>,
-    first: Option<Event>,
+    /// Events that have come and are not read yet.
+    begun: VecDeque<Event>,
+    counted: Counted,
+}
+
+/// Where an attempt is counted: once, also when it is abandoned.
+pub(crate) struct Counted {
+    target: Arc<Target>,
+    metrics: Metrics,
+    begun: Instant,
+    over: bool,
+}
+
+impl Counted {
+    /// An attempt that begins now.
+    pub(crate) fn new(target: Arc<Target>, metrics: Metrics) -> Self {
+        Self { target, metrics, begun: now(), over: false }
+    }
+
+    fn end(&mut self, result: &'static str) {
+        if !std::mem::replace(&mut self.over, true) {
+            self.metrics.attempt(&self.target.id, result, now().duration_since(self.begun));
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.end("abandoned");
+    }
 }
 
 impl Running {
@@ -142,12 +206,16 @@ impl Running {
         attempt: Attempt,
         events: Events,
         flight: Flight,
+        counted: Counted,
     ) -> Result<Self, BackendError> {
         let timer = Box::pin(tokio::time::sleep_until(attempt.deadline().into()));
-        let mut running = Self { attempt, events: Some(events), flight: Some(flight), timer, first: None };
+        let (events, flight) = (Some(events), Some(flight));
+        let mut running = Self { attempt, events, flight, timer, begun: VecDeque::new(), counted };
         match std::future::poll_fn(|context| running.poll_event(context)).await {
             Some(Ok(event)) => {
-                running.first = Some(event);
+                running.begun.push_back(event);
+                let Counted { target, metrics, begun, .. } = &running.counted;
+                metrics.first_event(&target.id, now().duration_since(*begun));
                 if let Some(flight) = &running.flight {
                     flight.answering();
                 }
@@ -164,8 +232,13 @@ impl Running {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
 
+    /// Puts events that were read back in front.
+    pub(crate) fn begin_with(&mut self, events: VecDeque<Event>) {
+        self.begun = events;
+    }
+
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Event, BackendError>>> {
-        match self.first.take() {
+        match self.begun.pop_front() {
             Some(first) => Poll::Ready(Some(Ok(first))),
             None => self.poll_event(context),
         }
@@ -175,8 +248,10 @@ impl Running {
         let Some(events) = &mut self.events else { return Poll::Ready(None) };
         let verdict = match events.as_mut().poll_next(context) {
             Poll::Ready(Some(Ok(event))) => {
-                let now = now();
-                match self.attempt.on_event(now, &event) {
+                if let Event::Usage(usage) = &event {
+                    self.counted.metrics.usage(&self.counted.target.id, usage);
+                }
+                match self.attempt.on_event(now(), &event) {
                     Verdict::Continue => return Poll::Ready(Some(Ok(event))),
                     Verdict::Complete if matches!(event, Event::Usage(_)) => {
                         self.finish(Ok(()));
@@ -224,6 +299,7 @@ impl Running {
         self.events = None;
         let now = now();
         let measured = self.attempt.measurement(now);
+        self.counted.end(result.map_or_else(BackendError::word, |()| "ok"));
         if let Some(flight) = self.flight.take() {
             match result {
                 Ok(()) => flight.succeeded(now, measured),

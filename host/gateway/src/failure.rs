@@ -85,6 +85,20 @@ pub enum GatewayError {
 }
 
 impl GatewayError {
+    /// A short stable word for logs and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownModel { .. } => "unknown_model",
+            Self::NamedRefused { .. } => "named_refused",
+            Self::NoTarget => "no_target",
+            Self::Locality { .. } => "locality_forbidden",
+            Self::PolicyRefused { .. } => "policy_refused",
+            Self::PolicyFailed { .. } => "policy_failed",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Exhausted(_) => "exhausted",
+        }
+    }
+
     /// For [`GatewayError::Exhausted`]: the failure that stands for all. The last target that was asked
     /// (one that only turned out to pass requests on stands back), else the last closed off by its
     /// breaker, else the last that cannot honour the request.

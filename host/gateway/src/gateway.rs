@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_api::{
-    Backend, ChatRequest, Labels, PolicyError, RouteInput, Scope, Services, Target, TargetFacts, permit,
+    Backend, ChatRequest, Labels, Plan, PolicyError, RouteInput, Scope, Services, Target, TargetFacts, permit,
 };
 use tracing::debug;
 
@@ -19,9 +19,12 @@ use crate::health::Monitor;
 use crate::keys::Key;
 use crate::limiter::{Limiter, RETRY_AFTER};
 use crate::policies::{Policies, plugin_failed};
-use crate::selection::{NoSteps, Selection, Step, first_local, select, steps_of};
+use crate::review::Reviewer;
+use crate::routing::{Decision, Route, Wish, for_named, wish};
+use crate::selection::{NoSteps, Selection, Step, first_local, select, steps_of, unknown};
 use crate::settling::{absorb, settle_refused};
-use crate::setup::{AUTO, DIRECT, GatewayOptions, GatewayTarget, Named, OnError, SetupError, check};
+use crate::setup::{DIRECT, GatewayOptions, GatewayTarget, Named, OnError, SetupError, check};
+use crate::shadow::{self, Obeyed};
 
 /// A target, what answers for it and how it is doing.
 pub(crate) struct Entry {
@@ -35,8 +38,8 @@ pub struct Gateway {
     entries: Arc<[Entry]>,
     pub(crate) services: Arc<dyn Services>,
     pub(crate) policies: Policies,
-    router_id: Arc<str>,
     direct_id: Arc<str>,
+    shadows: shadow::Places,
     pub(crate) options: GatewayOptions,
     limiter: Arc<Limiter>,
 }
@@ -52,6 +55,12 @@ pub struct Ask {
     pub labels: Labels,
     /// The caller, where keys are configured.
     pub key: Option<Arc<Key>>,
+}
+
+/// Who takes part in a request beside its text.
+struct Parties<'a> {
+    key: Option<&'a Key>,
+    scope: &'a Arc<Scope>,
 }
 
 /// What is known of how a request was treated.
@@ -122,17 +131,26 @@ impl Gateway {
             Entry { target, backend, monitor }
         });
         let entries: Arc<[Entry]> = entries.collect();
-        let services = Arc::new(Desk { entries: Arc::clone(&entries), timeouts: options.timeouts });
+        let services = Arc::new(Desk {
+            entries: Arc::clone(&entries),
+            timeouts: options.timeouts,
+            metrics: options.metrics.clone(),
+        });
         let limiter = previous
             .filter(|previous| previous.limiter.limits() == options.limits)
             .map_or_else(|| Arc::new(Limiter::new(options.limits)), |previous| Arc::clone(&previous.limiter));
-        let router_id = Arc::from(policies.router.id());
-        Ok(Self { entries, services, policies, router_id, direct_id: Arc::from(DIRECT), options, limiter })
+        let shadows = previous.map_or_else(shadow::places, |previous| Arc::clone(&previous.shadows));
+        Ok(Self { entries, services, policies, direct_id: Arc::from(DIRECT), shadows, options, limiter })
     }
 
     /// The targets in configuration order.
     pub fn targets(&self) -> impl ExactSizeIterator<Item = &Arc<Target>> + Clone {
         self.entries.iter().map(|entry| &entry.target)
+    }
+
+    /// Brings the gauges of [`crate::Metrics`] up to date.
+    pub fn observe(&self) {
+        self.options.metrics.observe(&self.facts(&Labels::none()));
     }
 
     /// Every target and how it is doing, with whether `labels` permit it.
@@ -146,9 +164,9 @@ impl Gateway {
         facts.collect()
     }
 
-    /// What the policy header says about a request for this model.
-    pub fn policy_for(&self, model: &str) -> &Arc<str> {
-        if model == AUTO || self.options.named == Named::Route { &self.router_id } else { &self.direct_id }
+    /// The routers that a request may ask by name, `auto:ID`, the default one first.
+    pub fn routers(&self) -> impl Iterator<Item = &str> {
+        self.policies.routes.iter().map(|route| route.router.id())
     }
 
     /// Answers, or says why not. Waits until a target has begun to answer. Dropping the future abandons
@@ -160,15 +178,34 @@ impl Gateway {
         let Ask { request_id, request, labels, key } = ask;
         let of_key = key.as_deref().map(|key| key.labels.iter().cloned());
         let all = self.options.labels.iter().cloned().chain(of_key.into_iter().flatten());
+        let wish = wish(&self.policies.routes, &request.model, key.as_deref());
+        let route = match &wish {
+            Wish::Router(route) => Some(*route),
+            Wish::Target if self.options.named == Named::Route => {
+                for_named(&self.policies.routes, key.as_deref())
+            }
+            Wish::Target | Wish::Unknown => None,
+        };
         let mut outcome = Outcome {
-            policy: Arc::clone(self.policy_for(&request.model)),
+            policy: route.map_or_else(|| Arc::clone(&self.direct_id), |route| route.router.id().into()),
             target: None,
             attempts: 0,
             labels: Arc::new(labels.with(all)),
             request_id,
         };
         let scope = self.scope(&outcome);
-        match self.answer_as(&request, key.as_deref(), &scope, &mut outcome).await {
+        let parties = Parties { key: key.as_deref(), scope: &scope };
+        let answered = match wish {
+            Wish::Unknown => Err(unknown(&request.model, self.targets())),
+            Wish::Router(_) => self.answer_as(&request, None, route, &parties, &mut outcome).await,
+            Wish::Target => {
+                let wanted = Some(request.model.as_str());
+                self.answer_as(&request, wanted, route, &parties, &mut outcome).await
+            }
+        };
+        let end = answered.as_ref().map_or_else(GatewayError::kind, |_| "answered");
+        self.options.metrics.request(&outcome.policy, end);
+        match answered {
             Ok(events) => Ok(Answer { outcome, events }),
             Err(error) => {
                 settle_refused(&scope, &error);
@@ -177,27 +214,32 @@ impl Gateway {
         }
     }
 
+    /// `wanted` is the target that the client named, `route` what decides where it did not.
     async fn answer_as(
         &self,
         request: &Arc<ChatRequest>,
-        key: Option<&Key>,
-        scope: &Arc<Scope>,
+        wanted: Option<&str>,
+        route: Option<&Route>,
+        parties: &Parties<'_>,
         outcome: &mut Outcome,
     ) -> Result<AnswerEvents, GatewayError> {
-        let selection = select(&request.model, self.options.named, &outcome.labels, self.targets())?;
+        let selection = select(wanted, self.options.named, &outcome.labels, self.targets())?;
         let overloaded = |_| GatewayError::Overloaded { retry_after: RETRY_AFTER };
         let slot = self.limiter.enter().await.map_err(overloaded)?;
+        let &Parties { key, scope } = parties;
         let passed = self.prepare(request, key, scope, outcome).await?;
         let selection = if self.policies.preprocessors.is_empty() {
             selection
         } else {
             // They may have added labels.
-            select(&request.model, self.options.named, &outcome.labels, self.targets())?
+            select(wanted, self.options.named, &outcome.labels, self.targets())?
         };
         let request = &passed.request;
-        let steps = match selection {
-            Selection::Direct(step) => vec![step],
-            Selection::Route => self.route(request, key, scope, outcome).await?,
+        let (steps, reviewer) = match (selection, route) {
+            (Selection::Direct(step), _) => (vec![step], None),
+            (Selection::Route, Some(route)) => self.route(route, request, parties, outcome).await?,
+            // A key whose router is not configured. What decides in its place is not for the host to say.
+            (Selection::Route, None) => return Err(unknown(&request.model, self.targets())),
         };
         scope.settle();
         let stages = self.watchers(&passed, key, scope, outcome).await?;
@@ -208,6 +250,8 @@ impl Gateway {
             request,
             labels: &labels,
             timeouts: self.options.timeouts,
+            metrics: &self.options.metrics,
+            reviewer,
             attempts: 0,
             target: None,
         };
@@ -225,11 +269,12 @@ impl Gateway {
     /// Asks the policy and applies the labels to its plan.
     async fn route(
         &self,
+        route: &Route,
         request: &Arc<ChatRequest>,
-        key: Option<&Key>,
-        scope: &Arc<Scope>,
+        parties: &Parties<'_>,
         outcome: &mut Outcome,
-    ) -> Result<Vec<Step>, GatewayError> {
+    ) -> Result<(Vec<Step>, Option<Reviewer<'_>>), GatewayError> {
+        let &Parties { key, scope } = parties;
         let input = RouteInput {
             request_id: Arc::clone(&outcome.request_id),
             request: Arc::clone(request),
@@ -238,19 +283,49 @@ impl Gateway {
             key: key.map(Key::facts),
             scope: Arc::clone(scope),
         };
-        let limit = self.options.policy_timeout;
-        let plan = match tokio::time::timeout(limit, self.policies.router.route(input)).await {
-            Ok(plan) => plan,
-            Err(_) => {
-                Err(PolicyError::Limit { limit: format!("no plan within {:.1} s", limit.as_secs_f64()) })
-            }
-        };
-        let policy = Arc::clone(&outcome.policy);
+        let for_shadows = (!route.shadows.is_empty()).then(|| input.clone());
+        let catalog = Arc::clone(&input.catalog);
+        let Decision { policy, router, plan } = self.decide(route, input).await;
         let add_labels = plan.iter().flat_map(|plan| plan.add_labels.iter().cloned());
         absorb(scope, &policy, add_labels, outcome)?;
+        outcome.policy = policy;
+        let obeyed = for_shadows.map(|input| (input, Obeyed::of(&plan)));
+        let steps = self.steps(route, plan, outcome);
+        if let Some((input, obeyed)) = obeyed {
+            let (labels, scope) = (Arc::clone(&outcome.labels), scope.shadow());
+            self.ask_shadows(route, &RouteInput { labels, scope, ..input }, &obeyed);
+        }
+        let steps = steps?;
+        let reviewer = steps.iter().any(|step| step.review).then(|| Reviewer {
+            router,
+            catalog,
+            key: key.map(Key::facts),
+            scope: Arc::clone(scope),
+            limit: self.options.policy_timeout,
+            metrics: &self.options.metrics,
+        });
+        Ok((steps, reviewer))
+    }
+
+    /// Lets the shadows decide about the same request, under the labels that hold now.
+    fn ask_shadows(&self, route: &Route, input: &RouteInput, obeyed: &Obeyed) {
+        let limit = self.options.policy_timeout;
+        for router in &route.shadows {
+            let (places, metrics) = (&self.shadows, &self.options.metrics);
+            shadow::ask(router, input.clone(), obeyed.clone(), limit, places, metrics);
+        }
+    }
+
+    /// What a decision comes to under its own labels too.
+    fn steps(
+        &self,
+        route: &Route,
+        plan: Result<Plan, PolicyError>,
+        outcome: &mut Outcome,
+    ) -> Result<Vec<Step>, GatewayError> {
         let plan = match plan {
             Ok(plan) => plan,
-            Err(error) => return self.policy_failed(error, outcome),
+            Err(error) => return self.policy_failed(route, error, outcome),
         };
         if !outcome.labels.withhold_payload() {
             debug!(request = %outcome.request_id, policy = %outcome.policy, reason = %plan.reason, "planned");
@@ -258,14 +333,19 @@ impl Gateway {
         match steps_of(&plan, &outcome.labels, self.targets()) {
             Ok(steps) => Ok(steps),
             Err(NoSteps::Forbidden { message }) => Err(GatewayError::Locality { message }),
-            Err(NoSteps::Invalid(error)) => self.policy_failed(error, outcome),
+            Err(NoSteps::Invalid(error)) => self.policy_failed(route, error, outcome),
         }
     }
 
     /// A refusal ends the request; a failure is logged and `on_error` applies.
-    fn policy_failed(&self, error: PolicyError, outcome: &Outcome) -> Result<Vec<Step>, GatewayError> {
-        let error = plugin_failed(Arc::clone(&outcome.policy), error, outcome);
-        let step = match (self.options.on_error, &error) {
+    fn policy_failed(
+        &self,
+        route: &Route,
+        error: PolicyError,
+        outcome: &Outcome,
+    ) -> Result<Vec<Step>, GatewayError> {
+        let error = plugin_failed(Arc::clone(&outcome.policy), error, &outcome.request_id, &outcome.labels);
+        let step = match (route.on_error, &error) {
             (OnError::FirstTarget, GatewayError::PolicyFailed { .. }) => {
                 first_local(&outcome.labels, self.targets())
             }

@@ -47,7 +47,9 @@ pub struct Window {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Figures {
     first_token: Option<Duration>,
+    first_token_p90: Option<Duration>,
     tokens_per_second: Option<f32>,
+    tokens_per_second_p10: Option<f32>,
     error_rate: Option<f32>,
 }
 
@@ -72,7 +74,9 @@ impl Window {
             self.stale = false;
         }
         health.first_token_median = self.figures.first_token;
+        health.first_token_p90 = self.figures.first_token_p90;
         health.tokens_per_second_median = self.figures.tokens_per_second;
+        health.tokens_per_second_p10 = self.figures.tokens_per_second_p10;
         health.error_rate = self.figures.error_rate;
     }
 
@@ -81,21 +85,27 @@ impl Window {
             return Figures::default();
         }
         let failed = self.samples.iter().filter(|sample| sample.failed).count();
-        let first: Vec<_> = self.samples.iter().filter_map(|sample| sample.measured.first_token).collect();
-        let speed: Vec<_> =
+        let mut first: Vec<_> =
+            self.samples.iter().filter_map(|sample| sample.measured.first_token).collect();
+        let mut speed: Vec<_> =
             self.samples.iter().filter_map(|sample| sample.measured.tokens_per_second).collect();
         Figures {
-            first_token: median(first, Duration::cmp),
-            tokens_per_second: median(speed, f32::total_cmp),
+            first_token: quantile(&mut first, 50, Duration::cmp),
+            first_token_p90: quantile(&mut first, 90, Duration::cmp),
+            tokens_per_second: quantile(&mut speed, 50, f32::total_cmp),
+            tokens_per_second_p10: quantile(&mut speed, 10, f32::total_cmp),
             error_rate: Some(failed as f32 / self.samples.len() as f32),
         }
     }
 }
 
-/// The lower median.
-fn median<T: Copy>(mut values: Vec<T>, order: fn(&T, &T) -> std::cmp::Ordering) -> Option<T> {
-    let middle = values.len().checked_sub(1)? / 2;
-    Some(*values.select_nth_unstable_by(middle, order).1)
+/// The value that so many percent of all do not exceed; of two that would do, the lower.
+fn quantile<T: Copy>(values: &mut [T], percent: usize, order: fn(&T, &T) -> std::cmp::Ordering) -> Option<T> {
+    let place = (values.len() * percent).div_ceil(100).saturating_sub(1);
+    if values.is_empty() {
+        return None;
+    }
+    Some(*values.select_nth_unstable_by(place, order).1)
 }
 
 /// A target's health, shared by everybody who sends to it.

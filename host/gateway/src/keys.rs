@@ -83,6 +83,8 @@ pub struct Key {
     pub tenant: Arc<str>,
     /// Labels of every request made with it.
     pub labels: Labels,
+    /// The router that decides about its requests; the first one where there is none.
+    pub router: Option<Arc<str>>,
 }
 
 impl Key {

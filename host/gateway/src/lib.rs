@@ -1,8 +1,8 @@
 //! Between a front end and the targets: admission, labels, the plan's execution, breakers and keys.
 //!
 //! The decisions are plain data structures that are told the time and what happened ([`attempt`],
-//! [`breaker`], [`health`], [`selection`], `window`); [`gateway`], [`policies`], [`execute`] and `guarded`
-//! perform them. This crate knows no wire format, no plugin runtime and no model: it sees the traits of
+//! [`breaker`], [`health`], [`selection`], `window`); [`gateway`], [`policies`], [`routing`], `shadow`,
+//! [`execute`] and `guarded` perform them; [`metrics`] counts. This crate knows no wire format, no plugin runtime and no model: it sees the traits of
 //! `lockgate_api` alone.
 //!
 //! Start with [`Gateway::answer`]. The promise about labels rests on checks with the one function
@@ -20,10 +20,14 @@ mod guarded;
 pub mod health;
 pub mod keys;
 pub mod limiter;
+pub mod metrics;
 pub mod policies;
+mod review;
+pub mod routing;
 pub mod selection;
 mod settling;
 pub mod setup;
+mod shadow;
 mod window;
 
 pub use execute::AnswerEvents;
@@ -31,5 +35,7 @@ pub use failure::{FailedAttempt, Failure, GatewayError};
 pub use gateway::{Answer, Ask, Gateway, Outcome};
 pub use keys::{InvalidKeyHash, KEY_RANDOM_BYTES, Key, KeyHash, Keys, NewKey};
 pub use limiter::Limits;
+pub use metrics::Metrics;
 pub use policies::Policies;
+pub use routing::{Canary, Route};
 pub use setup::{AUTO, DIRECT, GatewayOptions, GatewayTarget, Named, OnError, SetupError};

@@ -8,20 +8,21 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use lockgate_api::{
-    ChatRequest, Guard, PolicyError, PrepareInput, Prepared, Preprocessor, Router, Scope, WatchInput,
+    ChatRequest, Guard, Labels, PolicyError, PrepareInput, Prepared, Preprocessor, Router, Scope, WatchInput,
 };
 
 use crate::failure::GatewayError;
 use crate::gateway::{Gateway, Outcome};
 use crate::guarded::{Rules, Stage};
 use crate::keys::Key;
+use crate::routing::Route;
 use crate::settling::absorb;
 use crate::setup::SetupError;
 
 /// The plugins of a configuration, in its order.
 pub struct Policies {
-    /// Decides where a request goes.
-    pub router: Arc<dyn Router>,
+    /// Decide where a request goes. The first does where neither its key nor its model's name chooses.
+    pub routes: Vec<Route>,
     /// Change a request before it is routed.
     pub preprocessors: Vec<Arc<dyn Preprocessor>>,
     /// Watch the answer.
@@ -31,7 +32,12 @@ pub struct Policies {
 impl Policies {
     /// A router alone.
     pub fn router(router: Arc<dyn Router>) -> Self {
-        Self { router, preprocessors: Vec::new(), guards: Vec::new() }
+        Self::route(Route::of(router))
+    }
+
+    /// One route and no filter.
+    pub fn route(route: Route) -> Self {
+        Self { routes: vec![route], preprocessors: Vec::new(), guards: Vec::new() }
     }
 
     /// A preprocessor and a guard of one id are one plugin, whose halves share a note; no other two plugins
@@ -39,7 +45,13 @@ impl Policies {
     pub(crate) fn check(&self) -> Result<(), SetupError> {
         let preprocessors = self.preprocessors.iter().map(|preprocessor| preprocessor.id());
         let guards = self.guards.iter().map(|guard| guard.id());
-        let mut first = HashSet::from([self.router.id()]);
+        let mut first = HashSet::new();
+        for route in &self.routes {
+            route.check()?;
+            if let Some(twice) = route.routers().find(|router| !first.insert(router.id())) {
+                return Err(SetupError::DuplicatePlugin(twice.id().to_owned()));
+            }
+        }
         let mut second = first.clone();
         for (id, is_new) in
             preprocessors.map(|id| (id, first.insert(id))).chain(guards.map(|id| (id, second.insert(id))))
@@ -86,8 +98,9 @@ impl Gateway {
             };
             let add_labels = prepared.iter().flat_map(|prepared| prepared.add_labels.iter().cloned());
             absorb(scope, preprocessor.id(), add_labels, outcome)?;
-            let Prepared { request, note, .. } =
-                prepared.map_err(|error| plugin_failed(preprocessor.id().into(), error, outcome))?;
+            let Prepared { request, note, .. } = prepared.map_err(|error| {
+                plugin_failed(preprocessor.id().into(), error, &outcome.request_id, &outcome.labels)
+            })?;
             passed.request = request;
             passed.notes.extend(note.map(|note| (preprocessor.id().to_owned(), note)));
         }
@@ -122,7 +135,9 @@ impl Gateway {
                         limit: format!("not watching within {:.1} s", limit.as_secs_f64()),
                     }),
                 };
-                let watch = watch.map_err(|error| plugin_failed(Arc::clone(&id), error, outcome))?;
+                let watch = watch.map_err(|error| {
+                    plugin_failed(Arc::clone(&id), error, &outcome.request_id, &outcome.labels)
+                })?;
                 stages.push(Stage::new(Arc::clone(&id), watch));
             }
         }
@@ -140,13 +155,17 @@ impl Gateway {
 }
 
 /// What a plugin's refusal or failure means for a request. A failure is logged.
-pub(crate) fn plugin_failed(policy: Arc<str>, error: PolicyError, outcome: &Outcome) -> GatewayError {
+pub(crate) fn plugin_failed(
+    policy: Arc<str>,
+    error: PolicyError,
+    request: &str,
+    labels: &Labels,
+) -> GatewayError {
     if let PolicyError::Refused { reason } = error {
         return GatewayError::PolicyRefused { policy, reason };
     }
-    let request = &outcome.request_id;
     // What a plugin writes counts as payload.
-    if outcome.labels.withhold_payload() {
+    if labels.withhold_payload() {
         tracing::warn!(%request, %policy, kind = error.kind(), "policy failed");
     } else {
         tracing::warn!(%request, %policy, kind = error.kind(), %error, "policy failed");

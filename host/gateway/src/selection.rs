@@ -9,7 +9,7 @@ use std::time::Duration;
 use lockgate_api::{Labels, Locality, Plan, PolicyError, Target, permit};
 
 use crate::failure::GatewayError;
-use crate::setup::{AUTO, Named};
+use crate::setup::Named;
 
 /// Steps that a plan may have. It may name a target twice, which is how a policy asks for a retry.
 pub const STEPS_MAX: usize = 16;
@@ -23,6 +23,8 @@ pub struct Step {
     pub target: usize,
     /// The plan's limit for the whole attempt.
     pub timeout: Option<Duration>,
+    /// Whether the router judges the answer.
+    pub review: bool,
 }
 
 /// Who decides.
@@ -46,13 +48,13 @@ pub enum NoSteps {
     },
 }
 
-/// What the request's model name asks for, labels applied. Nothing is asked of a policy when no target
-/// could be used anyway.
+/// What the request asks for, labels applied: the target `named`, or a router's decision where none is. Nothing
+/// is asked of a policy when no target could be used anyway.
 ///
 /// # Errors
 /// Unknown or refused names, no target at all, or none that the labels permit.
 pub fn select<'a>(
-    model: &str,
+    wanted: Option<&str>,
     named: Named,
     labels: &Labels,
     targets: impl Iterator<Item = &'a Arc<Target>> + Clone,
@@ -60,7 +62,7 @@ pub fn select<'a>(
     if targets.clone().next().is_none() {
         return Err(GatewayError::NoTarget);
     }
-    if model != AUTO {
+    if let Some(model) = wanted {
         let place = targets.clone().position(|target| target.id == model);
         let (Some(place), Some(target)) = (place, place.and_then(|place| targets.clone().nth(place))) else {
             return Err(unknown(model, targets));
@@ -70,7 +72,7 @@ pub fn select<'a>(
             Named::Direct => {
                 permit(labels, target)
                     .map_err(|forbidden| GatewayError::Locality { message: forbidden.to_string() })?;
-                return Ok(Selection::Direct(Step { target: place, timeout: None }));
+                return Ok(Selection::Direct(Step { target: place, timeout: None, review: false }));
             }
             Named::Route => {}
         }
@@ -83,7 +85,8 @@ pub fn select<'a>(
     })
 }
 
-fn unknown<'a>(model: &str, targets: impl Iterator<Item = &'a Arc<Target>>) -> GatewayError {
+/// The error for a name that nothing has.
+pub(crate) fn unknown<'a>(model: &str, targets: impl Iterator<Item = &'a Arc<Target>>) -> GatewayError {
     let mut known: Vec<_> = targets.map(|target| target.id.as_str()).take(NAMES_SHOWN_MAX + 1).collect();
     let more = known.len() > NAMES_SHOWN_MAX;
     known.truncate(NAMES_SHOWN_MAX);
@@ -120,7 +123,7 @@ pub fn steps_of<'a>(
             return Err(invalid(format!("it names the target `{name}`, which does not exist")));
         };
         match permit(labels, target) {
-            Ok(_) => steps.push(Step { target: place, timeout: attempt.timeout }),
+            Ok(_) => steps.push(Step { target: place, timeout: attempt.timeout, review: attempt.review }),
             Err(forbidden) => against = Some(forbidden),
         }
     }
@@ -137,7 +140,7 @@ pub fn first_local<'a>(labels: &Labels, targets: impl Iterator<Item = &'a Arc<Ta
     targets
         .enumerate()
         .find(|(_, target)| target.locality == Locality::Local && permit(labels, target).is_ok())
-        .map(|(place, _)| Step { target: place, timeout: None })
+        .map(|(place, _)| Step { target: place, timeout: None, review: false })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::breaker::BreakerPolicy;
 use crate::limiter::Limits;
+use crate::metrics::Metrics;
 
 /// The model name that asks the router.
 pub const AUTO: &str = "auto";
@@ -51,8 +52,6 @@ pub enum Named {
 /// The gateway's rules.
 #[derive(Clone, Debug)]
 pub struct GatewayOptions {
-    /// After a policy's failure.
-    pub on_error: OnError,
     /// For models that clients name.
     pub named: Named,
     /// Labels that every request bears.
@@ -66,18 +65,20 @@ pub struct GatewayOptions {
     pub limits: Limits,
     /// Every target's breaker.
     pub breaker: BreakerPolicy,
+    /// What is counted where.
+    pub metrics: Metrics,
 }
 
 impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
-            on_error: OnError::default(),
             named: Named::default(),
             labels: Labels::none(),
             timeouts: Timeouts::default(),
             policy_timeout: Duration::from_secs(10),
             limits: Limits::default(),
             breaker: BreakerPolicy::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -96,7 +97,7 @@ pub enum SetupError {
     /// An id that cannot be a model's name.
     #[error(
         "the id `{0}` cannot name a target: use 1 to 128 visible ASCII characters without comma, other than \
-         `auto` and `direct`"
+         `auto` and `direct`, and not beginning with `auto:`"
     )]
     InvalidId(String),
     /// A timer or limit out of bounds.
@@ -109,6 +110,11 @@ pub enum SetupError {
     },
 }
 
+/// Whether a model's name asks a router: `auto`, or `auto:` and a router's id.
+fn is_for_routers(name: &str) -> bool {
+    name.strip_prefix(AUTO).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
 /// Checks ids and limits.
 pub(crate) fn check(targets: &[GatewayTarget], options: &GatewayOptions) -> Result<(), SetupError> {
     let mut seen = HashSet::new();
@@ -116,7 +122,7 @@ pub(crate) fn check(targets: &[GatewayTarget], options: &GatewayOptions) -> Resu
         let id = target.id.as_str();
         // Ids stand in headers and in lists.
         let plain = id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-        if id.is_empty() || id.len() > 128 || !plain || id == AUTO || id == DIRECT {
+        if id.is_empty() || id.len() > 128 || !plain || id == DIRECT || is_for_routers(id) {
             return Err(SetupError::InvalidId(id.to_owned()));
         }
         if !seen.insert(id) {

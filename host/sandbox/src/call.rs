@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_api::{
-    ChatRequest, KeyFacts, Label, Labels, PrepareInput, RouteInput, Scope, TargetFacts, WatchInput,
+    ChatRequest, KeyFacts, Label, Labels, PolicyError, PrepareInput, ReviewInput, Reviewed, RouteInput,
+    Scope, TargetFacts, WatchInput,
 };
 use wasmtime::component::Resource;
 
-use crate::contract::{AnswerHandle, Draft, DraftHandle, Refused, RequestHandle};
+use crate::contract::{AnswerHandle, Draft, DraftHandle, OutcomeHandle, Refused, RequestHandle};
 use crate::environment::Environment;
 use crate::limits::Meter;
+use crate::metrics::Ended;
 use crate::powers::Powers;
 use crate::slots::Slots;
 use crate::state::Memory;
@@ -47,6 +49,8 @@ pub(crate) struct Facts {
     request: Option<Arc<ChatRequest>>,
     /// For a router.
     pub(crate) catalog: Arc<[TargetFacts]>,
+    /// For a review.
+    pub(crate) answer: Option<Arc<Reviewed>>,
     /// For a guard.
     pub(crate) choice: u32,
     /// For a guard.
@@ -57,7 +61,14 @@ pub(crate) struct Facts {
 impl Facts {
     pub(crate) fn of_route(input: RouteInput) -> Self {
         let RouteInput { request_id, request, labels, catalog, key, scope } = input;
-        Self { request_id, labels, key, request: Some(request), catalog, choice: 0, note: None, scope }
+        let request = Some(request);
+        Self { request_id, labels, key, request, catalog, answer: None, choice: 0, note: None, scope }
+    }
+
+    pub(crate) fn of_review(input: ReviewInput) -> Self {
+        let ReviewInput { request_id, request, labels, catalog, key, answer, scope } = input;
+        let (request, answer) = (Some(request), Some(answer));
+        Self { request_id, labels, key, request, catalog, answer, choice: 0, note: None, scope }
     }
 
     pub(crate) fn of_prepare(input: PrepareInput) -> Self {
@@ -68,6 +79,7 @@ impl Facts {
             key,
             request: Some(request),
             catalog: Arc::default(),
+            answer: None,
             choice: 0,
             note: None,
             scope,
@@ -76,7 +88,8 @@ impl Facts {
 
     pub(crate) fn of_watch(input: WatchInput) -> Self {
         let WatchInput { request_id, choice, labels, key, note, scope } = input;
-        Self { request_id, labels, key, request: None, catalog: Arc::default(), choice, note, scope }
+        let catalog = Arc::default();
+        Self { request_id, labels, key, request: None, catalog, answer: None, choice, note, scope }
     }
 }
 
@@ -103,6 +116,7 @@ pub(crate) struct Call {
     pub(crate) meter: Meter,
     /// What this call remembers and writes down, once it has begun to.
     memory: Option<Memory>,
+    began: Instant,
     deadline: Instant,
     host_calls: u64,
     wasi_calls: u64,
@@ -129,6 +143,7 @@ impl Call {
             refusals: Slots::default(),
             meter: Meter::new(&powers.limits),
             memory: None,
+            began: Instant::now(),
             deadline,
             host_calls: 0,
             wasi_calls: 0,
@@ -149,12 +164,23 @@ impl Call {
     /// Begins the next call into the same instance: what it may use a call is whole again. Memory is not,
     /// nor is the number of log lines.
     pub(crate) fn begin_again(&mut self, deadline: Instant) {
+        self.began = Instant::now();
         self.deadline = deadline;
         self.host_calls = 0;
         self.wasi_calls = 0;
         self.output_bytes = 0;
         self.input_bytes = 0;
         self.standard_error.clear();
+    }
+
+    /// What the call has used, now that it is over.
+    pub(crate) fn ended(&self, error: Option<&PolicyError>) -> Ended {
+        Ended {
+            end: error.map_or("ok", PolicyError::kind),
+            took: self.began.elapsed(),
+            memory_bytes: self.meter.memory_bytes(),
+            host_calls: self.host_calls,
+        }
     }
 
     /// The one request's handle, lent to the guest for the call.
@@ -164,6 +190,11 @@ impl Call {
 
     /// The one draft's handle, lent to the guest for the call.
     pub(crate) fn draft_handle() -> Resource<DraftHandle> {
+        Resource::new_borrow(0)
+    }
+
+    /// The one outcome's handle, lent to the guest for the call.
+    pub(crate) fn outcome_handle() -> Resource<OutcomeHandle> {
         Resource::new_borrow(0)
     }
 

@@ -8,6 +8,7 @@ mod ambient;
 mod answer;
 mod catalog;
 mod draft;
+mod outcome;
 mod plan;
 mod request;
 mod rest;
@@ -22,6 +23,7 @@ use crate::grant::{Grant, World};
 pub use {
     answer::AnswerHandle,
     draft::DraftHandle,
+    outcome::OutcomeHandle,
     plan::{Draft, Refused},
     request::{MessageHandle, RequestHandle},
 };
@@ -41,6 +43,26 @@ pub(crate) mod bindings {
                 "lockgate:plugin/request.message": crate::contract::MessageHandle,
                 "lockgate:plugin/plan.plan": crate::contract::Draft,
                 "lockgate:plugin/plan.refusal": crate::contract::Refused,
+            },
+        });
+    }
+
+    pub(crate) mod reviewer {
+        wasmtime::component::bindgen!({
+            path: "../../wit",
+            world: "reviewer",
+            imports: { default: trappable },
+            exports: { default: async },
+            with: {
+                "lockgate:plugin/types": super::router::lockgate::plugin::types,
+                "lockgate:plugin/request": super::router::lockgate::plugin::request,
+                "lockgate:plugin/catalog": super::router::lockgate::plugin::catalog,
+                "lockgate:plugin/settings": super::router::lockgate::plugin::settings,
+                "lockgate:plugin/log": super::router::lockgate::plugin::log,
+                "lockgate:plugin/state": super::router::lockgate::plugin::state,
+                "lockgate:plugin/clock": super::router::lockgate::plugin::clock,
+                "lockgate:plugin/random": super::router::lockgate::plugin::random,
+                "lockgate:plugin/outcome.outcome": crate::contract::OutcomeHandle,
             },
         });
     }
@@ -89,13 +111,17 @@ pub(crate) mod bindings {
 pub(crate) fn link(linker: &mut Linker<Call>, world: World, grants: &[Grant]) -> wasmtime::Result<()> {
     use bindings::guard::lockgate::plugin as guard;
     use bindings::preprocessor::lockgate::plugin as preprocessor;
+    use bindings::reviewer::lockgate::plugin as reviewer;
     use bindings::router::lockgate::plugin as own;
     own::types::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
     own::request::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
     own::plan::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
     own::settings::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
     match world {
-        World::Router => own::catalog::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?,
+        World::Router => {
+            own::catalog::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+            reviewer::outcome::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+        }
         World::Preprocessor | World::Guard => {
             preprocessor::draft::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
             guard::answer::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;

@@ -140,7 +140,7 @@ pub(crate) fn access(world: World, import: &str) -> Access {
         return Access::Unknown;
     }
     match (world, interface) {
-        (World::Router, "types" | "request" | "catalog" | "plan" | "settings") => Access::Free,
+        (World::Router, "types" | "request" | "catalog" | "plan" | "outcome" | "settings") => Access::Free,
         // A filter is one component for both: each half imports what the other uses.
         (
             World::Preprocessor | World::Guard,

@@ -19,6 +19,7 @@ mod grant;
 mod guard;
 mod limits;
 mod load;
+mod metrics;
 mod pin;
 mod plugin;
 mod powers;
@@ -36,14 +37,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::InstancePre;
 
 use crate::call::Call;
-use crate::contract::bindings::{guard::GuardPre, preprocessor::PreprocessorPre, router::RouterPre};
+use crate::contract::bindings::{
+    guard::GuardPre, preprocessor::PreprocessorPre, reviewer::ReviewerPre, router::RouterPre,
+};
 use crate::environment::Machine;
+use crate::metrics::Metrics;
 use crate::plugin::Plugin;
 use crate::powers::Powers;
 use crate::state::Store;
@@ -104,10 +109,20 @@ struct Shared {
     engine: Engine,
     ticker: Ticker,
     tick: Duration,
+    metrics: Metrics,
     /// One permit for each instance that the pool has for calls.
     free_instances: Semaphore,
     /// One permit for each instance that the pool has for guards, which keep theirs while an answer lasts.
     free_guards: Arc<Semaphore>,
+}
+
+/// Finds a router's hook in a component, and the second one where it has it.
+fn router_hooks(
+    instance: InstancePre<Call>,
+) -> wasmtime::Result<(RouterPre<Call>, Option<ReviewerPre<Call>>)> {
+    let reviews = load::exports(instance.component(), "review");
+    let reviewer = reviews.then(|| ReviewerPre::new(instance.clone())).transpose()?;
+    Ok((RouterPre::new(instance)?, reviewer))
 }
 
 impl Sandbox {
@@ -138,12 +153,24 @@ impl Sandbox {
         let free_instances = Semaphore::new(options.calls_max.max(1) as usize);
         let free_guards = Arc::new(Semaphore::new(options.guards_max as usize));
         Ok(Self {
-            shared: Arc::new(Shared { engine, ticker, tick: options.tick, free_instances, free_guards }),
+            shared: Arc::new(Shared {
+                engine,
+                ticker,
+                tick: options.tick,
+                metrics: Metrics::default(),
+                free_instances,
+                free_guards,
+            }),
             environment,
             store: Arc::default(),
             memory_bytes_max: options.memory_bytes_max,
             table_elements_max: options.table_elements_max,
         })
+    }
+
+    /// Makes known what is counted of plugins. Once a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        self.shared.metrics.register(registry);
     }
 
     /// Loads a router from its component's bytes. Compiles it, which takes a tenth of a second or more: not
@@ -153,8 +180,8 @@ impl Sandbox {
     /// [`LoadError`] names the plugin's id and what to do.
     pub fn load(&self, bytes: &[u8], spec: PluginSpec) -> Result<RouterPlugin, LoadError> {
         let name = spec.id.clone();
-        let (plugin, instance) = self.load_named(&name, bytes, None, spec, World::Router, RouterPre::new)?;
-        Ok(RouterPlugin { plugin, instance })
+        let (plugin, hooks) = self.load_named(&name, bytes, None, spec, World::Router, router_hooks)?;
+        Ok(RouterPlugin { plugin, instance: hooks.0, reviewer: hooks.1 })
     }
 
     /// Loads a router from a component's file.
@@ -162,8 +189,8 @@ impl Sandbox {
     /// # Errors
     /// [`LoadError`] names the file and what to do.
     pub fn load_file(&self, path: &Path, spec: PluginSpec) -> Result<RouterPlugin, LoadError> {
-        let (plugin, instance) = self.load_path(path, spec, World::Router, RouterPre::new)?;
-        Ok(RouterPlugin { plugin, instance })
+        let (plugin, hooks) = self.load_path(path, spec, World::Router, router_hooks)?;
+        Ok(RouterPlugin { plugin, instance: hooks.0, reviewer: hooks.1 })
     }
 
     /// Loads a preprocessor, or a filter's first half, from a component's file.
@@ -223,6 +250,7 @@ impl Sandbox {
         self.check_pool(name, &limits)?;
         let loaded = load::load(&self.shared.engine, name, bytes, world, &grants, &limits, bind)?;
         let plugin = Plugin {
+            world,
             digest,
             shared: Arc::clone(&self.shared),
             powers: Arc::new(Powers {

@@ -90,6 +90,11 @@ impl Meter {
         }
     }
 
+    /// What all memories have now. They never shrink, so it is also the most that they had.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
     /// The first growth that was refused.
     pub(crate) fn refused(&self) -> Option<&Stop> {
         self.refused.as_ref()

@@ -265,6 +265,14 @@ fn import_names(engine: &Engine, component: &Component) -> Vec<String> {
     component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect()
 }
 
+/// Whether the component exports one of our interfaces, in whatever version.
+pub(crate) fn exports(component: &Component, interface: &str) -> bool {
+    let component_type = component.component_type();
+    component_type
+        .exports(component.engine())
+        .any(|(name, _)| own_interface(name).is_some_and(|(own, _)| own == interface))
+}
+
 /// The version in which the component exports the world's hook.
 fn export_version(engine: &Engine, component: &Component, world: World) -> Option<String> {
     component.component_type().exports(engine).find_map(|(name, _)| {

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use lockgate_api::PolicyError;
 use tokio::time::timeout;
-use tracing::{debug, error, info, trace, warn};
+use tracing::{Instrument as _, debug, debug_span, error, info, trace, warn};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::Shared;
 use crate::call::{Call, Facts, LogLevel};
-use crate::grant::Grant;
+use crate::grant::{Grant, World};
 use crate::pin::Digest;
 use crate::powers::Powers;
 use crate::stop::{Stop, classify, last_words};
@@ -25,6 +25,7 @@ const TARGET: &str = "lockgate::plugin";
 /// A loaded plugin, whatever its world.
 pub(crate) struct Plugin {
     pub(crate) id: String,
+    pub(crate) world: World,
     pub(crate) digest: Digest,
     pub(crate) shared: Arc<Shared>,
     pub(crate) powers: Arc<Powers>,
@@ -65,7 +66,9 @@ impl Plugin {
         // Outlives the guest's own deadline, so that a guest which still yields is ended by its own; this
         // one is for a host function that does not come back.
         let hard = self.powers.limits.time_max + self.shared.tick * 4;
-        match timeout(hard, AssertUnwindSafe(entered).catch_unwind()).await {
+        let (plugin, world) = (self.id.as_str(), self.world.name());
+        let span = debug_span!(target: TARGET, "plugin", plugin, world, digest = %self.digest);
+        match timeout(hard, AssertUnwindSafe(entered).catch_unwind()).instrument(span).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_panic)) => {
                 Err(PolicyError::Host { message: "a host function panicked; see the log".to_owned() })
@@ -94,6 +97,7 @@ impl Plugin {
     /// nowhere.
     pub(crate) fn report(&self, call: &mut Call, error: Option<&PolicyError>) {
         call.end_memory(matches!(error, None | Some(PolicyError::Refused { .. })));
+        self.shared.metrics.record(&self.id, self.world, &call.ended(error));
         let request_id = Arc::clone(&call.facts().request_id);
         let (plugin, request) = (self.id.as_str(), &*request_id);
         match error {

@@ -1,14 +1,17 @@
-//! A router that runs as a component: one call from waiting for a free instance to the checked plan.
+//! A router that runs as a component: one call from waiting for a free instance to the checked plan, and one to
+//! the verdict on an answer.
 
 use std::fmt;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
-use lockgate_api::{Plan, PolicyError, RouteInput, Router};
+use lockgate_api::{Plan, PolicyError, ReviewInput, ReviewVerdict, RouteInput, Router};
 use wasmtime::Store;
 
 use crate::call::{Call, Facts};
 use crate::contract::Draft;
+use crate::contract::bindings::reviewer::ReviewerPre;
+use crate::contract::bindings::reviewer::exports::lockgate::plugin::review;
 use crate::contract::bindings::router::RouterPre;
 use crate::grant::Grant;
 use crate::pin::Digest;
@@ -20,6 +23,8 @@ use crate::plugin::Plugin;
 pub struct RouterPlugin {
     pub(crate) plugin: Plugin,
     pub(crate) instance: RouterPre<Call>,
+    /// Where the component judges answers too.
+    pub(crate) reviewer: Option<ReviewerPre<Call>>,
 }
 
 /// How a guest answered.
@@ -52,7 +57,7 @@ impl RouterPlugin {
         let outcome = match self.plugin.judge(store.data(), answer) {
             Ok(Answer::Plan(draft)) => {
                 let call = store.data();
-                draft.check(&call.facts().catalog, call.labels().withhold_payload())
+                draft.check(&call.facts().catalog, self.reviewer.is_some(), call.labels().withhold_payload())
             }
             Ok(Answer::Refused(reason)) => Err(PolicyError::Refused { reason }),
             Err(error) => Err(error),
@@ -73,6 +78,45 @@ impl RouterPlugin {
     }
 }
 
+/// Bytes of a verdict's reason.
+const REASON_BYTES_MAX: usize = 4096;
+
+impl RouterPlugin {
+    async fn judge(&self, input: ReviewInput) -> Result<ReviewVerdict, PolicyError> {
+        let Some(reviewer) = &self.reviewer else {
+            let problem = "the component has no `review`".to_owned();
+            return Err(PolicyError::InvalidPlan { problem });
+        };
+        let _place = self.plugin.free_instance().await?;
+        let _running = self.plugin.shared.ticker.running();
+        let mut store = self.plugin.store(Facts::of_review(input));
+        let entered = async {
+            let instance = reviewer.instantiate_async(&mut store).await?;
+            let hook = instance.lockgate_plugin_review();
+            hook.call_review(&mut store, Call::request_handle(), Call::outcome_handle()).await
+        };
+        let answer = self.plugin.limited(entered).await;
+        let outcome = self.plugin.judge(store.data(), answer).and_then(verdict);
+        self.plugin.report(store.data_mut(), outcome.as_ref().err());
+        outcome
+    }
+}
+
+fn verdict(verdict: review::Verdict) -> Result<ReviewVerdict, PolicyError> {
+    match verdict {
+        review::Verdict::Accept => Ok(ReviewVerdict::Accept),
+        review::Verdict::Next(reason) if reason.len() <= REASON_BYTES_MAX => {
+            Ok(ReviewVerdict::Next { reason })
+        }
+        review::Verdict::Next(reason) => {
+            let length = reason.len();
+            let limit =
+                format!("the reason of the verdict: {length} where at most {REASON_BYTES_MAX} is allowed");
+            Err(PolicyError::Limit { limit })
+        }
+    }
+}
+
 impl Router for RouterPlugin {
     fn id(&self) -> &str {
         &self.plugin.id
@@ -81,6 +125,11 @@ impl Router for RouterPlugin {
     /// Needs a Tokio runtime with its clock.
     fn route(&self, input: RouteInput) -> BoxFuture<'_, Result<Plan, PolicyError>> {
         Box::pin(self.call(input))
+    }
+
+    /// Needs a Tokio runtime with its clock.
+    fn review(&self, input: ReviewInput) -> BoxFuture<'_, Result<ReviewVerdict, PolicyError>> {
+        Box::pin(self.judge(input))
     }
 }
 

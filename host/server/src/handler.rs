@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use http::header::EXPECT;
+use http::header::{CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use lockgate_gateway::Key;
@@ -17,7 +17,7 @@ use crate::headers::REQUEST_ID;
 use crate::linger::Lingering;
 use crate::routes::Route;
 use crate::state::{AppState, Serving};
-use crate::{access, chat, openai};
+use crate::{access, chat, metrics, openai};
 
 /// What a handler knows of its request.
 pub(crate) struct Call {
@@ -39,7 +39,13 @@ pub(crate) async fn respond(
     let began = Instant::now();
     let request_id = state.next_request_id();
     let mut route = "unknown";
-    let answered = AssertUnwindSafe(dispatch(state, loopback, Arc::clone(&request_id), request, &mut route));
+    let answered = AssertUnwindSafe(dispatch(
+        Arc::clone(&state),
+        loopback,
+        Arc::clone(&request_id),
+        request,
+        &mut route,
+    ));
     let mut response = match answered.catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => failure(&error),
@@ -51,6 +57,7 @@ pub(crate) async fn respond(
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    state.metrics.answered(route, response.status().as_u16());
     let waited_ms = began.elapsed().as_secs_f64() * 1e3;
     info!(request = %request_id, route, status = response.status().as_u16(), waited_ms, "answered");
     response
@@ -75,11 +82,17 @@ async fn dispatch(
     match route {
         Route::ChatCompletions => Ok(chat::complete(&call, &head.headers, body).await),
         Route::Models => {
-            Ok(json(StatusCode::OK, openai::models_body(call.serving.gateway.targets(), call.state.started)))
+            Ok(json(StatusCode::OK, openai::models_body(&call.serving.gateway, call.state.started)))
         }
-        Route::Model(id) => openai::model_body(&id, call.serving.gateway.targets(), call.state.started)
+        Route::Model(id) => openai::model_body(&id, &call.serving.gateway, call.state.started)
             .map(|body| json(StatusCode::OK, body))
             .ok_or_else(|| ApiError::no_such_model(&id)),
+        Route::Metrics => {
+            let mut response = json(StatusCode::OK, metrics::render(&call.state)?);
+            let format = HeaderValue::from_static(metrics::CONTENT_TYPE);
+            response.headers_mut().insert(CONTENT_TYPE, format);
+            Ok(response)
+        }
         Route::Health => Ok(json(StatusCode::OK, br#"{"status":"ok"}"#.to_vec())),
         Route::Ready => Ok(match call.state.ready() {
             Ok(None) => json(StatusCode::OK, br#"{"status":"ready"}"#.to_vec()),

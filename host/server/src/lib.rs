@@ -17,6 +17,7 @@ mod error;
 mod handler;
 mod headers;
 mod linger;
+mod metrics;
 mod openai;
 mod options;
 mod routes;

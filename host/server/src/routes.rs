@@ -19,10 +19,12 @@ pub(crate) enum Route {
     Health,
     /// Whether requests can be answered.
     Ready,
+    /// What is counted.
+    Metrics,
 }
 
 const PLACES: &str =
-    "POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id}, GET /health, GET /ready";
+    "POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id}, GET /health, GET /ready, GET /metrics";
 
 impl Route {
     /// Whether callers must show a key, where there are any. Probes of a supervisor have none.
@@ -38,6 +40,7 @@ impl Route {
             Self::Model(_) => "model",
             Self::Health => "health",
             Self::Ready => "ready",
+            Self::Metrics => "metrics",
         }
     }
 
@@ -51,6 +54,7 @@ impl Route {
             "/v1/models" => (Self::Models, "GET, HEAD"),
             "/health" => (Self::Health, "GET, HEAD"),
             "/ready" => (Self::Ready, "GET, HEAD"),
+            "/metrics" => (Self::Metrics, "GET, HEAD"),
             _ => match path.strip_prefix("/v1/models/") {
                 Some(id) if !id.is_empty() => (Self::Model(decode_percent(id)?.into_owned()), "GET, HEAD"),
                 _ => return Err(ApiError::no_such_path(PLACES)),

@@ -7,10 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use lockgate_gateway::{Gateway, Keys};
+use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Hosts;
+use crate::metrics::Metrics;
 use crate::options::ServerOptions;
 
 /// One configuration in force. A request keeps the one that it began with.
@@ -29,6 +31,7 @@ pub type Readiness = Arc<dyn Fn() -> Result<Option<String>, String> + Send + Syn
 pub struct AppState {
     serving: ArcSwap<Serving>,
     readiness: Readiness,
+    pub(crate) metrics: Metrics,
     pub(crate) options: ServerOptions,
     pub(crate) hosts: Hosts,
     /// Memory for bodies, in KiB.
@@ -44,7 +47,14 @@ pub struct AppState {
 
 impl AppState {
     /// A server's state. `readiness` is asked by each `/ready`.
-    pub fn new(serving: Serving, readiness: Readiness, options: ServerOptions) -> Arc<Self> {
+    ///
+    /// `registry` holds what others count; `/metrics` shows it.
+    pub fn new(
+        serving: Serving,
+        readiness: Readiness,
+        registry: Registry,
+        options: ServerOptions,
+    ) -> Arc<Self> {
         let budget = (options.bodies_bytes_max >> 10).clamp(1, Semaphore::MAX_PERMITS);
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut random = [0; 8];
@@ -56,6 +66,7 @@ impl AppState {
         Arc::new(Self {
             serving: ArcSwap::from_pointee(serving),
             readiness,
+            metrics: Metrics::new(registry),
             hosts: Hosts::new(&options.allowed_hosts),
             options,
             body_budget: Arc::new(Semaphore::new(budget)),

@@ -49,6 +49,7 @@ const SOLE_USERS: &[(&str, &str)] = &[
 const GENERATED: &[&str] = &[
     "plugins/sdk/src/guest/bindings/guard.rs",
     "plugins/sdk/src/guest/bindings/preprocessor.rs",
+    "plugins/sdk/src/guest/bindings/reviewer.rs",
     "plugins/sdk/src/guest/bindings/router.rs",
 ];
 

@@ -21,6 +21,8 @@ pub struct Attempt {
     pub target: String,
     /// The limit of the whole attempt, where it is to be shorter than the operator's. Whole milliseconds.
     pub timeout: Option<Duration>,
+    /// Whether [`crate::Reviewer::review`] judges the answer before the client sees it.
+    pub review: bool,
 }
 
 impl Plan {
@@ -32,7 +34,14 @@ impl Plan {
     /// The same plan with one more attempt, made when those before it fail.
     #[must_use]
     pub fn then(mut self, target: impl Into<String>) -> Self {
-        self.attempts.push(Attempt { target: target.into(), timeout: None });
+        self.attempts.push(Attempt { target: target.into(), timeout: None, review: false });
+        self
+    }
+
+    /// The same plan with one more attempt, whose answer is reviewed.
+    #[must_use]
+    pub fn then_reviewed(mut self, target: impl Into<String>) -> Self {
+        self.attempts.push(Attempt { target: target.into(), timeout: None, review: true });
         self
     }
 

@@ -75,8 +75,16 @@ pub trait Catalog {
     fn first_token_ms(&self) -> Vec<Option<f64>>;
     /// Median tokens a second.
     fn tokens_per_second(&self) -> Vec<Option<f64>>;
+    /// Milliseconds within which nine of ten first tokens come.
+    fn first_token_p90_ms(&self) -> Vec<Option<f64>>;
+    /// Tokens a second that nine of ten answers exceed.
+    fn tokens_per_second_p10(&self) -> Vec<Option<f64>>;
     /// Share of recent attempts that failed.
     fn error_rates(&self) -> Vec<Option<f64>>;
+    /// Tokens of this prompt that are in its cache.
+    fn prefix_hit_tokens(&self) -> Vec<Option<u64>>;
+    /// USD that the caller's budget still has, and the whole of it.
+    fn budget(&self) -> Option<(f64, f64)>;
 }
 
 /// The plugin's settings from the operator's configuration.

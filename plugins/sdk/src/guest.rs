@@ -25,6 +25,7 @@ use self::bindings::router::lockgate::plugin::{catalog, log, plan, request, sett
 pub mod bindings;
 mod filters;
 mod powers;
+mod reviews;
 
 pub(crate) use powers::{clock, random, state};
 
@@ -50,6 +51,9 @@ fn build(plan: &Plan) -> plan::Plan {
         let number = built.add_attempt(&attempt.target);
         if let Some(timeout) = attempt.timeout {
             built.set_timeout_ms(number, whole_milliseconds(timeout));
+        }
+        if attempt.review {
+            built.review_attempt(number);
         }
     }
     for label in &plan.labels {
@@ -186,8 +190,20 @@ impl facts::Catalog for Host {
     fn tokens_per_second(&self) -> Vec<Option<f64>> {
         catalog::tokens_per_second()
     }
+    fn first_token_p90_ms(&self) -> Vec<Option<f64>> {
+        catalog::first_token_p90_ms()
+    }
+    fn tokens_per_second_p10(&self) -> Vec<Option<f64>> {
+        catalog::tokens_per_second_p10()
+    }
     fn error_rates(&self) -> Vec<Option<f64>> {
         catalog::error_rates()
+    }
+    fn prefix_hit_tokens(&self) -> Vec<Option<u64>> {
+        catalog::prefix_hit_tokens()
+    }
+    fn budget(&self) -> Option<(f64, f64)> {
+        catalog::budget()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The guest crate: write a Lockgate plugin in Rust, test it natively, compile it to a component.
 //!
-//! There are three kinds: a [`Router`] decides where a request goes, a [`Preprocessor`] changes it before
+//! There are three kinds: a [`Router`] decides where a request goes (and, as a [`Reviewer`], whether an answer
+//! was good enough), a [`Preprocessor`] changes it before
 //! that, a [`Guard`] watches the answer. One component may be both of the latter, and then the guard reads
 //! the note that the preprocessor kept.
 //!
@@ -122,6 +123,7 @@ mod draft;
 mod facts;
 pub mod log;
 pub mod random;
+mod reviewing;
 pub mod state;
 pub mod testing;
 mod types;
@@ -134,6 +136,7 @@ pub mod guest;
 pub use answer::{Attempt, Plan, Refusal};
 pub use draft::{Draft, EditError, Piece, Place};
 pub use facts::{Catalog, Message, Request, Settings, Target, targets};
+pub use reviewing::{Finish, Outcome, Review};
 pub use types::{Breaker, Locality, Price, Role, Want};
 pub use watching::{Answer, Kind, Verdict};
 
@@ -146,6 +149,15 @@ pub trait Router {
     /// # Errors
     /// The refusal, whose reason the client reads.
     fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal>;
+}
+
+/// A router that also judges answers before the client sees any of them: a cheap target first, a better one when
+/// its answer is not good enough.
+pub trait Reviewer: Router {
+    /// What becomes of the answer to an attempt of [`Plan::then_reviewed`].
+    ///
+    /// Runs in a fresh instance. A failure refuses the request.
+    fn review(request: &dyn Request, outcome: &dyn Outcome, settings: &dyn Settings) -> Review;
 }
 
 /// Prepares a request before any router sees it.
@@ -194,6 +206,25 @@ macro_rules! export_router {
         const _: () = {
             const fn is_router<T: $crate::Router>() {}
             is_router::<$policy>()
+        };
+    };
+}
+
+/// Makes a type that implements [`Reviewer`] the component's policy. In the place of [`export_router!`].
+#[macro_export]
+macro_rules! export_reviewer {
+    ($policy:ty) => {
+        $crate::export_router!($policy);
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            type Exported = $crate::guest::Hook<$policy>;
+            $crate::guest::bindings::reviewer::export!(
+                Exported with_types_in $crate::guest::bindings::reviewer
+            );
+        };
+        const _: () = {
+            const fn is_reviewer<T: $crate::Reviewer>() {}
+            is_reviewer::<$policy>()
         };
     };
 }

@@ -2,6 +2,7 @@
 
 mod filters;
 mod powers;
+mod reviews;
 
 use std::cell::RefCell;
 
@@ -13,6 +14,7 @@ pub use filters::{FakeAnswer, FakeDraft, Watched, watch_run};
 pub use powers::{advance_clock, clear_state, fail_state, seed_random};
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use powers::{clock, random, state};
+pub use reviews::{FakeChoice, FakeOutcome};
 
 /// A request of plain fields. What is not set is empty.
 #[derive(Clone, Debug, Default)]
@@ -144,6 +146,8 @@ impl Message for FakeMessage {
 pub struct FakeCatalog {
     /// The targets in order.
     pub targets: Vec<FakeTarget>,
+    /// What the caller's budget still has, and the whole of it.
+    pub budget: Option<(f64, f64)>,
 }
 
 /// A target of plain fields.
@@ -175,8 +179,14 @@ pub struct FakeTarget {
     pub first_token_ms: Option<f64>,
     /// Median tokens a second.
     pub tokens_per_second: Option<f64>,
+    /// Milliseconds within which nine of ten first tokens come.
+    pub first_token_p90_ms: Option<f64>,
+    /// Tokens a second that nine of ten answers exceed.
+    pub tokens_per_second_p10: Option<f64>,
     /// Share of recent failures.
     pub error_rate: Option<f64>,
+    /// Tokens of the prompt that are in its cache.
+    pub prefix_hit_tokens: Option<u64>,
 }
 
 impl FakeTarget {
@@ -197,7 +207,10 @@ impl FakeTarget {
             queued: None,
             first_token_ms: None,
             tokens_per_second: None,
+            first_token_p90_ms: None,
+            tokens_per_second_p10: None,
             error_rate: None,
+            prefix_hit_tokens: None,
         }
     }
 
@@ -229,7 +242,7 @@ impl FakeTarget {
 impl FakeCatalog {
     /// These targets in this order.
     pub fn new(targets: impl IntoIterator<Item = FakeTarget>) -> Self {
-        Self { targets: targets.into_iter().collect() }
+        Self { targets: targets.into_iter().collect(), budget: None }
     }
 
     fn column<T>(&self, cell: impl Fn(&FakeTarget) -> T) -> Vec<T> {
@@ -277,8 +290,20 @@ impl Catalog for FakeCatalog {
     fn tokens_per_second(&self) -> Vec<Option<f64>> {
         self.column(|target| target.tokens_per_second)
     }
+    fn first_token_p90_ms(&self) -> Vec<Option<f64>> {
+        self.column(|target| target.first_token_p90_ms)
+    }
+    fn tokens_per_second_p10(&self) -> Vec<Option<f64>> {
+        self.column(|target| target.tokens_per_second_p10)
+    }
     fn error_rates(&self) -> Vec<Option<f64>> {
         self.column(|target| target.error_rate)
+    }
+    fn prefix_hit_tokens(&self) -> Vec<Option<u64>> {
+        self.column(|target| target.prefix_hit_tokens)
+    }
+    fn budget(&self) -> Option<(f64, f64)> {
+        self.budget
     }
 }
 

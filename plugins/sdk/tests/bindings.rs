@@ -7,8 +7,9 @@ use wit_bindgen_core::{Files, WorldGenerator as _};
 use wit_bindgen_rust::WithOption;
 
 /// Each world, and the interfaces of its that are generated for the router.
-const WORLDS: [(&str, &[&str]); 3] = [
+const WORLDS: [(&str, &[&str]); 4] = [
     ("router", &[]),
+    ("reviewer", &["types", "request", "catalog", "settings", "log", "state", "clock", "random"]),
     ("preprocessor", &["types", "request", "plan", "settings", "log", "state", "clock", "random"]),
     ("guard", &["plan", "settings", "log", "state", "clock", "random"]),
 ];

@@ -13,23 +13,36 @@ mod policy;
 
 use anyhow::Result;
 use lockgate_api::Labels;
-use lockgate_gateway::{Gateway, GatewayOptions, GatewayTarget, Key, KeyHash, Keys, Named, OnError};
+use lockgate_gateway::{Gateway, GatewayOptions, GatewayTarget, Key, KeyHash, Keys, Metrics, Named};
 use lockgate_sandbox::{Sandbox, SandboxOptions};
 use lockgate_server::Serving;
+use prometheus_client::registry::Registry;
 
 use crate::config::{self, Config};
-
-pub(crate) use policy::BUILT_IN;
 
 /// What outlives a configuration: the sandbox, and the models that the next one may still name.
 pub(crate) struct Host {
     sandbox: Sandbox,
     models: local::Models,
+    /// Over all configurations.
+    metrics: Metrics,
 }
 
 impl Host {
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self { sandbox: Sandbox::new(&SandboxOptions::default())?, models: local::Models::default() })
+        Ok(Self {
+            sandbox: Sandbox::new(&SandboxOptions::default())?,
+            models: local::Models::default(),
+            metrics: Metrics::default(),
+        })
+    }
+
+    /// Everything that is counted, for `/metrics`.
+    pub(crate) fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("lockgate");
+        self.metrics.register(&mut registry);
+        self.sandbox.register(&mut registry);
+        registry
     }
 
     /// Everything that the configuration names, ready to answer. Takes as long as loading its models
@@ -40,7 +53,7 @@ impl Host {
         // Models of this machine come first: `on_error = "first-target"` takes the first local target.
         let models = self.models.load(&config.models, &config.adapters)?;
         targets.splice(0..0, models);
-        let options = gateway_options(config);
+        let options = GatewayOptions { metrics: self.metrics.clone(), ..gateway_options(config) };
         let gateway = match previous {
             Some(previous) => previous.replaced(targets, policies, options)?,
             None => Gateway::new(targets, policies, options)?,
@@ -63,22 +76,19 @@ pub(crate) fn keys(config: &Config) -> Result<Keys> {
     let keys = config.keys.iter().map(|key| {
         let hash: KeyHash = key.hash.parse()?;
         let labels: Labels = key.labels.iter().cloned().collect();
-        Ok((hash, Key { name: key.name.as_str().into(), tenant: key.tenant.as_str().into(), labels }))
+        let router = key.router.as_deref().map(Into::into);
+        Ok((hash, Key { name: key.name.as_str().into(), tenant: key.tenant.as_str().into(), labels, router }))
     });
     Ok(Keys::new(keys.collect::<Result<Vec<_>>>()?))
 }
 
 fn gateway_options(config: &Config) -> GatewayOptions {
-    let on_error = match config.router.as_ref().map(|router| router.on_error) {
-        Some(config::OnError::FirstTarget) => OnError::FirstTarget,
-        Some(config::OnError::Refuse) | None => OnError::Refuse,
-    };
     let named = match config.server.named {
         config::Named::Direct => Named::Direct,
         config::Named::Route => Named::Route,
         config::Named::Refuse => Named::Refuse,
     };
-    GatewayOptions { on_error, named, ..GatewayOptions::default() }
+    GatewayOptions { named, ..GatewayOptions::default() }
 }
 
 /// A list of targets on their way into a gateway.

@@ -1,5 +1,5 @@
-//! The plugins of a configuration: the router, which is the configured component or the one that the binary
-//! carries, and the preprocessors and guards in their order.
+//! The plugins of a configuration: the routers, each a configured component or the one that the binary carries,
+//! and the preprocessors and guards in their order.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,14 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lockgate_api::{Guard, Preprocessor, Router};
-use lockgate_gateway::Policies;
+use lockgate_gateway::{Canary, OnError, Policies, Route};
 use lockgate_sandbox::{Grant, Limits, LoadError, PluginSpec, Sandbox};
 use tracing::warn;
 
-use crate::config::{Config, PluginConfig};
-
-/// The built-in policy's id.
-pub(crate) const BUILT_IN: &str = "privacy-first";
+use crate::config::{self, BUILT_IN_ROUTER, Config, PluginConfig, RouterConfig};
 
 /// Compiled from `plugins/privacy-first` by this crate's build script.
 const BUILT_IN_COMPONENT: &[u8] = include_bytes!(env!("LOCKGATE_PRIVACY_FIRST"));
@@ -32,17 +29,36 @@ pub(super) fn policies(sandbox: &Sandbox, config: &Config) -> Result<Policies> {
         Ok(Arc::new(loaded))
     };
     Ok(Policies {
-        router: router(sandbox, config.router.as_ref())?,
+        routes: config.routers.iter().map(|config| route(sandbox, config)).collect::<Result<_>>()?,
         preprocessors: config.preprocessors.iter().map(preprocessor).collect::<Result<_>>()?,
         guards: config.guards.iter().map(guard).collect::<Result<_>>()?,
     })
 }
 
-fn router(sandbox: &Sandbox, plugin: Option<&PluginConfig>) -> Result<Arc<dyn Router>> {
-    let Some(plugin) = plugin else {
-        let spec = PluginSpec { id: BUILT_IN.to_owned(), ..PluginSpec::default() };
-        return Ok(Arc::new(sandbox.load(BUILT_IN_COMPONENT, spec).context("the built-in policy")?));
+fn route(sandbox: &Sandbox, config: &RouterConfig) -> Result<Route> {
+    let (obeyed, on_error) = match &config.plugin {
+        Some(plugin) => (router(sandbox, plugin)?, plugin.on_error),
+        None => {
+            let spec = PluginSpec { id: BUILT_IN_ROUTER.to_owned(), ..PluginSpec::default() };
+            let loaded = sandbox.load(BUILT_IN_COMPONENT, spec).context("the built-in policy")?;
+            (Arc::new(loaded) as Arc<dyn Router>, config::OnError::Refuse)
+        }
     };
+    let canary = config.canary.as_ref().map(|canary| -> Result<Canary> {
+        Ok(Canary { router: router(sandbox, &canary.plugin)?, share: canary.share })
+    });
+    Ok(Route {
+        router: obeyed,
+        on_error: match on_error {
+            config::OnError::FirstTarget => OnError::FirstTarget,
+            config::OnError::Refuse => OnError::Refuse,
+        },
+        canary: canary.transpose()?,
+        shadows: config.shadows.iter().map(|plugin| router(sandbox, plugin)).collect::<Result<_>>()?,
+    })
+}
+
+fn router(sandbox: &Sandbox, plugin: &PluginConfig) -> Result<Arc<dyn Router>> {
     let loaded = load(plugin, |path, spec| sandbox.load_file(path, spec))?;
     warn_of_unused(plugin, loaded.grants_unused());
     Ok(Arc::new(loaded))

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::args::ServeArgs;
-use crate::assembly::{self, BUILT_IN, Host};
+use crate::assembly::{self, Host};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::terminal;
@@ -36,10 +36,11 @@ async fn run(args: ServeArgs) -> Result<(), Failure> {
         .with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let address = listener.local_addr()?;
 
-    let (host, config, serving) = tokio::task::spawn_blocking(move || {
+    let (host, config, serving, registry) = tokio::task::spawn_blocking(move || {
         let mut host = Host::new()?;
         let serving = host.assemble(&config, None)?;
-        anyhow::Ok((host, config, serving))
+        let registry = host.registry();
+        anyhow::Ok((host, config, serving, registry))
     })
     .await??;
     let options = ServerOptions { allowed_hosts: config.server.hosts.clone(), ..ServerOptions::default() };
@@ -52,7 +53,7 @@ async fn run(args: ServeArgs) -> Result<(), Failure> {
                 .to_owned()
         }))
     };
-    let state = AppState::new(serving, Arc::new(readiness), options);
+    let state = AppState::new(serving, Arc::new(readiness), registry, options);
     greet(&config, address);
 
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -82,8 +83,12 @@ fn greet(config: &Config, address: std::net::SocketAddr) {
     for target in &config.targets {
         terminal::note(&format!("target  {} ({} of {})", target.id, target.model, target.provider));
     }
-    let policy = config.router.as_ref().map_or(BUILT_IN, |router| router.id.as_str());
-    terminal::note(&format!("policy  {policy}"));
+    for router in &config.routers {
+        terminal::note(&format!("policy  {}", router.id()));
+        for plugin in router.plugins().filter(|plugin| plugin.id != router.id()) {
+            terminal::note(&format!("tries   {} beside {}", plugin.id, router.id()));
+        }
+    }
     for (place, plugins) in [("before", &config.preprocessors), ("behind", &config.guards)] {
         for plugin in plugins {
             terminal::note(&format!("{place}  {}", plugin.id));

@@ -18,14 +18,15 @@ use super::{
 pub(crate) fn check(path: &Path, text: &str, file: File) -> Result<Config, Problems> {
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut checker = Checker { text, folder: &folder, problems: Problems::none(path), ids: HashSet::new() };
-    let (router, preprocessors, guards) = checker.plugins(&file.plugins);
+    let (routers, preprocessors, guards) = checker.plugins(&file.plugins);
+    checker.key_routers(&file.keys, &routers);
     let config = Config {
         server: checker.server(&file.server),
         models: file.models.iter().map(|model| checker.model(model)).collect(),
         adapters: file.adapters.iter().map(|adapter| checker.adapter(adapter, &file)).collect(),
         providers: checker.providers(&file),
         targets: checker.targets(&file),
-        router,
+        routers,
         preprocessors,
         guards,
         keys: checker.keys(&file.keys),
@@ -68,8 +69,11 @@ impl Checker<'_> {
 
     fn client_id(&mut self, id: &Spanned<String>) -> String {
         self.id_form(id);
-        if id.get_ref() == "auto" {
-            self.problem(id, "`auto` asks the router and cannot be an id");
+        let text = id.get_ref().as_str();
+        if text == "direct" {
+            self.problem(id, "`direct` stands for no policy in answers and cannot be an id");
+        } else if text == "auto" || text.starts_with("auto:") {
+            self.problem(id, "`auto` and `auto:ROUTER` ask a router and cannot be an id");
         } else if !self.ids.insert(id.get_ref().clone()) {
             self.problem(
                 id,
@@ -302,6 +306,7 @@ impl Checker<'_> {
                 tenant: key.tenant.clone().unwrap_or_else(|| key.name.get_ref().clone()),
                 hash: key.hash.get_ref().clone(),
                 labels,
+                router: key.router.as_ref().map(|router| router.get_ref().clone()),
             });
         }
         checked

@@ -139,6 +139,10 @@ pub(crate) struct Plugin {
     #[serde(default)]
     pub(crate) grants: Vec<Spanned<String>>,
     pub(crate) on_error: Option<Spanned<OnError>>,
+    pub(crate) mode: Option<Spanned<Mode>>,
+    /// The router that a canary or shadow is tried beside.
+    pub(crate) of: Option<Spanned<String>>,
+    pub(crate) share: Option<Spanned<f64>>,
     #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
@@ -155,6 +159,18 @@ pub(crate) enum World {
     Preprocessor,
     /// Watches answers.
     Guard,
+}
+
+/// How a router takes part.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// It is obeyed.
+    Active,
+    /// It decides a share of another's requests.
+    Canary,
+    /// It is asked and never obeyed.
+    Shadow,
 }
 
 /// What happens to a request whose policy failed.
@@ -186,4 +202,5 @@ pub(crate) struct Key {
     pub(crate) hash: Spanned<String>,
     #[serde(default)]
     pub(crate) labels: Vec<Spanned<String>>,
+    pub(crate) router: Option<Spanned<String>>,
 }

@@ -1,6 +1,6 @@
 //! The configuration file: TOML in, a checked [`Config`] out.
 //!
-//! `file` is the file's shape, `check` and `plugins` the rules between its parts, `problem` how a mistake is
+//! `file` is the file's shape, `check`, `plugins` and `routers` the rules between its parts, `problem` how a mistake is
 //! told: always with file, line and column, with the nearest known name for an unknown key. Nothing
 //! here opens a connection, loads a model or compiles a plugin. Secrets are read, never printed.
 
@@ -8,6 +8,7 @@ mod check;
 mod file;
 mod plugins;
 mod problem;
+mod routers;
 mod secret;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use lockgate_sandbox::Pin;
 use check::check;
 pub(crate) use file::{Device, Limits, Named, OnError, ProviderKind};
 pub(crate) use problem::Problems;
+pub(crate) use routers::BUILT_IN_ROUTER;
 
 /// The address when neither file nor flag gives one.
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -33,7 +35,8 @@ pub(crate) struct Config {
     pub(crate) adapters: Vec<AdapterConfig>,
     pub(crate) providers: Vec<ProviderConfig>,
     pub(crate) targets: Vec<TargetConfig>,
-    pub(crate) router: Option<PluginConfig>,
+    /// At least one. The first decides where neither key nor client says otherwise.
+    pub(crate) routers: Vec<RouterConfig>,
     /// In the order in which they are called.
     pub(crate) preprocessors: Vec<PluginConfig>,
     /// In the order in which they are called.
@@ -113,6 +116,22 @@ pub(crate) struct PluginConfig {
     pub(crate) settings: BTreeMap<String, String>,
 }
 
+/// A router that is obeyed, and what is tried beside it.
+#[derive(Debug)]
+pub(crate) struct RouterConfig {
+    /// None for the policy that the binary carries.
+    pub(crate) plugin: Option<PluginConfig>,
+    pub(crate) canary: Option<CanaryConfig>,
+    pub(crate) shadows: Vec<PluginConfig>,
+}
+
+#[derive(Debug)]
+pub(crate) struct CanaryConfig {
+    pub(crate) plugin: PluginConfig,
+    /// More than 0 and at most 1.
+    pub(crate) share: f64,
+}
+
 #[derive(Debug)]
 pub(crate) struct KeyConfig {
     pub(crate) name: String,
@@ -120,13 +139,16 @@ pub(crate) struct KeyConfig {
     /// `sha256:` and 64 hexadecimal digits.
     pub(crate) hash: String,
     pub(crate) labels: Vec<Label>,
+    /// The id of a router that is obeyed.
+    pub(crate) router: Option<String>,
 }
 
 impl Config {
     /// The files of its plugins, and of their signatures.
     pub(crate) fn plugin_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
-        for plugin in self.router.iter().chain(&self.preprocessors).chain(&self.guards) {
+        let routers = self.routers.iter().flat_map(RouterConfig::plugins);
+        for plugin in routers.chain(&self.preprocessors).chain(&self.guards) {
             files.push(plugin.path.clone());
             files.extend(plugin.pin.signature_path(&plugin.path));
         }

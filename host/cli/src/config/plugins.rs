@@ -1,4 +1,4 @@
-//! The rules for `[[plugin]]` entries: one router, preprocessors and guards in the file's order, and one
+//! The rules for `[[plugin]]` entries: routers (`routers` tells them apart), preprocessors and guards in the file's order, and one
 //! component for two entries only where they are two halves of one plugin.
 
 use std::str::FromStr;
@@ -7,28 +7,28 @@ use lockgate_sandbox::{Grant, Pin};
 
 use toml::Spanned;
 
-use super::PluginConfig;
 use super::check::Checker;
 use super::file::{OnError, Plugin, World};
+use super::{PluginConfig, RouterConfig};
 
-/// Router, preprocessors, guards.
-pub(super) type Plugins = (Option<PluginConfig>, Vec<PluginConfig>, Vec<PluginConfig>);
+/// Routers, preprocessors, guards.
+pub(super) type Plugins = (Vec<RouterConfig>, Vec<PluginConfig>, Vec<PluginConfig>);
 
 impl Checker<'_> {
     /// Checks every entry by itself and against those before it.
     pub(super) fn plugins(&mut self, plugins: &[Plugin]) -> Plugins {
-        let (mut router, mut preprocessors, mut guards) = (None, Vec::new(), Vec::new());
+        let (mut routers, mut preprocessors, mut guards) = (Vec::new(), Vec::new(), Vec::new());
         for (number, plugin) in plugins.iter().enumerate() {
             let config = self.plugin(plugin);
             self.plugin_id(plugin, &plugins[..number]);
+            self.not_a_router(plugin);
             match plugin.world.get_ref() {
-                World::Router if router.is_some() => self.problem(&plugin.id, "a second router: one decides"),
-                World::Router => router = Some(config),
+                World::Router => routers.push((plugin, config)),
                 World::Preprocessor => preprocessors.push(config),
                 World::Guard => guards.push(config),
             }
         }
-        (router, preprocessors, guards)
+        (self.routers(routers), preprocessors, guards)
     }
 
     /// An id may come twice: for a preprocessor and a guard, in either order, that are one component.

@@ -71,7 +71,7 @@ fn an_adapter_is_named_after_its_model() {
 #[test]
 fn an_empty_configuration_has_no_model() {
     let config = parse_text("").expect("it is valid");
-    assert!(config.models.is_empty() && config.router.is_none());
+    assert!(config.models.is_empty() && config.routers[0].plugin.is_none());
     assert_eq!(config.server.listen.to_string(), DEFAULT_LISTEN);
 }
 
@@ -90,7 +90,7 @@ fn plugins_keep_their_order_and_halves_share_an_id() {
     ];
     let config = parse_text(&text.concat()).expect("it is valid");
     let ids = |plugins: &[PluginConfig]| plugins.iter().map(|plugin| plugin.id.clone()).collect::<Vec<_>>();
-    assert_eq!(config.router.expect("there is one").id, "r");
+    assert_eq!(config.routers[0].id(), "r");
     assert_eq!(ids(&config.preprocessors), ["b", "a", "c"]);
     assert_eq!(ids(&config.guards), ["a", "b"]);
 }
@@ -104,7 +104,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("[server]\nair_gapped = \"yes\"", "lockgate.toml:2:14", "boolean"),
     ("[server", "lockgate.toml:1:8", ""),
     ("[[model]]\nid = \"m\"\npath = \"none.gguf\"", "lockgate.toml:3:8", "there is no model file none.gguf"),
-    ("[[model]]\nid = \"auto\"\npath = \"Cargo.toml\"", "lockgate.toml:2:6", "asks the router"),
+    ("[[model]]\nid = \"auto\"\npath = \"Cargo.toml\"", "lockgate.toml:2:6", "ask a router"),
     (
         "[[model]]\nid = \"m\"\npath = \"Cargo.toml\"\ndevice = \"tpu\"",
         "lockgate.toml:4:10",
@@ -212,9 +212,44 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "always refuses",
     ),
     (
-        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"router\"\n[[plugin]]\nid = \"q\"\npath = \"Cargo.toml\"\nworld = \"router\"",
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"router\"\nof = \"q\"",
+        "lockgate.toml:5:6",
+        "`of` is for a canary",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"router\"\nmode = \"canary\"",
+        "lockgate.toml:2:6",
+        "a canary needs share",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"router\"\nmode = \"canary\"\nshare = 1.5",
+        "lockgate.toml:6:9",
+        "more than 0 and at most 1",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"router\"\nmode = \"shadow\"\nof = \"privacy-frist\"",
         "lockgate.toml:6:6",
-        "a second router",
+        "did you mean `privacy-first`?",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"router\"\nmode = \"shadow\"\nshare = 0.5",
+        "lockgate.toml:6:9",
+        "a shadow sees every request",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"guard\"\nmode = \"shadow\"",
+        "lockgate.toml:5:8",
+        "only a router can",
+    ),
+    (
+        "[[key]]\nname = \"k\"\nhash = \"sha256:12\"\nrouter = \"nobody\"",
+        "lockgate.toml:4:10",
+        "there is no router `nobody`",
+    ),
+    (
+        "[[provider]]\nid = \"p\"\nkind = \"bedrock\"\nregion = \"eu-central-1\"\n[[target]]\nid = \"auto:x\"\nprovider = \"p\"\nmodel = \"m\"",
+        "lockgate.toml:6:6",
+        "ask a router",
     ),
     (
         "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"guard\"\n[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"guard\"",

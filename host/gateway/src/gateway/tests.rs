@@ -7,4 +7,6 @@ mod health;
 mod labels;
 mod policy;
 mod preprocessors;
+mod reviews;
+mod routers;
 mod support;

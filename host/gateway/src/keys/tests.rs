@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn key(name: &str) -> Key {
-    Key { name: Arc::from(name), tenant: Arc::from("tenant"), labels: Labels::none() }
+    Key { name: Arc::from(name), tenant: Arc::from("tenant"), labels: Labels::none(), router: None }
 }
 
 #[test]

@@ -19,10 +19,10 @@ fn target(id: &str, locality: Locality) -> Arc<Target> {
 #[test]
 fn a_long_list_of_names_is_cut_and_says_so() {
     let targets: Vec<_> = (0..50).map(|index| target(&format!("t{index}"), Locality::Local)).collect();
-    let error = select("x", Named::Direct, &Labels::none(), targets.iter()).expect_err("unknown");
+    let error = select(Some("x"), Named::Direct, &Labels::none(), targets.iter()).expect_err("unknown");
     assert!(error.to_string().ends_with("t18, t19, …"), "{error}");
     let long = "x".repeat(10_000);
-    let error = select(&long, Named::Direct, &Labels::none(), targets.iter()).expect_err("unknown");
+    let error = select(Some(&long), Named::Direct, &Labels::none(), targets.iter()).expect_err("unknown");
     assert!(error.to_string().len() < 600, "a client's text is not repeated without end");
 }
 
@@ -35,7 +35,7 @@ fn the_first_local_target_is_the_first_in_configuration_order() {
         target("b", Locality::Local),
     ];
     let labels = "no-cloud".parse().expect("parses");
-    assert_eq!(first_local(&labels, targets.iter()), Some(Step { target: 2, timeout: None }));
+    assert_eq!(first_local(&labels, targets.iter()), Some(Step { target: 2, timeout: None, review: false }));
     assert_eq!(first_local(&labels, targets[..2].iter()), None);
 }
 
@@ -54,7 +54,7 @@ proptest! {
         let labels: Labels = labels.parse().expect("parses");
         let picks: Vec<_> = picks.iter().map(|pick| pick.index(targets.len())).collect();
         let attempts = picks.iter()
-            .map(|pick| PlannedAttempt { target: pick.to_string(), timeout: None })
+            .map(|pick| PlannedAttempt::on(pick.to_string()))
             .collect();
         let plan = Plan { attempts, ..Plan::default() };
         let expected: Vec<_> = picks.iter().copied()

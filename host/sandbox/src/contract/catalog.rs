@@ -79,6 +79,25 @@ impl catalog::Host for Call {
         self.column(|facts| facts.health.tokens_per_second_median.map(f64::from))
     }
 
+    fn first_token_p90_ms(&mut self) -> wasmtime::Result<Vec<Option<f64>>> {
+        self.column(|facts| facts.health.first_token_p90.map(|time| time.as_secs_f64() * 1e3))
+    }
+
+    fn tokens_per_second_p10(&mut self) -> wasmtime::Result<Vec<Option<f64>>> {
+        self.column(|facts| facts.health.tokens_per_second_p10.map(f64::from))
+    }
+
+    /// Nobody counts them yet.
+    fn prefix_hit_tokens(&mut self) -> wasmtime::Result<Vec<Option<u64>>> {
+        self.column(|_| None)
+    }
+
+    /// Nobody keeps one yet.
+    fn budget(&mut self) -> wasmtime::Result<Option<(f64, f64)>> {
+        self.enter()?;
+        Ok(None)
+    }
+
     fn error_rates(&mut self) -> wasmtime::Result<Vec<Option<f64>>> {
         self.column(|facts| facts.health.error_rate.map(f64::from))
     }

@@ -18,11 +18,19 @@ const REASON_BYTES_MAX: usize = 4096;
 #[derive(Debug, Default)]
 #[allow(unreachable_pub, reason = "the generated bindings name it in their own public items")]
 pub struct Draft {
-    attempts: Vec<(String, Option<u64>)>,
+    attempts: Vec<Proposed>,
     labels: Vec<String>,
     reason: String,
     /// The first thing wrong with it that would be lost otherwise.
     problem: Option<String>,
+}
+
+/// An attempt as the guest proposes it.
+#[derive(Debug)]
+struct Proposed {
+    target: String,
+    timeout_ms: Option<u64>,
+    review: bool,
 }
 
 /// A refusal as the guest states it.
@@ -45,7 +53,7 @@ impl plan::HostPlan for Call {
         let draft = self.drafts.get_mut(&draft)?;
         let number = u32::try_from(draft.attempts.len())?;
         if draft.attempts.len() < ATTEMPTS_MAX {
-            draft.attempts.push((target, None));
+            draft.attempts.push(Proposed { target, timeout_ms: None, review: false });
         } else {
             draft.problem(|| format!("more than {ATTEMPTS_MAX} attempts"));
         }
@@ -61,9 +69,19 @@ impl plan::HostPlan for Call {
         self.enter()?;
         let draft = self.drafts.get_mut(&draft)?;
         match draft.attempts.get_mut(attempt as usize) {
-            Some((_, timeout)) if timeout_ms > 0 => *timeout = Some(timeout_ms),
+            Some(proposed) if timeout_ms > 0 => proposed.timeout_ms = Some(timeout_ms),
             Some(_) => draft.problem(|| format!("attempt {attempt} has a timeout of 0 ms")),
             None => draft.problem(|| format!("a timeout for attempt {attempt}, which does not exist")),
+        }
+        Ok(())
+    }
+
+    fn review_attempt(&mut self, draft: Resource<Draft>, attempt: u32) -> wasmtime::Result<()> {
+        self.enter()?;
+        let draft = self.drafts.get_mut(&draft)?;
+        match draft.attempts.get_mut(attempt as usize) {
+            Some(proposed) => proposed.review = true,
+            None => draft.problem(|| format!("a review of attempt {attempt}, which does not exist")),
         }
         Ok(())
     }
@@ -122,7 +140,12 @@ impl Draft {
 
     /// The plan, if every part of it makes sense. The guest's own words are kept out of the error when
     /// `withhold` is set.
-    pub(crate) fn check(self, catalog: &[TargetFacts], withhold: bool) -> Result<Plan, PolicyError> {
+    pub(crate) fn check(
+        self,
+        catalog: &[TargetFacts],
+        can_review: bool,
+        withhold: bool,
+    ) -> Result<Plan, PolicyError> {
         let quote = |text: &str| if withhold { "(withheld)".to_owned() } else { shorten(text) };
         let invalid = |problem: String| PolicyError::InvalidPlan { problem };
         if let Some(problem) = self.problem {
@@ -132,14 +155,19 @@ impl Draft {
             return Err(invalid("it names no target".to_owned()));
         }
         let mut attempts: Vec<PlannedAttempt> = Vec::with_capacity(self.attempts.len());
-        for (target, timeout_ms) in self.attempts {
+        for Proposed { target, timeout_ms, review } in self.attempts {
+            if review && !can_review {
+                return Err(invalid(
+                    "it wants an answer reviewed, and the component has no `review`".to_owned(),
+                ));
+            }
             if !catalog.iter().any(|facts| facts.target.id == target) {
                 return Err(invalid(format!("unknown target `{}`", quote(&target))));
             }
             if attempts.iter().any(|attempt| attempt.target == target) {
                 return Err(invalid(format!("target `{target}` twice")));
             }
-            attempts.push(PlannedAttempt { target, timeout: timeout_ms.map(Duration::from_millis) });
+            attempts.push(PlannedAttempt { target, timeout: timeout_ms.map(Duration::from_millis), review });
         }
         let mut add_labels = Vec::with_capacity(self.labels.len());
         for label in &self.labels {

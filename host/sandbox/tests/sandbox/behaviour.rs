@@ -13,7 +13,7 @@ use crate::support::{
 fn a_plan_comes_out_as_the_guest_made_it() {
     let plugin = attacker();
     let plan = attack(&plugin, "label").expect("it gives a plan");
-    assert_eq!(plan.attempts, [PlannedAttempt { target: "here".to_owned(), timeout: None }]);
+    assert_eq!(plan.attempts, [PlannedAttempt::on("here")]);
     assert_eq!(plan.add_labels, [Label::LocalOnly]);
     assert_eq!(plan.reason, "personal");
     assert_eq!(plugin.id(), "hostile");

@@ -111,7 +111,7 @@ fn a_refusal_says_what_to_configure() {
 #[test]
 fn keys_are_asked_for_only_where_there_are_any() {
     let new = NewKey::from_random([7; KEY_RANDOM_BYTES]);
-    let key = Key { name: "n".into(), tenant: "t".into(), labels: Labels::none() };
+    let key = Key { name: "n".into(), tenant: "t".into(), labels: Labels::none(), router: None };
     let keys = Keys::new([(new.hash, key)]);
     let ask = |keys: &Keys, value: Option<String>| {
         let mut headers = HeaderMap::new();

@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn beyond_loopback_a_key_is_needed() {
     let none = Keys::default();
-    let key = Key { name: "n".into(), tenant: "t".into(), labels: Labels::none() };
+    let key = Key { name: "n".into(), tenant: "t".into(), labels: Labels::none(), router: None };
     let some = Keys::new([(KeyHash::of("secret"), key)]);
     for (address, safe) in [
         ("127.0.0.1:8080", true),

@@ -61,6 +61,7 @@ async fn with_keys_every_model_needs_one_and_its_labels_bind() {
         name: name.into(),
         tenant: "tenant".into(),
         labels: labels.parse().expect("parses"),
+        router: None,
     };
     let keys = Keys::new([(free.hash, key("free", "")), (bound.hash, key("bound", "local-only"))]);
     let serving = serving(&[&cloud, &local], keys, GatewayOptions::default());
@@ -69,7 +70,7 @@ async fn with_keys_every_model_needs_one_and_its_labels_bind() {
     for path in ["/health", "/ready"] {
         assert_eq!(server.get(path).await.status(), 200, "{path}");
     }
-    for path in ["/v1/models", "/v1/models/qwen"] {
+    for path in ["/v1/models", "/v1/models/qwen", "/metrics"] {
         let answer = server.get(path).await;
         assert_eq!((answer.status(), answer.code().as_str()), (401, "missing_api_key"), "{path}");
     }

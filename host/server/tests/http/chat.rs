@@ -206,8 +206,9 @@ async fn a_policys_refusal_and_failure_are_told_apart() {
     assert!(!failed.body.contains("inside"), "the policy's own words stay in the log: {}", failed.body);
     assert_eq!((failed.header("x-lockgate-attempts"), local.sends()), (Some("0"), 0));
 
-    let options = GatewayOptions { on_error: OnError::FirstTarget, ..GatewayOptions::default() };
-    let server = Server::with(serving(&[&local], Keys::default(), options), ServerOptions::default()).await;
+    let options = GatewayOptions::default();
+    let serving = serving_on_error(&[&local], Keys::default(), options, OnError::FirstTarget);
+    let server = Server::with(serving, ServerOptions::default()).await;
     let answer = server.chat(&ask("auto", "trap", false)).await;
     assert_eq!((answer.status(), answer.header("x-lockgate-target")), (200, Some("qwen")));
 }

@@ -3,6 +3,7 @@
 use lockgate_api::Locality;
 use lockgate_gateway::{GatewayOptions, Keys};
 use lockgate_server::{AppState, ServerOptions, serve};
+use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use super::support::*;
@@ -32,12 +33,30 @@ async fn models_are_the_targets_and_auto() {
 }
 
 #[tokio::test]
+async fn metrics_are_there_in_a_format_of_their_own() {
+    let local = Fake::scripted("qwen", Locality::Local, Vec::new);
+    let server = Server::start(&[&local]).await;
+    server.get("/v1/models").await;
+    server.get("/nothing").await;
+    let metrics = server.get("/metrics").await;
+    assert_eq!(metrics.status(), 200);
+    let format = metrics.header("content-type").expect("a format");
+    assert!(format.starts_with("application/openmetrics-text"), "{format}");
+    for line in
+        ["http_answers_total{route=\"models\",status=\"200\"} 1", "{route=\"unknown\",status=\"404\"} 1"]
+    {
+        assert!(metrics.body.contains(line), "{line} in {}", metrics.body);
+    }
+    assert!(metrics.body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
 async fn health_and_readiness_are_apart() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let readiness = std::sync::Arc::new(|| Err("loading `qwen`: 40 %".to_owned()));
     let serving = serving(&[], Keys::default(), GatewayOptions::default());
-    let state = AppState::new(serving, readiness, ServerOptions::default());
+    let state = AppState::new(serving, readiness, Registry::default(), ServerOptions::default());
     let task = tokio::spawn(serve(vec![listener], state, std::future::pending()));
     let get = |path: &'static str| async move {
         let stream = tokio::net::TcpStream::connect(address).await.expect("accepts");
@@ -63,6 +82,7 @@ async fn readiness_says_what_an_operator_should_look_at() {
     let state = AppState::new(
         serving(&[], Keys::default(), GatewayOptions::default()),
         readiness,
+        Registry::default(),
         ServerOptions::default(),
     );
     let server = Server::of(state).await;

@@ -13,8 +13,9 @@ use lockgate_api::{
     AttemptContext, Backend, BackendError, ChatRequest, Event, Events, FinishReason, Locality, Permit, Plan,
     PlannedAttempt, PolicyError, RouteInput, Router, Target, Usage,
 };
-use lockgate_gateway::{Gateway, GatewayOptions, GatewayTarget, Keys, Policies};
+use lockgate_gateway::{Gateway, GatewayOptions, GatewayTarget, Keys, OnError, Policies, Route};
 use lockgate_server::{AppState, ServeError, ServerOptions, Serving, serve};
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -179,9 +180,7 @@ impl Router for Policy {
     ) -> Pin<Box<dyn Future<Output = Result<Plan, PolicyError>> + Send + '_>> {
         let first = input.request.messages[0].joined_text();
         let permitted = input.catalog.iter().filter(|facts| facts.permitted);
-        let attempts = permitted
-            .map(|facts| PlannedAttempt { target: facts.target.id.clone(), timeout: None })
-            .collect();
+        let attempts = permitted.map(|facts| PlannedAttempt::on(facts.target.id.clone())).collect();
         Box::pin(std::future::ready(match first.as_str() {
             "refuse" => Err(PolicyError::Refused { reason: "not this".to_owned() }),
             "trap" => Err(PolicyError::Trap { message: "inside".to_owned() }),
@@ -194,13 +193,22 @@ impl Router for Policy {
 }
 
 pub(super) fn serving(fakes: &[&Arc<Fake>], keys: Keys, options: GatewayOptions) -> Serving {
+    serving_on_error(fakes, keys, options, OnError::Refuse)
+}
+
+pub(super) fn serving_on_error(
+    fakes: &[&Arc<Fake>],
+    keys: Keys,
+    options: GatewayOptions,
+    on_error: OnError,
+) -> Serving {
     let one = |fake: &&Arc<Fake>| GatewayTarget {
         target: Arc::clone(&fake.target),
         backend: Arc::clone(fake) as Arc<dyn Backend>,
     };
     let targets = fakes.iter().map(one).collect();
-    let gateway =
-        Gateway::new(targets, Policies::router(Arc::new(Policy)), options).expect("the setup is sound");
+    let route = Route { on_error, ..Route::of(Arc::new(Policy)) };
+    let gateway = Gateway::new(targets, Policies::route(route), options).expect("the setup is sound");
     Serving { gateway, keys }
 }
 
@@ -222,7 +230,7 @@ impl Server {
     }
 
     pub(super) async fn with(serving: Serving, options: ServerOptions) -> Self {
-        Self::of(AppState::new(serving, Arc::new(|| Ok(None)), options)).await
+        Self::of(AppState::new(serving, Arc::new(|| Ok(None)), Registry::default(), options)).await
     }
 
     pub(super) async fn of(state: Arc<AppState>) -> Self {

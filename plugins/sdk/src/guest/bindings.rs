@@ -3,4 +3,5 @@
 
 pub mod guard;
 pub mod preprocessor;
+pub mod reviewer;
 pub mod router;

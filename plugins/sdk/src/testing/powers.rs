@@ -4,8 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Value and time of expiry by key.
+type Entries = BTreeMap<String, (Vec<u8>, Option<u64>)>;
+
 thread_local! {
-    static ENTRIES: RefCell<BTreeMap<String, (Vec<u8>, Option<u64>)>> = const { RefCell::new(BTreeMap::new()) };
+    static ENTRIES: RefCell<Entries> = const { RefCell::new(BTreeMap::new()) };
     static FAILURE: RefCell<Option<crate::state::StateError>> = const { RefCell::new(None) };
     static NOW_MS: Cell<u64> = const { Cell::new(0) };
     static RANDOM: Cell<u64> = const { Cell::new(0) };

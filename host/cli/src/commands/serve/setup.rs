@@ -1,11 +1,11 @@
 //! The configuration to serve: the file, if one is given, and what the flags add to it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lockgate_sandbox::Pin;
 
 use crate::args::ServeArgs;
-use crate::config::{self, Config, ModelConfig, PluginConfig};
+use crate::config::{self, Config, ModelConfig, PluginConfig, RouterConfig};
 use crate::failure::Failure;
 use crate::models;
 
@@ -32,10 +32,8 @@ pub(super) async fn config(args: &ServeArgs) -> Result<Config, Failure> {
     if let Some(model) = model {
         add_model(&mut config, model, args.offline).await?;
     }
-    match args.policy.as_slice() {
-        [] => {}
-        [policy] => config.router = Some(policy_of(policy)?),
-        _ => return Err(Failure::unusable("--policy is given twice: one router decides")),
+    if !args.policy.is_empty() {
+        config.routers = routers_of(&args.policy)?;
     }
     Ok(config)
 }
@@ -63,6 +61,19 @@ fn id_of(path: &Path, given: &str) -> Result<String, Failure> {
         )));
     }
     Ok(id)
+}
+
+/// The routers of the command line, which take the place of the file's.
+fn routers_of(policies: &[PathBuf]) -> Result<Vec<RouterConfig>, Failure> {
+    let mut routers: Vec<RouterConfig> = Vec::new();
+    for path in policies {
+        let plugin = policy_of(path)?;
+        if routers.iter().any(|router| router.id() == plugin.id) {
+            return Err(Failure::unusable(format!("--policy: two files are called `{}`", plugin.id)));
+        }
+        routers.push(RouterConfig::of(plugin));
+    }
+    Ok(routers)
 }
 
 fn policy_of(path: &Path) -> Result<PluginConfig, Failure> {

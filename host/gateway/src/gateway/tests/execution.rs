@@ -114,6 +114,7 @@ async fn a_plan_may_only_shorten_an_attempt() {
     let step = |target: &str, seconds| PlannedAttempt {
         target: target.to_owned(),
         timeout: Some(Duration::from_secs(seconds)),
+        review: false,
     };
     let proposal = Plan { attempts: vec![step("a", 3), step("b", 999_999)], ..Plan::default() };
     let gateway = gateway(&[&a, &b], &Policy::new(move |_| Ok(proposal.clone())), GatewayOptions::default());

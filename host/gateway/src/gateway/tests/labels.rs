@@ -10,7 +10,7 @@ use crate::keys::Key;
 
 fn key(labels: &str) -> Arc<Key> {
     let labels = labels.parse().expect("labels of a test parse");
-    Arc::new(Key { name: Arc::from("k"), tenant: Arc::from("t"), labels })
+    Arc::new(Key { name: Arc::from("k"), tenant: Arc::from("t"), labels, router: None })
 }
 
 fn is_locality(failure: &Failure) -> bool {
@@ -102,8 +102,7 @@ async fn a_plan_of_which_labels_leave_nothing_is_refused() {
     let adding = plan(&["cloud"], &[Label::NoCloud]);
     let policy = Policy::new(move |_| Ok(adding.clone()));
     // `first-target` is for failures of the policy; this is a refusal.
-    let options = GatewayOptions { on_error: OnError::FirstTarget, ..GatewayOptions::default() };
-    let gateway = gateway(&[&cloud, &local], &policy, options);
+    let gateway = forgiving(&[&cloud, &local], &policy, GatewayOptions::default());
     let failure = run(&gateway, ask("auto")).await.expect_err("only a cloud was planned");
     assert!(is_locality(&failure));
     assert_eq!((cloud.sends(), local.sends()), (0, 0), "no silent fallback");
@@ -223,7 +222,7 @@ proptest! {
             .map(|((id, locality), script)| Fake::new(id, *locality, script.clone()))
             .collect();
         let proposal = Plan {
-            attempts: steps.iter().map(|id| PlannedAttempt { target: (*id).to_owned(), timeout: None }).collect(),
+            attempts: steps.iter().map(|id| PlannedAttempt::on(*id)).collect(),
             add_labels: planned.clone(),
             reason: String::new(),
         };
@@ -234,16 +233,18 @@ proptest! {
         };
         let options = GatewayOptions {
             named,
-            on_error,
             labels: configured.iter().cloned().collect(),
             ..GatewayOptions::default()
         };
-        let gateway = gateway(&fakes.iter().collect::<Vec<_>>(), &policy, options);
+        let route = Route { on_error, ..forgiving_route(&policy) };
+        let gateway = Gateway::new(targets(&fakes.iter().collect::<Vec<_>>()), Policies::route(route), options)
+            .expect("the setup is sound");
         let request = Ask {
             key: Some(Arc::new(Key {
                 name: Arc::from("k"),
                 tenant: Arc::from("t"),
                 labels: of_key.iter().cloned().collect(),
+                router: None,
             })),
             labels: of_header.iter().cloned().collect(),
             ..ask(model)

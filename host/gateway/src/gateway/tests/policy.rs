@@ -20,10 +20,6 @@ fn failures() -> Vec<PolicyError> {
     ]
 }
 
-fn first_target() -> GatewayOptions {
-    GatewayOptions { on_error: OnError::FirstTarget, ..GatewayOptions::default() }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_failed_policy_refuses_or_goes_to_the_first_local_target() {
     let cloud = Fake::new("cloud", Locality::Cloud, answer());
@@ -36,7 +32,9 @@ async fn a_failed_policy_refuses_or_goes_to_the_first_local_target() {
         let failure = failure.expect_err("refused");
         assert!(matches!(&failure.error, GatewayError::PolicyFailed { error: told, .. } if *told == error));
         assert_eq!((failure.outcome.attempts, failure.outcome.target), (0, None));
-        let told = run(&gateway(&all, &policy, first_target()), ask("auto")).await.expect("a local one");
+        let told = run(&forgiving(&all, &policy, GatewayOptions::default()), ask("auto"))
+            .await
+            .expect("a local one");
         assert_eq!((told.target(), &*told.outcome.policy), ("local", "policy"));
     }
     assert_eq!((cloud.sends(), other.sends()), (0, 0));
@@ -46,7 +44,8 @@ async fn a_failed_policy_refuses_or_goes_to_the_first_local_target() {
 async fn without_a_local_target_a_failed_policy_refuses_in_any_case() {
     let cloud = Fake::new("cloud", Locality::Cloud, answer());
     let lan = Fake::new("lan", Locality::Lan, answer());
-    let gateway = gateway(&[&cloud, &lan], &Policy::failing(PolicyError::Overloaded), first_target());
+    let gateway =
+        forgiving(&[&cloud, &lan], &Policy::failing(PolicyError::Overloaded), GatewayOptions::default());
     let failure = run(&gateway, ask("auto")).await.expect_err("refused");
     assert!(matches!(failure.error, GatewayError::PolicyFailed { .. }));
     assert_eq!((cloud.sends(), lan.sends()), (0, 0));
@@ -56,7 +55,7 @@ async fn without_a_local_target_a_failed_policy_refuses_in_any_case() {
 async fn a_refusal_is_not_a_failure() {
     let local = Fake::new("local", Locality::Local, answer());
     let policy = Policy::failing(PolicyError::Refused { reason: "not today".to_owned() });
-    let gateway = gateway(&[&local], &policy, first_target());
+    let gateway = forgiving(&[&local], &policy, GatewayOptions::default());
     let failure = run(&gateway, ask("auto")).await.expect_err("refused");
     assert!(matches!(failure.error, GatewayError::PolicyRefused { .. }));
     assert_eq!(failure.error.to_string(), "the policy `policy` refused the request: not today");
@@ -88,7 +87,9 @@ async fn a_plan_that_makes_no_sense_is_the_policys_failure() {
         };
         assert_eq!(error.kind(), "invalid_plan");
         assert!(error.to_string().contains(problem), "{error}");
-        let told = run(&gateway(&[&local], &policy, first_target()), ask("auto")).await.expect("answers");
+        let told = run(&forgiving(&[&local], &policy, GatewayOptions::default()), ask("auto"))
+            .await
+            .expect("answers");
         assert_eq!(told.target(), "local");
     }
 }

@@ -20,7 +20,7 @@ fn with(
 ) -> Gateway {
     let policies = Policies {
         preprocessors: preprocessors.iter().map(|one| Arc::clone(one) as Arc<dyn Preprocessor>).collect(),
-        ..Policies::router(Arc::clone(router) as Arc<dyn Router>)
+        ..Policies::route(forgiving_route(router))
     };
     Gateway::new(targets(fakes), policies, options).expect("the setup is sound")
 }
@@ -109,8 +109,8 @@ async fn a_failure_refuses_whatever_the_router_may_do() {
             FakePreprocessor::new("failing", move |_| Err(error.clone()))
         };
         let later = appending("later", "x");
-        let options = GatewayOptions { on_error: OnError::FirstTarget, ..GatewayOptions::default() };
-        let gateway = with(&[&local], &router, &[&failing, &later], options);
+        // `first-target` is for the router's own failures.
+        let gateway = with(&[&local], &router, &[&failing, &later], GatewayOptions::default());
         for model in ["auto", "local"] {
             let failure = run(&gateway, ask(model)).await.expect_err("refused");
             let GatewayError::PolicyFailed { policy, error: told } = &failure.error else {
@@ -167,7 +167,7 @@ async fn a_note_is_read_by_its_own_guard_alone() {
     let policies = Policies {
         preprocessors: vec![noting],
         guards: vec![Arc::clone(&mine) as Arc<dyn Guard>, Arc::clone(&other) as Arc<dyn Guard>],
-        router: Policy::plan(&["local"]),
+        ..Policies::router(Policy::plan(&["local"]))
     };
     let gateway = Gateway::new(targets(&[&local]), policies, GatewayOptions::default()).expect("sound");
     run(&gateway, ask_with("auto", "no-cloud")).await.expect("answers");
@@ -185,7 +185,7 @@ fn only_two_halves_share_an_id() {
     let guard = || FakeGuard::verdicts("one", &[]) as Arc<dyn Guard>;
     let router = || Policy::plan(&["a"]) as Arc<dyn Router>;
     let make = |preprocessors, guards| {
-        let policies = Policies { router: router(), preprocessors, guards };
+        let policies = Policies { preprocessors, guards, ..Policies::router(router()) };
         Gateway::new(Vec::new(), policies, GatewayOptions::default()).map(|_| ())
     };
     let twice = Err(SetupError::DuplicatePlugin("one".to_owned()));

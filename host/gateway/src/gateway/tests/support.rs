@@ -11,7 +11,7 @@ use lockgate_api::{
 };
 
 use super::super::*;
-use crate::setup::GatewayTarget;
+use crate::setup::{GatewayTarget, OnError};
 
 /// One step of what a target does.
 #[derive(Clone, Debug)]
@@ -171,6 +171,7 @@ type Decision = Box<dyn Fn(&RouteInput) -> Result<Plan, PolicyError> + Send + Sy
 
 /// A policy that decides by a function, or never.
 pub(super) struct Policy {
+    id: &'static str,
     decide: Option<Decision>,
     pub(super) asked: AtomicUsize,
 }
@@ -179,11 +180,24 @@ impl Policy {
     pub(super) fn new(
         decide: impl Fn(&RouteInput) -> Result<Plan, PolicyError> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { decide: Some(Box::new(decide)), asked: AtomicUsize::new(0) })
+        Self::named("policy", decide)
+    }
+
+    pub(super) fn named(
+        id: &'static str,
+        decide: impl Fn(&RouteInput) -> Result<Plan, PolicyError> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { id, decide: Some(Box::new(decide)), asked: AtomicUsize::new(0) })
+    }
+
+    /// Always this target.
+    pub(super) fn to(id: &'static str, target: &str) -> Arc<Self> {
+        let plan = plan(&[target], &[]);
+        Self::named(id, move |_| Ok(plan.clone()))
     }
 
     pub(super) fn hanging() -> Arc<Self> {
-        Arc::new(Self { decide: None, asked: AtomicUsize::new(0) })
+        Arc::new(Self { id: "policy", decide: None, asked: AtomicUsize::new(0) })
     }
 
     pub(super) fn failing(error: PolicyError) -> Arc<Self> {
@@ -202,13 +216,13 @@ impl Policy {
 }
 
 pub(super) fn plan(ids: &[&str], labels: &[Label]) -> Plan {
-    let attempts = ids.iter().map(|id| PlannedAttempt { target: (*id).to_owned(), timeout: None }).collect();
+    let attempts = ids.iter().map(|id| PlannedAttempt::on(*id)).collect();
     Plan { attempts, add_labels: labels.to_vec(), reason: "because".to_owned() }
 }
 
 impl Router for Policy {
     fn id(&self) -> &str {
-        "policy"
+        self.id
     }
 
     fn route(&self, input: RouteInput) -> futures_core::future::BoxFuture<'_, Result<Plan, PolicyError>> {
@@ -233,6 +247,17 @@ pub(super) fn targets(fakes: &[&Arc<Fake>]) -> Vec<GatewayTarget> {
 pub(super) fn gateway(fakes: &[&Arc<Fake>], router: &Arc<Policy>, options: GatewayOptions) -> Gateway {
     let router: Arc<dyn Router> = Arc::clone(router) as Arc<dyn Router>;
     Gateway::new(targets(fakes), Policies::router(router), options).expect("the setup is sound")
+}
+
+/// The same, with a router whose failure falls back to the first local target.
+pub(super) fn forgiving(fakes: &[&Arc<Fake>], router: &Arc<Policy>, options: GatewayOptions) -> Gateway {
+    Gateway::new(targets(fakes), Policies::route(forgiving_route(router)), options)
+        .expect("the setup is sound")
+}
+
+pub(super) fn forgiving_route(router: &Arc<Policy>) -> Route {
+    let router: Arc<dyn Router> = Arc::clone(router) as Arc<dyn Router>;
+    Route { on_error: OnError::FirstTarget, ..Route::of(router) }
 }
 
 pub(super) fn ask(model: &str) -> Ask {

@@ -1731,6 +1731,64 @@ pub mod lockgate {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// The time within which nine of ten first tokens come, milliseconds.
+            #[allow(async_fn_in_trait)]
+            pub fn first_token_p90_ms() -> _rt::Vec<::core::option::Option<f64>> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 2
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/catalog@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "first-token-p90-ms"]
+                        fn wit_import1(_: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import1(ptr0);
+                    let l2 = *ptr0.add(0).cast::<*mut u8>();
+                    let l3 = *ptr0
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let base6 = l2;
+                    let len6 = l3;
+                    let mut result6 = _rt::Vec::with_capacity(len6);
+                    for i in 0..len6 {
+                        let base = base6.add(i * 16);
+                        let e6 = {
+                            let l4 = i32::from(*base.add(0).cast::<u8>());
+                            match l4 {
+                                0 => None,
+                                1 => {
+                                    let e = {
+                                        let l5 = *base.add(8).cast::<f64>();
+                                        l5
+                                    };
+                                    Some(e)
+                                }
+                                _ => _rt::invalid_enum_discriminant(),
+                            }
+                        };
+                        result6.push(e6);
+                    }
+                    _rt::cabi_dealloc(base6, len6 * 16, 8);
+                    let result7 = result6;
+                    result7
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
             /// Median speed of an answer, tokens a second.
             #[allow(async_fn_in_trait)]
             pub fn tokens_per_second() -> _rt::Vec<::core::option::Option<f64>> {
@@ -1751,6 +1809,64 @@ pub mod lockgate {
                     #[link(wasm_import_module = "lockgate:plugin/catalog@0.1.0")]
                     unsafe extern "C" {
                         #[link_name = "tokens-per-second"]
+                        fn wit_import1(_: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import1(ptr0);
+                    let l2 = *ptr0.add(0).cast::<*mut u8>();
+                    let l3 = *ptr0
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let base6 = l2;
+                    let len6 = l3;
+                    let mut result6 = _rt::Vec::with_capacity(len6);
+                    for i in 0..len6 {
+                        let base = base6.add(i * 16);
+                        let e6 = {
+                            let l4 = i32::from(*base.add(0).cast::<u8>());
+                            match l4 {
+                                0 => None,
+                                1 => {
+                                    let e = {
+                                        let l5 = *base.add(8).cast::<f64>();
+                                        l5
+                                    };
+                                    Some(e)
+                                }
+                                _ => _rt::invalid_enum_discriminant(),
+                            }
+                        };
+                        result6.push(e6);
+                    }
+                    _rt::cabi_dealloc(base6, len6 * 16, 8);
+                    let result7 = result6;
+                    result7
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// The speed that nine of ten answers exceed, tokens a second.
+            #[allow(async_fn_in_trait)]
+            pub fn tokens_per_second_p10() -> _rt::Vec<::core::option::Option<f64>> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 2
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/catalog@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "tokens-per-second-p10"]
                         fn wit_import1(_: *mut u8);
                     }
                     #[cfg(not(target_arch = "wasm32"))]
@@ -1844,6 +1960,100 @@ pub mod lockgate {
                     _rt::cabi_dealloc(base6, len6 * 16, 8);
                     let result7 = result6;
                     result7
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Tokens of this request's prompt that each target has in its cache already. Not known yet.
+            #[allow(async_fn_in_trait)]
+            pub fn prefix_hit_tokens() -> _rt::Vec<::core::option::Option<u64>> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 2
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/catalog@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "prefix-hit-tokens"]
+                        fn wit_import1(_: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import1(ptr0);
+                    let l2 = *ptr0.add(0).cast::<*mut u8>();
+                    let l3 = *ptr0
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let base6 = l2;
+                    let len6 = l3;
+                    let mut result6 = _rt::Vec::with_capacity(len6);
+                    for i in 0..len6 {
+                        let base = base6.add(i * 16);
+                        let e6 = {
+                            let l4 = i32::from(*base.add(0).cast::<u8>());
+                            match l4 {
+                                0 => None,
+                                1 => {
+                                    let e = {
+                                        let l5 = *base.add(8).cast::<i64>();
+                                        l5 as u64
+                                    };
+                                    Some(e)
+                                }
+                                _ => _rt::invalid_enum_discriminant(),
+                            }
+                        };
+                        result6.push(e6);
+                    }
+                    _rt::cabi_dealloc(base6, len6 * 16, 8);
+                    let result7 = result6;
+                    result7
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// USD that the caller's budget still has, and the USD of the whole of it. Not known yet.
+            #[allow(async_fn_in_trait)]
+            pub fn budget() -> ::core::option::Option<(f64, f64)> {
+                unsafe {
+                    #[repr(align(8))]
+                    struct RetArea([::core::mem::MaybeUninit<u8>; 24]);
+                    let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 24]);
+                    let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/catalog@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "budget"]
+                        fn wit_import1(_: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import1(ptr0);
+                    let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                    let result5 = match l2 {
+                        0 => None,
+                        1 => {
+                            let e = {
+                                let l3 = *ptr0.add(8).cast::<f64>();
+                                let l4 = *ptr0.add(16).cast::<f64>();
+                                (l3, l4)
+                            };
+                            Some(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result5
                 }
             }
         }
@@ -2017,6 +2227,28 @@ pub mod lockgate {
                             _rt::as_i32(&attempt),
                             _rt::as_i64(&timeout_ms),
                         );
+                    }
+                }
+            }
+            impl Plan {
+                #[allow(unused_unsafe, clippy::all)]
+                /// Has the answer to one attempt judged by this component's `review` before the client sees any of
+                /// it. Such an answer does not stream. A number that `add-attempt` did not return, or a component
+                /// without that hook, makes the plan invalid.
+                #[allow(async_fn_in_trait)]
+                pub fn review_attempt(&self, attempt: u32) -> () {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "lockgate:plugin/plan@0.1.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]plan.review-attempt"]
+                            fn wit_import0(_: i32, _: i32);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import0(_: i32, _: i32) {
+                            unreachable!()
+                        }
+                        wit_import0((self).handle() as i32, _rt::as_i32(&attempt));
                     }
                 }
             }
@@ -3323,9 +3555,9 @@ macro_rules! __export_router_impl {
         =
         "component-type:wit-bindgen:0.61.1:lockgate:plugin@0.1.0:router:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2773] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2920] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd8\x14\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xeb\x15\x01A\x02\x01\
 A\x1c\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
 \0\x08locality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09as\
 sistant\0\0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tool\
@@ -3349,7 +3581,7 @@ self\x0a\0\x12\x04\0![method]request.answer-tokens-max\x01\x13\x01@\x01\x04self\
 st.length\x01\x14\x01@\x02\x04self\x0a\x05limity\0s\x04\0\x14[method]request.tex\
 t\x01\x19\x01@\x03\x04self\x0a\x06offsetw\x05limity\0s\x04\0\x14[method]request.\
 read\x01\x1a\x03\0\x1dlockgate:plugin/request@0.1.0\x05\x03\x02\x03\0\0\x07break\
-er\x02\x03\0\0\x08locality\x02\x03\0\0\x05price\x01B2\x02\x03\x02\x01\x04\x04\0\x07\
+er\x02\x03\0\0\x08locality\x02\x03\0\0\x05price\x01B9\x02\x03\x02\x01\x04\x04\0\x07\
 breaker\x03\0\0\x02\x03\x02\x01\x05\x04\0\x08locality\x03\0\x02\x02\x03\x02\x01\x06\
 \x04\0\x05price\x03\0\x04\x02\x03\x02\x01\x02\x04\0\x04want\x03\0\x06\x01ps\x01@\
 \0\0\x08\x04\0\x03ids\x01\x09\x04\0\x06models\x01\x09\x01p\x03\x01@\0\0\x0a\x04\0\
@@ -3359,37 +3591,39 @@ breaker\x03\0\0\x02\x03\x02\x01\x05\x04\0\x08locality\x03\0\x02\x02\x03\x02\x01\
 k\x7f\x01p\x17\x01@\x01\x04what\x07\0\x18\x04\0\x06offers\x01\x19\x01p\x01\x01@\0\
 \0\x1a\x04\0\x08breakers\x01\x1b\x01py\x01@\0\0\x1c\x04\0\x09in-flight\x01\x1d\x01\
 ky\x01p\x1e\x01@\0\0\x1f\x04\0\x06queued\x01\x20\x01ku\x01p!\x01@\0\0\"\x04\0\x0e\
-first-token-ms\x01#\x04\0\x11tokens-per-second\x01#\x04\0\x0berror-rates\x01#\x03\
-\0\x1dlockgate:plugin/catalog@0.1.0\x05\x07\x01B\x11\x04\0\x04plan\x03\x01\x04\0\
-\x07refusal\x03\x01\x01i\0\x01@\0\0\x02\x04\0\x11[constructor]plan\x01\x03\x01h\0\
-\x01@\x02\x04self\x04\x06targets\0y\x04\0\x18[method]plan.add-attempt\x01\x05\x01\
-@\x03\x04self\x04\x07attempty\x0atimeout-msw\x01\0\x04\0\x1b[method]plan.set-tim\
-eout-ms\x01\x06\x01@\x02\x04self\x04\x05labels\x01\0\x04\0\x16[method]plan.add-l\
-abel\x01\x07\x01@\x02\x04self\x04\x06reasons\x01\0\x04\0\x17[method]plan.set-rea\
-son\x01\x08\x01i\x01\x01@\x01\x06reasons\0\x09\x04\0\x14[constructor]refusal\x01\
-\x0a\x03\0\x1alockgate:plugin/plan@0.1.0\x05\x08\x01B\x07\x01ks\x01@\x01\x03keys\
-\0\0\x04\0\x03get\x01\x01\x01o\x02ss\x01p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\
-\0\x1elockgate:plugin/settings@0.1.0\x05\x09\x01B\x04\x01m\x05\x05trace\x05debug\
-\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messag\
-es\x01\0\x04\0\x05write\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x0a\x01B\x13\
-\x01q\x05\x04busy\0\0\x09too-large\0\0\x04full\0\0\x0cnot-a-number\0\0\x05other\x01\
-s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\
-\x04\x04\0\x03get\x01\x05\x01kw\x01j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06\
-ttl-ms\x06\0\x07\x04\0\x03set\x01\x08\x01@\x01\x03keys\0\x07\x04\0\x06delete\x01\
-\x09\x01j\x01\x7f\x01\x01\x01@\x04\x03keys\x08expected\x03\x05value\x02\x06ttl-m\
-s\x06\0\x0a\x04\0\x10compare-and-swap\x01\x0b\x01j\x01x\x01\x01\x01@\x03\x03keys\
-\x02byx\x06ttl-ms\x06\0\x0c\x04\0\x09increment\x01\x0d\x03\0\x1blockgate:plugin/\
-state@0.1.0\x05\x0b\x01B\x03\x01@\0\0w\x04\0\x06now-ms\x01\0\x04\0\x0cmonotonic-\
-ms\x01\0\x03\0\x1blockgate:plugin/clock@0.1.0\x05\x0c\x01B\x05\x01p}\x01@\x01\x05\
-county\0\0\x04\0\x05bytes\x01\x01\x01@\0\0w\x04\0\x06number\x01\x02\x03\0\x1cloc\
-kgate:plugin/random@0.1.0\x05\x0d\x02\x03\0\x01\x07request\x02\x03\0\x03\x04plan\
-\x02\x03\0\x03\x07refusal\x01B\x0c\x02\x03\x02\x01\x0e\x04\0\x07request\x03\0\0\x02\
-\x03\x02\x01\x0f\x04\0\x04plan\x03\0\x02\x02\x03\x02\x01\x10\x04\0\x07refusal\x03\
-\0\x04\x01h\x01\x01i\x03\x01i\x05\x01j\x01\x07\x01\x08\x01@\x01\x07request\x06\0\
-\x09\x04\0\x05route\x01\x0a\x04\0\x1blockgate:plugin/route@0.1.0\x05\x11\x04\0\x1c\
-lockgate:plugin/router@0.1.0\x04\0\x0b\x0c\x01\0\x06router\x03\0\0\0G\x09produce\
-rs\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.\
-61.1";
+first-token-ms\x01#\x04\0\x12first-token-p90-ms\x01#\x04\0\x11tokens-per-second\x01\
+#\x04\0\x15tokens-per-second-p10\x01#\x04\0\x0berror-rates\x01#\x04\0\x11prefix-\
+hit-tokens\x01\x16\x01o\x02uu\x01k$\x01@\0\0%\x04\0\x06budget\x01&\x03\0\x1dlock\
+gate:plugin/catalog@0.1.0\x05\x07\x01B\x13\x04\0\x04plan\x03\x01\x04\0\x07refusa\
+l\x03\x01\x01i\0\x01@\0\0\x02\x04\0\x11[constructor]plan\x01\x03\x01h\0\x01@\x02\
+\x04self\x04\x06targets\0y\x04\0\x18[method]plan.add-attempt\x01\x05\x01@\x03\x04\
+self\x04\x07attempty\x0atimeout-msw\x01\0\x04\0\x1b[method]plan.set-timeout-ms\x01\
+\x06\x01@\x02\x04self\x04\x07attempty\x01\0\x04\0\x1b[method]plan.review-attempt\
+\x01\x07\x01@\x02\x04self\x04\x05labels\x01\0\x04\0\x16[method]plan.add-label\x01\
+\x08\x01@\x02\x04self\x04\x06reasons\x01\0\x04\0\x17[method]plan.set-reason\x01\x09\
+\x01i\x01\x01@\x01\x06reasons\0\x0a\x04\0\x14[constructor]refusal\x01\x0b\x03\0\x1a\
+lockgate:plugin/plan@0.1.0\x05\x08\x01B\x07\x01ks\x01@\x01\x03keys\0\0\x04\0\x03\
+get\x01\x01\x01o\x02ss\x01p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\0\x1elockg\
+ate:plugin/settings@0.1.0\x05\x09\x01B\x04\x01m\x05\x05trace\x05debug\x04info\x04\
+warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\
+\0\x05write\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x0a\x01B\x13\x01q\x05\
+\x04busy\0\0\x09too-large\0\0\x04full\0\0\x0cnot-a-number\0\0\x05other\x01s\0\x04\
+\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\
+\0\x03get\x01\x05\x01kw\x01j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06ttl-ms\x06\
+\0\x07\x04\0\x03set\x01\x08\x01@\x01\x03keys\0\x07\x04\0\x06delete\x01\x09\x01j\x01\
+\x7f\x01\x01\x01@\x04\x03keys\x08expected\x03\x05value\x02\x06ttl-ms\x06\0\x0a\x04\
+\0\x10compare-and-swap\x01\x0b\x01j\x01x\x01\x01\x01@\x03\x03keys\x02byx\x06ttl-\
+ms\x06\0\x0c\x04\0\x09increment\x01\x0d\x03\0\x1blockgate:plugin/state@0.1.0\x05\
+\x0b\x01B\x03\x01@\0\0w\x04\0\x06now-ms\x01\0\x04\0\x0cmonotonic-ms\x01\0\x03\0\x1b\
+lockgate:plugin/clock@0.1.0\x05\x0c\x01B\x05\x01p}\x01@\x01\x05county\0\0\x04\0\x05\
+bytes\x01\x01\x01@\0\0w\x04\0\x06number\x01\x02\x03\0\x1clockgate:plugin/random@\
+0.1.0\x05\x0d\x02\x03\0\x01\x07request\x02\x03\0\x03\x04plan\x02\x03\0\x03\x07re\
+fusal\x01B\x0c\x02\x03\x02\x01\x0e\x04\0\x07request\x03\0\0\x02\x03\x02\x01\x0f\x04\
+\0\x04plan\x03\0\x02\x02\x03\x02\x01\x10\x04\0\x07refusal\x03\0\x04\x01h\x01\x01\
+i\x03\x01i\x05\x01j\x01\x07\x01\x08\x01@\x01\x07request\x06\0\x09\x04\0\x05route\
+\x01\x0a\x04\0\x1blockgate:plugin/route@0.1.0\x05\x11\x04\0\x1clockgate:plugin/r\
+outer@0.1.0\x04\0\x0b\x0c\x01\0\x06router\x03\0\0\0G\x09producers\x01\x0cprocess\
+ed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -3402,8 +3636,8 @@ pub use __export_router_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2679] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xda\x13\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2826] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xed\x14\x01A\x02\x01\
 A\x17\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
 \0\x08locality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09as\
 sistant\0\0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tool\
@@ -3427,7 +3661,7 @@ self\x0a\0\x12\x04\0![method]request.answer-tokens-max\x01\x13\x01@\x01\x04self\
 st.length\x01\x14\x01@\x02\x04self\x0a\x05limity\0s\x04\0\x14[method]request.tex\
 t\x01\x19\x01@\x03\x04self\x0a\x06offsetw\x05limity\0s\x04\0\x14[method]request.\
 read\x01\x1a\x03\0\x1dlockgate:plugin/request@0.1.0\x05\x03\x02\x03\0\0\x07break\
-er\x02\x03\0\0\x08locality\x02\x03\0\0\x05price\x01B2\x02\x03\x02\x01\x04\x04\0\x07\
+er\x02\x03\0\0\x08locality\x02\x03\0\0\x05price\x01B9\x02\x03\x02\x01\x04\x04\0\x07\
 breaker\x03\0\0\x02\x03\x02\x01\x05\x04\0\x08locality\x03\0\x02\x02\x03\x02\x01\x06\
 \x04\0\x05price\x03\0\x04\x02\x03\x02\x01\x02\x04\0\x04want\x03\0\x06\x01ps\x01@\
 \0\0\x08\x04\0\x03ids\x01\x09\x04\0\x06models\x01\x09\x01p\x03\x01@\0\0\x0a\x04\0\
@@ -3437,33 +3671,36 @@ breaker\x03\0\0\x02\x03\x02\x01\x05\x04\0\x08locality\x03\0\x02\x02\x03\x02\x01\
 k\x7f\x01p\x17\x01@\x01\x04what\x07\0\x18\x04\0\x06offers\x01\x19\x01p\x01\x01@\0\
 \0\x1a\x04\0\x08breakers\x01\x1b\x01py\x01@\0\0\x1c\x04\0\x09in-flight\x01\x1d\x01\
 ky\x01p\x1e\x01@\0\0\x1f\x04\0\x06queued\x01\x20\x01ku\x01p!\x01@\0\0\"\x04\0\x0e\
-first-token-ms\x01#\x04\0\x11tokens-per-second\x01#\x04\0\x0berror-rates\x01#\x03\
-\0\x1dlockgate:plugin/catalog@0.1.0\x05\x07\x01B\x11\x04\0\x04plan\x03\x01\x04\0\
-\x07refusal\x03\x01\x01i\0\x01@\0\0\x02\x04\0\x11[constructor]plan\x01\x03\x01h\0\
-\x01@\x02\x04self\x04\x06targets\0y\x04\0\x18[method]plan.add-attempt\x01\x05\x01\
-@\x03\x04self\x04\x07attempty\x0atimeout-msw\x01\0\x04\0\x1b[method]plan.set-tim\
-eout-ms\x01\x06\x01@\x02\x04self\x04\x05labels\x01\0\x04\0\x16[method]plan.add-l\
-abel\x01\x07\x01@\x02\x04self\x04\x06reasons\x01\0\x04\0\x17[method]plan.set-rea\
-son\x01\x08\x01i\x01\x01@\x01\x06reasons\0\x09\x04\0\x14[constructor]refusal\x01\
-\x0a\x03\0\x1alockgate:plugin/plan@0.1.0\x05\x08\x01B\x07\x01ks\x01@\x01\x03keys\
-\0\0\x04\0\x03get\x01\x01\x01o\x02ss\x01p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\
-\0\x1elockgate:plugin/settings@0.1.0\x05\x09\x01B\x04\x01m\x05\x05trace\x05debug\
-\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messag\
-es\x01\0\x04\0\x05write\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x0a\x01B\x13\
-\x01q\x05\x04busy\0\0\x09too-large\0\0\x04full\0\0\x0cnot-a-number\0\0\x05other\x01\
-s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\
-\x04\x04\0\x03get\x01\x05\x01kw\x01j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06\
-ttl-ms\x06\0\x07\x04\0\x03set\x01\x08\x01@\x01\x03keys\0\x07\x04\0\x06delete\x01\
-\x09\x01j\x01\x7f\x01\x01\x01@\x04\x03keys\x08expected\x03\x05value\x02\x06ttl-m\
-s\x06\0\x0a\x04\0\x10compare-and-swap\x01\x0b\x01j\x01x\x01\x01\x01@\x03\x03keys\
-\x02byx\x06ttl-ms\x06\0\x0c\x04\0\x09increment\x01\x0d\x03\0\x1blockgate:plugin/\
-state@0.1.0\x05\x0b\x01B\x03\x01@\0\0w\x04\0\x06now-ms\x01\0\x04\0\x0cmonotonic-\
-ms\x01\0\x03\0\x1blockgate:plugin/clock@0.1.0\x05\x0c\x01B\x05\x01p}\x01@\x01\x05\
-county\0\0\x04\0\x05bytes\x01\x01\x01@\0\0w\x04\0\x06number\x01\x02\x03\0\x1cloc\
-kgate:plugin/random@0.1.0\x05\x0d\x04\0<lockgate:plugin/router-with-all-of-its-e\
-xports-removed@0.1.0\x04\0\x0b,\x01\0&router-with-all-of-its-exports-removed\x03\
-\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-\
-bindgen-rust\x060.61.1";
+first-token-ms\x01#\x04\0\x12first-token-p90-ms\x01#\x04\0\x11tokens-per-second\x01\
+#\x04\0\x15tokens-per-second-p10\x01#\x04\0\x0berror-rates\x01#\x04\0\x11prefix-\
+hit-tokens\x01\x16\x01o\x02uu\x01k$\x01@\0\0%\x04\0\x06budget\x01&\x03\0\x1dlock\
+gate:plugin/catalog@0.1.0\x05\x07\x01B\x13\x04\0\x04plan\x03\x01\x04\0\x07refusa\
+l\x03\x01\x01i\0\x01@\0\0\x02\x04\0\x11[constructor]plan\x01\x03\x01h\0\x01@\x02\
+\x04self\x04\x06targets\0y\x04\0\x18[method]plan.add-attempt\x01\x05\x01@\x03\x04\
+self\x04\x07attempty\x0atimeout-msw\x01\0\x04\0\x1b[method]plan.set-timeout-ms\x01\
+\x06\x01@\x02\x04self\x04\x07attempty\x01\0\x04\0\x1b[method]plan.review-attempt\
+\x01\x07\x01@\x02\x04self\x04\x05labels\x01\0\x04\0\x16[method]plan.add-label\x01\
+\x08\x01@\x02\x04self\x04\x06reasons\x01\0\x04\0\x17[method]plan.set-reason\x01\x09\
+\x01i\x01\x01@\x01\x06reasons\0\x0a\x04\0\x14[constructor]refusal\x01\x0b\x03\0\x1a\
+lockgate:plugin/plan@0.1.0\x05\x08\x01B\x07\x01ks\x01@\x01\x03keys\0\0\x04\0\x03\
+get\x01\x01\x01o\x02ss\x01p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\0\x1elockg\
+ate:plugin/settings@0.1.0\x05\x09\x01B\x04\x01m\x05\x05trace\x05debug\x04info\x04\
+warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\
+\0\x05write\x01\x02\x03\0\x19lockgate:plugin/log@0.1.0\x05\x0a\x01B\x13\x01q\x05\
+\x04busy\0\0\x09too-large\0\0\x04full\0\0\x0cnot-a-number\0\0\x05other\x01s\0\x04\
+\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\
+\0\x03get\x01\x05\x01kw\x01j\0\x01\x01\x01@\x03\x03keys\x05value\x02\x06ttl-ms\x06\
+\0\x07\x04\0\x03set\x01\x08\x01@\x01\x03keys\0\x07\x04\0\x06delete\x01\x09\x01j\x01\
+\x7f\x01\x01\x01@\x04\x03keys\x08expected\x03\x05value\x02\x06ttl-ms\x06\0\x0a\x04\
+\0\x10compare-and-swap\x01\x0b\x01j\x01x\x01\x01\x01@\x03\x03keys\x02byx\x06ttl-\
+ms\x06\0\x0c\x04\0\x09increment\x01\x0d\x03\0\x1blockgate:plugin/state@0.1.0\x05\
+\x0b\x01B\x03\x01@\0\0w\x04\0\x06now-ms\x01\0\x04\0\x0cmonotonic-ms\x01\0\x03\0\x1b\
+lockgate:plugin/clock@0.1.0\x05\x0c\x01B\x05\x01p}\x01@\x01\x05county\0\0\x04\0\x05\
+bytes\x01\x01\x01@\0\0w\x04\0\x06number\x01\x02\x03\0\x1clockgate:plugin/random@\
+0.1.0\x05\x0d\x04\0<lockgate:plugin/router-with-all-of-its-exports-removed@0.1.0\
+\x04\0\x0b,\x01\0&router-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\
+\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61\
+.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -1,0 +1,221 @@
+//! What the gateway counts: requests by their end, attempts, tokens and times a target, canaries and shadows.
+//!
+//! Plain counters behind cheap clones, registered once and kept over configurations. No content and no key
+//! ever becomes a label. What plugins use is counted in `sandbox`; the format is rendered by `server`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_api::{BreakerState, TargetFacts, Usage};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::shadow::Comparison;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    policy: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TargetLabels {
+    target: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    target: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    target: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShadowLabels {
+    plugin: String,
+    comparison: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CanaryLabels {
+    plugin: String,
+    decided: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReviewLabels {
+    plugin: String,
+    verdict: &'static str,
+}
+
+/// The gateway's counters. Clones count into the same.
+#[derive(Clone, Default)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    requests: Family<RequestLabels, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
+    first_event: Family<TargetLabels, Histogram>,
+    answer: Family<TargetLabels, Histogram>,
+    tokens: Family<TokenLabels, Counter>,
+    in_flight: Family<TargetLabels, Gauge>,
+    queued: Family<TargetLabels, Gauge>,
+    breaker: Family<TargetLabels, Gauge>,
+    shadows: Family<ShadowLabels, Counter>,
+    canaries: Family<CanaryLabels, Counter>,
+    reviews: Family<ReviewLabels, Counter>,
+}
+
+/// From 1 ms, doubling, to some 9 minutes.
+fn times() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 20))
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            attempts: Family::default(),
+            first_event: Family::new_with_constructor(times),
+            answer: Family::new_with_constructor(times),
+            tokens: Family::default(),
+            in_flight: Family::default(),
+            queued: Family::default(),
+            breaker: Family::default(),
+            shadows: Family::default(),
+            canaries: Family::default(),
+            reviews: Family::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    /// Makes the counters known under their names. Once a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        let Inner {
+            requests,
+            attempts,
+            first_event,
+            answer,
+            tokens,
+            in_flight,
+            queued,
+            breaker,
+            shadows,
+            canaries,
+            reviews,
+        } = &*self.0;
+        registry.register("requests", "Requests by policy and how they ended", requests.clone());
+        registry.register("attempts", "Attempts by target and result", attempts.clone());
+        registry.register_with_unit(
+            "attempt_first_event",
+            "From the start of an attempt to the target's first event",
+            Unit::Seconds,
+            first_event.clone(),
+        );
+        registry.register_with_unit(
+            "attempt_duration",
+            "From the start of an attempt to its end",
+            Unit::Seconds,
+            answer.clone(),
+        );
+        registry.register("tokens", "Tokens that targets report, by kind", tokens.clone());
+        registry.register("requests_in_flight", "Requests that a target is answering", in_flight.clone());
+        registry.register("requests_queued", "Requests that wait in a model", queued.clone());
+        registry.register(
+            "breaker_state",
+            "A target's circuit breaker: 0 closed, 1 half open, 2 open",
+            breaker.clone(),
+        );
+        registry.register("shadow_decisions", "Decisions of shadow routers, compared", shadows.clone());
+        registry.register(
+            "canary_decisions",
+            "Requests that fell to a canary, and whether it decided",
+            canaries.clone(),
+        );
+        registry.register("reviews", "Reviewed answers by verdict", reviews.clone());
+    }
+
+    /// Reads how the targets are doing now. Those that are gone are forgotten.
+    pub(crate) fn observe(&self, targets: &[TargetFacts]) {
+        let Inner { in_flight, queued, breaker, .. } = &*self.0;
+        for family in [in_flight, queued, breaker] {
+            family.clear();
+        }
+        for TargetFacts { target, health, .. } in targets {
+            let labels = TargetLabels { target: target.id.clone() };
+            in_flight.get_or_create(&labels).set(health.in_flight.into());
+            if let Some(waiting) = health.queued {
+                queued.get_or_create(&labels).set(waiting.into());
+            }
+            let state = match health.breaker {
+                BreakerState::Closed => 0,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            };
+            breaker.get_or_create(&labels).set(state);
+        }
+    }
+
+    pub(crate) fn request(&self, policy: &str, outcome: &'static str) {
+        self.0.requests.get_or_create(&RequestLabels { policy: policy.to_owned(), outcome }).inc();
+    }
+
+    pub(crate) fn first_event(&self, target: &str, after: Duration) {
+        let labels = TargetLabels { target: target.to_owned() };
+        self.0.first_event.get_or_create(&labels).observe(after.as_secs_f64());
+    }
+
+    pub(crate) fn attempt(&self, target: &str, result: &'static str, after: Duration) {
+        let labels = AttemptLabels { target: target.to_owned(), result };
+        self.0.attempts.get_or_create(&labels).inc();
+        let labels = TargetLabels { target: target.to_owned() };
+        self.0.answer.get_or_create(&labels).observe(after.as_secs_f64());
+    }
+
+    pub(crate) fn usage(&self, target: &str, usage: &Usage) {
+        let Usage { input, cache_read, cache_write, output, reasoning } = *usage;
+        for (kind, count) in [
+            ("input", input),
+            ("cache_read", cache_read),
+            ("cache_write", cache_write),
+            ("output", output),
+            ("reasoning", reasoning),
+        ] {
+            if count > 0 {
+                let labels = TokenLabels { target: target.to_owned(), kind };
+                self.0.tokens.get_or_create(&labels).inc_by(count);
+            }
+        }
+    }
+
+    pub(crate) fn shadow(&self, plugin: &str, comparison: Comparison) {
+        let labels = ShadowLabels { plugin: plugin.to_owned(), comparison: comparison.name() };
+        self.0.shadows.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn review(&self, plugin: &str, verdict: &'static str) {
+        self.0.reviews.get_or_create(&ReviewLabels { plugin: plugin.to_owned(), verdict }).inc();
+    }
+
+    pub(crate) fn canary(&self, plugin: &str, decided: bool) {
+        let decided = if decided { "yes" } else { "no" };
+        self.0.canaries.get_or_create(&CanaryLabels { plugin: plugin.to_owned(), decided }).inc();
+    }
+}

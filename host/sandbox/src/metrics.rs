@@ -1,0 +1,94 @@
+//! What is counted of plugins: calls by their end, their time, the memory and host calls that they took.
+//!
+//! By plugin and world, over all versions that a reload brings. No text of a request or plugin becomes a label.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::grant::World;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PluginLabels {
+    plugin: String,
+    world: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    plugin: String,
+    world: &'static str,
+    end: &'static str,
+}
+
+/// One call that is over.
+pub(crate) struct Ended {
+    /// `ok`, or the kind of its error.
+    pub(crate) end: &'static str,
+    pub(crate) took: Duration,
+    pub(crate) memory_bytes: usize,
+    pub(crate) host_calls: u64,
+}
+
+/// The counters of all plugins of a sandbox.
+pub(crate) struct Metrics {
+    calls: Family<EndLabels, Counter>,
+    times: Family<PluginLabels, Histogram>,
+    memory: Family<PluginLabels, Gauge>,
+    host_calls: Family<PluginLabels, Counter>,
+}
+
+/// From 1 µs, doubling, to some 8 s.
+fn times() -> Histogram {
+    Histogram::new(exponential_buckets(1e-6, 2.0, 24))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            calls: Family::default(),
+            times: Family::new_with_constructor(times),
+            memory: Family::default(),
+            host_calls: Family::default(),
+        }
+    }
+}
+
+impl Metrics {
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("plugin_calls", "Calls of plugins by how they ended", self.calls.clone());
+        registry.register_with_unit(
+            "plugin_call_duration",
+            "From entering a plugin to its answer",
+            Unit::Seconds,
+            self.times.clone(),
+        );
+        registry.register_with_unit(
+            "plugin_memory_peak",
+            "The most memory that one call of the plugin had",
+            Unit::Bytes,
+            self.memory.clone(),
+        );
+        registry.register("plugin_host_calls", "Calls of the host by plugins", self.host_calls.clone());
+    }
+
+    pub(crate) fn record(&self, plugin: &str, world: World, ended: &Ended) {
+        let world = world.name();
+        let labels = EndLabels { plugin: plugin.to_owned(), world, end: ended.end };
+        self.calls.get_or_create(&labels).inc();
+        let labels = PluginLabels { plugin: labels.plugin, world };
+        self.times.get_or_create(&labels).observe(ended.took.as_secs_f64());
+        self.host_calls.get_or_create(&labels).inc_by(ended.host_calls);
+        let bytes = i64::try_from(ended.memory_bytes).unwrap_or(i64::MAX);
+        let peak = self.memory.get_or_create(&labels);
+        // Two calls that end at once may lose the larger of two new peaks until the next one.
+        if bytes > peak.get() {
+            peak.set(bytes);
+        }
+    }
+}
