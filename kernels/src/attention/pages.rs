@@ -109,6 +109,23 @@ impl KvPages {
         self.pages
     }
 
+    /// Makes page `to` what page `from` is.
+    ///
+    /// # Panics
+    /// When one of them does not exist.
+    pub fn copy_page(&mut self, from: u32, to: u32) {
+        let (from, to) = (from as usize, to as usize);
+        assert!(
+            from < self.pages && to < self.pages,
+            "pages {from} and {to} are not of {} pages",
+            self.pages
+        );
+        let key = self.layout.kv_heads * self.layout.key_head_len();
+        self.keys.copy_within(from * key..(from + 1) * key, to * key);
+        let value = self.layout.kv_heads * self.layout.value_head_len();
+        self.values.copy_within(from * value..(from + 1) * value, to * value);
+    }
+
     /// Writes a batch of tokens: row i of `keys` and `values`, each `[rows][kv_heads][head_dim]`, to `slots[i]`,
     /// rounded to F16. Where a slot is named twice the later row wins.
     ///

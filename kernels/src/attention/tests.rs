@@ -395,3 +395,24 @@ fn appending_rounds_to_f16_and_the_later_row_wins() {
         );
     }
 }
+
+#[test]
+fn a_copied_page_is_the_page_and_touches_no_other() {
+    let layout = KvLayout { kv_heads: 3, head_dim: 20 };
+    let mut pages = KvPages::new(layout, 4).expect("memory");
+    let slots: Vec<Slot> = (0..4 * PAGE_TOKENS)
+        .map(|token| Slot { page: (token / PAGE_TOKENS) as u32, offset: token % PAGE_TOKENS })
+        .collect();
+    let (keys, values) = (numbers(1, slots.len() * 60), numbers(2, slots.len() * 60));
+    pages.append(&pool(1), Level::detect(), &slots, &keys, &values);
+    let all = |pages: &KvPages, page: u32| -> Vec<_> {
+        (0..3).map(|head| (pages.keys(page, head).to_vec(), pages.values(page, head).to_vec())).collect()
+    };
+    let before: Vec<_> = (0..4).map(|page| all(&pages, page)).collect();
+    assert_ne!(before[1], before[2]);
+    pages.copy_page(1, 2);
+    let expected = [&before[0], &before[1], &before[1], &before[3]];
+    for (page, expected) in (0..4).zip(expected) {
+        assert_eq!(&all(&pages, page), expected, "page {page}");
+    }
+}

@@ -84,7 +84,7 @@ impl Network for Decoder {
             pass.normalize(&layer.feed_forward_norm, self.epsilon);
             layer.feed_forward.forward(pass);
         }
-        pass.normalize(&self.output_norm, self.epsilon);
+        pass.normalize_output(&self.output_norm, self.epsilon);
         pass.project_logits(self.output());
         Ok(())
     }

@@ -22,7 +22,7 @@ use pass::{Pass, PassError};
 
 /// The layers of a model, ready to compute.
 pub(crate) trait Network: Send + Sync {
-    /// Computes one pass: from its tokens to the logits of the rows that want them. Polls [`Pass::poll`] before
+    /// Computes one pass: from its tokens to the logits and states of the rows that want them. Polls [`Pass::poll`] before
     /// every layer.
     fn forward(&self, pass: &mut Pass<'_>) -> Result<(), PassError>;
 

@@ -3,6 +3,8 @@
 //! A row is one token of one sequence. All sequences of a batch, prompts and single tokens alike, are rows of the
 //! same matrices, so that each weight is read once a pass. Which rows there are is decided before a pass begins.
 
+use std::ops::Range;
+
 use lockgate_kernels::attention::{Sequence, Slot, Workspace};
 use lockgate_kernels::cpu::Level;
 use lockgate_kernels::matmul::{Activations, MatmulJob, PackedMatrix, matmul};
@@ -40,11 +42,13 @@ pub(crate) struct Pass<'a> {
     pub(crate) slots: &'a [Slot],
     /// The sequences, in the order of their rows.
     pub(crate) sequences: &'a [Sequence<'a>],
-    /// The rows whose logits are wanted, in order.
+    /// The rows from which something is wanted, logits or states, in order.
     pub(crate) wanted: &'a [usize],
+    /// Those among `wanted` whose states behind the last norm are wanted, by their indices there, in order and apart.
+    pub(crate) states: &'a [Range<usize>],
     /// The rows that adapters change, among those in the residual stream.
     pub(crate) adapted: &'a [AdaptedRows<'a>],
-    /// The same among the rows whose logits are wanted.
+    /// The same among the wanted rows.
     pub(crate) adapted_wanted: &'a [AdaptedRows<'a>],
     pub(crate) hidden: usize,
     pub(crate) stop: &'a dyn Fn() -> bool,
@@ -68,8 +72,10 @@ pub(crate) struct Buffers {
     pub(crate) gate: Buffer,
     pub(crate) up: Buffer,
     pub(crate) gated: Buffer,
-    /// `[wanted rows][vocabulary]`
+    /// `[rows whose logits are wanted][vocabulary]`
     pub(crate) logits: Vec<f32>,
+    /// `[rows whose states are wanted][hidden]`
+    pub(crate) states: Vec<f32>,
 }
 
 /// A buffer that only grows. What it holds at first is left over from earlier.
@@ -100,7 +106,8 @@ impl<'a> Pass<'a> {
         Adapting { pool: self.pool, level: self.level, adapted: self.adapted }
     }
 
-    /// The rows in the residual stream: all, or after [`Self::keep_wanted`] those whose logits are wanted.
+    /// The rows in the residual stream: all, after [`Self::keep_wanted`] the wanted ones, after
+    /// [`Self::normalize_output`] those whose logits are wanted.
     pub(crate) fn rows(&self) -> usize {
         self.buffers.residual.len() / self.hidden
     }
@@ -127,7 +134,30 @@ impl<'a> Pass<'a> {
         buffers.inputs.set(self.pool, self.level, rows, self.hidden, normalized);
     }
 
-    /// Drops the rows whose logits are not wanted: behind the last attention nobody looks at them any more.
+    /// The last norm. The states that are wanted are set aside; the rows whose logits are wanted become the input of
+    /// [`Self::project_logits`].
+    pub(crate) fn normalize_output(&mut self, weight: &[f32], epsilon: f32) {
+        self.buffers.states.clear();
+        if self.states.is_empty() {
+            return self.normalize(weight, epsilon);
+        }
+        let (rows, hidden, buffers) = (self.rows(), self.hidden, &mut *self.buffers);
+        let normalized = buffers.normalized.sized(rows * hidden);
+        norm::rms_norm(self.pool, self.level, &buffers.residual, weight, epsilon, normalized);
+        for states in self.states {
+            buffers.states.extend_from_slice(&normalized[states.start * hidden..states.end * hidden]);
+        }
+        let (mut kept, mut done) = (0, 0);
+        for states in self.states.iter().cloned().chain(std::iter::once(rows..rows)) {
+            normalized.copy_within(done * hidden..states.start * hidden, kept * hidden);
+            kept += states.start - done;
+            done = states.end;
+        }
+        buffers.residual.truncate(kept * hidden);
+        buffers.inputs.set(self.pool, self.level, kept, hidden, &normalized[..kept * hidden]);
+    }
+
+    /// Drops the rows from which nothing is wanted: behind the last attention nobody looks at them any more.
     pub(crate) fn keep_wanted(&mut self) {
         for (to, from) in self.wanted.iter().enumerate() {
             let row = from * self.hidden..(from + 1) * self.hidden;

@@ -16,7 +16,7 @@ use crate::gguf::{Gguf, GgufError, MetadataError};
 use crate::kv::BLOCK_TOKENS;
 use crate::model::{self, Compute, LoadOptions, Model, OnProgress};
 use crate::runner::{ModelForward, Runner};
-use crate::scheduler::{Limits, Scheduler};
+use crate::scheduler::{Limits, SCORED_TOKENS_MAX, Scheduler};
 use crate::template::{PromptTemplate, TemplateError, source_in};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
@@ -142,8 +142,12 @@ fn memory(gguf: &Gguf, options: &ModelOptions) -> Result<(LoadOptions, usize), L
     let running_max = options.running_max.get();
     // Prefill must move beside a full set of decodes.
     let step_tokens = options.step_tokens_max.get().max(running_max + 1);
-    let one =
-        LoadOptions { step_tokens, memory_bytes_max: options.memory_bytes_max, ..LoadOptions::default() };
+    let one = LoadOptions {
+        step_tokens,
+        scored_tokens: SCORED_TOKENS_MAX,
+        memory_bytes_max: options.memory_bytes_max,
+        ..LoadOptions::default()
+    };
     let (config, _) = Model::inspect(gguf, &LoadOptions { context: Some(1), ..one.clone() })?;
     let context = match options.context_tokens.map(NonZeroUsize::get) {
         Some(wanted) if wanted > config.context => {

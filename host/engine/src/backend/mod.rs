@@ -7,12 +7,14 @@
 //! file's own recommendation, then OpenAI's default (temperature 1, nothing else). Tools, images and structured
 //! answers are refused by name: nothing is silently dropped.
 //!
-//! A model with an adapter is a target of its own, over the same threads, cache and batches: see `adapters`.
+//! A model with an adapter is a target of its own, over the same threads, cache and batches: see `adapters`. What a
+//! model is asked beside an answer is in `measures`.
 
 mod accepts;
 mod adapters;
 mod blocking;
 mod load;
+mod measures;
 mod options;
 mod prompts;
 mod recommended;
@@ -29,9 +31,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
+use futures_core::future::BoxFuture;
 use lockgate_api::{
-    AttemptContext, Backend, BackendError, ChatRequest, ErrorKind, Event, Events, Labels, Locality, Permit,
-    Price, Sampling, Target, permit,
+    AttemptContext, Backend, BackendError, ChatRequest, Choose, Chosen, Embed, Embedded, ErrorKind, Event,
+    Events, Labels, Locality, Permit, Price, Sampling, Target, permit,
 };
 
 use crate::model::Config;
@@ -141,10 +144,8 @@ impl LocalModel {
         check: impl FnOnce(&Prompts) -> Result<(), BackendError> + Send + 'static,
         prepare: impl FnOnce(&Prompts) -> Result<Ask, BackendError> + Send + 'static,
     ) -> Events {
-        let id = &self.target().id;
-        if permit.target() != id {
-            let message = format!("the permit is for target `{}`, not for model `{id}`", permit.target());
-            return failed(BackendError::new(ErrorKind::Internal, message));
+        if let Err(error) = self.check_permit(permit) {
+            return failed(error);
         }
         let model = self.clone();
         let begin = move || {
@@ -155,6 +156,18 @@ impl LocalModel {
             Ok((answer, model))
         };
         Box::pin(LocalEvents::Begin(Box::new(begin)))
+    }
+}
+
+impl LocalModel {
+    /// A permit for another target is a fault of whoever asks.
+    fn check_permit(&self, permit: &Permit) -> Result<(), BackendError> {
+        let id = &self.target().id;
+        if permit.target() == id {
+            return Ok(());
+        }
+        let message = format!("the permit is for target `{}`, not for model `{id}`", permit.target());
+        Err(BackendError::new(ErrorKind::Internal, message))
     }
 }
 
@@ -169,6 +182,33 @@ impl Backend for LocalModel {
 
     fn queued(&self) -> Option<u32> {
         Some(u32::try_from(self.stats().waiting).unwrap_or(u32::MAX))
+    }
+
+    fn choose(
+        &self,
+        ask: Choose,
+        permit: Permit,
+        _context: AttemptContext,
+    ) -> BoxFuture<'static, Result<Chosen, BackendError>> {
+        self.measure(&permit, Runner::choose, move |prompts| prompts.choosing(&ask))
+    }
+
+    fn embed(
+        &self,
+        ask: Embed,
+        permit: Permit,
+        _context: AttemptContext,
+    ) -> BoxFuture<'static, Result<Embedded, BackendError>> {
+        self.measure(&permit, Runner::embed, move |prompts| prompts.embedding(&ask))
+    }
+
+    fn count_tokens(
+        &self,
+        request: Arc<ChatRequest>,
+        permit: Permit,
+        _context: AttemptContext,
+    ) -> BoxFuture<'static, Result<u64, BackendError>> {
+        self.measure(&permit, Runner::count, move |prompts| prompts.count(&request))
     }
 }
 

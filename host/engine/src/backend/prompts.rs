@@ -36,6 +36,17 @@ impl Prompts {
     /// # Errors
     /// [`ErrorKind::InvalidRequest`] with the field, [`ErrorKind::ContextExceeded`] with both counts.
     pub(super) fn chat(&self, request: &ChatRequest) -> Result<Ask, BackendError> {
+        let tokens = self.conversation(request)?;
+        let choice =
+            Choice { sampling: &request.sampling, choices: request.choices, logprobs: request.logprobs };
+        self.ask(tokens, choice, "messages", self.tokenizer.adds_space_prefix())
+    }
+
+    /// The tokens of a conversation, up to where an answer begins.
+    ///
+    /// # Errors
+    /// As [`Self::chat`], but for its length.
+    pub(super) fn conversation(&self, request: &ChatRequest) -> Result<Vec<u32>, BackendError> {
         if request.messages.is_empty() {
             return Err(self.invalid("messages", "there is none"));
         }
@@ -55,11 +66,7 @@ impl Prompts {
             now: Some(jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::now())),
         };
         let prompt = template.render(&input).map_err(|error| self.template_error(&error))?;
-        let tokens =
-            self.tokenizer.encode_prompt(&prompt).map_err(|error| self.invalid("messages", error))?;
-        let choice =
-            Choice { sampling: &request.sampling, choices: request.choices, logprobs: request.logprobs };
-        self.ask(tokens, choice, "messages", self.tokenizer.adds_space_prefix())
+        self.tokenizer.encode_prompt(&prompt).map_err(|error| self.invalid("messages", error))
     }
 
     /// Plain text to be continued; with the model's own beginning token, and no control token from the text.
@@ -122,7 +129,7 @@ impl Prompts {
         })
     }
 
-    fn context_exceeded(&self, prompt: usize) -> BackendError {
+    pub(super) fn context_exceeded(&self, prompt: usize) -> BackendError {
         let (id, context) = (&self.id, self.context_tokens);
         let message = format!(
             "the prompt has {prompt} tokens; with an answer of at least one it exceeds the context of model `{id}`, \
@@ -140,7 +147,7 @@ impl Prompts {
         }
     }
 
-    fn invalid(&self, field: &str, problem: impl std::fmt::Display) -> BackendError {
+    pub(super) fn invalid(&self, field: &str, problem: impl std::fmt::Display) -> BackendError {
         BackendError::new(ErrorKind::InvalidRequest, format!("{field}: {problem} (model `{}`)", self.id))
     }
 }

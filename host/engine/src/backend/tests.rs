@@ -2,6 +2,7 @@ mod adapters;
 mod batching;
 mod chat;
 mod fields;
+mod measures;
 mod real;
 
 use lockgate_api::{FinishReason, Message, TokenLogprob, Usage};

@@ -1,7 +1,8 @@
 //! Which blocks of the cache are free: plain data, shared by the sequences of one cache.
 //!
-//! A block is the same number in every layer. It has one owner here; when prefixes come to be shared, the owner
-//! counts references, and what follows stays.
+//! A block is the same number in every layer. Sequences whose tokens begin alike may hold one together: it is free
+//! when the last of them has given it back. What is in a block that several hold must not change, which is the
+//! sequences' care.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,15 +21,23 @@ pub struct OutOfBlocks {
 /// The blocks of one cache. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Blocks {
-    free: Arc<Mutex<Vec<u32>>>,
+    state: Arc<Mutex<State>>,
     total: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    free: Vec<u32>,
+    /// How many hold each block.
+    holders: Vec<u32>,
 }
 
 impl Blocks {
     /// `total` free blocks.
     pub(super) fn new(total: u32) -> Self {
         // Taken from the end: low numbers first, so that a cache that is never full touches less memory.
-        Self { free: Arc::new(Mutex::new((0..total).rev().collect())), total: total as usize }
+        let state = State { free: (0..total).rev().collect(), holders: vec![0; total as usize] };
+        Self { state: Arc::new(Mutex::new(state)), total: total as usize }
     }
 
     pub(super) fn total(&self) -> usize {
@@ -36,32 +45,51 @@ impl Blocks {
     }
 
     pub(super) fn free(&self) -> usize {
-        self.lock().len()
+        self.lock().free.len()
     }
 
     /// Appends `count` blocks to `owner`, or none of them.
     pub(super) fn take(&self, count: usize, owner: &mut Vec<u32>) -> Result<(), OutOfBlocks> {
-        let mut free = self.lock();
+        let State { free, holders } = &mut *self.lock();
         let Some(rest) = free.len().checked_sub(count) else {
             return Err(OutOfBlocks { needed: count, free: free.len(), total: self.total });
         };
-        owner.extend(free.drain(rest..).rev());
+        for block in free.drain(rest..).rev() {
+            holders[block as usize] = 1;
+            owner.push(block);
+        }
         Ok(())
+    }
+
+    /// Appends blocks that another owner holds to `owner`, so that both hold them.
+    pub(super) fn share(&self, held: &[u32], owner: &mut Vec<u32>) {
+        let State { holders, .. } = &mut *self.lock();
+        for &block in held {
+            holders[block as usize] += 1;
+            owner.push(block);
+        }
     }
 
     /// Takes back the blocks of `owner` from its `keep`th on.
     pub(super) fn give_back(&self, owner: &mut Vec<u32>, keep: usize) {
         if keep < owner.len() {
-            self.lock().extend(owner.drain(keep..).rev());
+            let State { free, holders } = &mut *self.lock();
+            for block in owner.drain(keep..).rev() {
+                let holders = &mut holders[block as usize];
+                *holders -= 1;
+                if *holders == 0 {
+                    free.push(block);
+                }
+            }
         }
     }
 
     pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.free, &other.free)
+        Arc::ptr_eq(&self.state, &other.state)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<u32>> {
-        // Nothing panics while it is held; a list of numbers is never half changed.
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held but on a block that is not of this cache, before anything has changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -60,7 +60,32 @@ impl Cache {
     /// A new sequence, computed with this adapter if there is one.
     #[must_use]
     pub fn sequence_with(&self, adapter: Option<Arc<Adapter>>) -> Sequence {
-        Sequence { blocks: self.blocks.clone(), pages: Vec::new(), tokens: 0, adapter }
+        Sequence { blocks: self.blocks.clone(), pages: Vec::new(), tokens: 0, shared: 0, adapter }
+    }
+
+    /// A sequence that goes on from all tokens of `parent`, as if it had computed them itself. Whole blocks are held
+    /// by both, the rest of the tokens is copied.
+    ///
+    /// # Errors
+    /// The cache has too few blocks left; then nothing has changed.
+    ///
+    /// # Panics
+    /// When `parent` is not of this cache.
+    pub fn fork(&mut self, parent: &mut Sequence) -> Result<Sequence, OutOfBlocks> {
+        assert!(self.owns(parent), "a sequence is forked in the cache that made it");
+        let whole = parent.tokens / BLOCK_TOKENS;
+        let mut child = self.sequence_with(parent.adapter.clone());
+        child.blocks.share(&parent.pages[..whole], &mut child.pages);
+        child.reserve(parent.tokens)?;
+        if let (Some(&from), Some(&to)) = (parent.pages.get(whole), child.pages.get(whole)) {
+            for LayerState::Attention(pages) in &mut self.layers {
+                pages.copy_page(from, to);
+            }
+        }
+        child.tokens = parent.tokens;
+        child.shared = whole;
+        parent.shared = parent.shared.max(whole);
+        Ok(child)
     }
 
     /// Blocks in all.
@@ -96,6 +121,8 @@ pub struct Sequence {
     blocks: Blocks,
     pages: Vec<u32>,
     tokens: usize,
+    /// Blocks at its beginning that another sequence may hold as well. What is in them stays.
+    shared: usize,
     adapter: Option<Arc<Adapter>>,
 }
 
@@ -128,8 +155,12 @@ impl Sequence {
     }
 
     /// Forgets all tokens from the `tokens`th on and gives back the blocks that only they used.
+    ///
+    /// # Panics
+    /// When that is within what a fork shares: other tokens in its place would change the other sequence.
     pub fn truncate(&mut self, tokens: usize) {
         self.tokens = self.tokens.min(tokens);
+        assert!(self.tokens >= self.shared * BLOCK_TOKENS, "what sequences share stays as it is");
         self.blocks.give_back(&mut self.pages, self.tokens.div_ceil(BLOCK_TOKENS));
     }
 

@@ -1,4 +1,4 @@
-//! The cache's promises: a block has one owner, all come back, and a refusal changes nothing.
+//! The cache's promises: a block has one owner but for what forks share, all come back, and a refusal changes nothing.
 
 use std::collections::HashSet;
 
@@ -14,6 +14,7 @@ enum Action {
     Reserve(usize, usize),
     Advance(usize, usize),
     Truncate(usize, usize),
+    Fork(usize),
     Drop(usize),
 }
 
@@ -24,17 +25,18 @@ fn action() -> impl Strategy<Value = Action> {
         (which.clone(), tokens.clone()).prop_map(|(which, tokens)| Action::Reserve(which, tokens)),
         (which.clone(), tokens.clone()).prop_map(|(which, tokens)| Action::Advance(which, tokens)),
         (which.clone(), tokens).prop_map(|(which, tokens)| Action::Truncate(which, tokens)),
+        which.clone().prop_map(Action::Fork),
         which.prop_map(Action::Drop),
     ]
 }
 
 proptest! {
     #[test]
-    fn a_block_has_one_owner_and_none_is_lost(
+    fn a_block_has_one_owner_or_is_shared_by_forks_and_none_is_lost(
         total in 0..12u32,
         actions in prop::collection::vec(action(), 0..60),
     ) {
-        let cache = Cache::new(&[LAYOUT], total).expect("a few bytes");
+        let mut cache = Cache::new(&[LAYOUT], total).expect("a few bytes");
         let mut sequences: Vec<Sequence> = Vec::new();
         for action in actions {
             match action {
@@ -64,10 +66,27 @@ proptest! {
                 }
                 Action::Truncate(which, tokens) => {
                     if let Some(sequence) = sequences.get_mut(which) {
+                        let tokens = tokens.max(sequence.shared * BLOCK_TOKENS);
                         let expected = sequence.tokens().min(tokens);
                         sequence.truncate(tokens);
                         prop_assert_eq!(sequence.tokens(), expected);
                         prop_assert_eq!(sequence.pages().len(), expected.div_ceil(BLOCK_TOKENS));
+                    }
+                }
+                Action::Fork(which) => {
+                    if let Some(parent) = sequences.get_mut(which) {
+                        let (free, whole) = (cache.blocks_free(), parent.tokens() / BLOCK_TOKENS);
+                        let rest = usize::from(!parent.tokens().is_multiple_of(BLOCK_TOKENS));
+                        match cache.fork(parent) {
+                            Ok(child) => {
+                                prop_assert_eq!(child.tokens(), parent.tokens());
+                                prop_assert_eq!(&child.pages()[..whole], &parent.pages()[..whole]);
+                                prop_assert_eq!(child.pages().len(), whole + rest);
+                                prop_assert_eq!(cache.blocks_free() + rest, free);
+                                sequences.push(child);
+                            }
+                            Err(_) => prop_assert!((free, rest) == (0, 1)),
+                        }
                     }
                 }
                 Action::Drop(which) => {
@@ -78,9 +97,15 @@ proptest! {
             }
             let held: Vec<u32> = sequences.iter().flat_map(|sequence| sequence.pages().iter().copied()).collect();
             let distinct: HashSet<u32> = held.iter().copied().collect();
-            prop_assert_eq!(distinct.len(), held.len());
+            // What a sequence may still write to is its own.
+            for (index, sequence) in sequences.iter().enumerate() {
+                let own: HashSet<u32> = sequence.pages()[sequence.shared..].iter().copied().collect();
+                for (_, other) in sequences.iter().enumerate().filter(|(other, _)| *other != index) {
+                    prop_assert!(other.pages().iter().all(|block| !own.contains(block)));
+                }
+            }
             prop_assert!(held.iter().all(|block| *block < total));
-            prop_assert_eq!(held.len() + cache.blocks_free(), total as usize);
+            prop_assert_eq!(distinct.len() + cache.blocks_free(), total as usize);
         }
         drop(sequences);
         prop_assert_eq!(cache.blocks_free(), total as usize);

@@ -1,6 +1,7 @@
 //! The forward pass over a batch: checks the inputs, finds their places in the cache, has the network compute them,
 //! and counts them as computed only when all is done.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use lockgate_kernels::attention::{self, Slot};
@@ -20,37 +21,41 @@ pub struct Input<'a> {
     pub sequence: &'a mut Sequence,
     /// The tokens, at least one.
     pub tokens: &'a [u32],
-    /// Which of their logits are wanted.
+    /// What is wanted after them.
     pub wanted: Wanted,
 }
 
-/// The tokens of an input after which logits are wanted.
+/// What is wanted of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// After none.
+    /// Nothing.
     None,
-    /// After the last.
+    /// The logits after the last token.
     Last,
-    /// After each.
+    /// The logits after each token.
     All,
+    /// The hidden state of each token behind the last norm: what logits are computed from.
+    States,
 }
 
 impl Wanted {
-    /// Rows of logits, of `tokens` tokens.
-    fn rows(self, tokens: usize) -> usize {
+    /// Rows that come of `tokens` tokens.
+    pub(crate) fn rows(self, tokens: usize) -> usize {
         match self {
             Self::None => 0,
             Self::Last => tokens.min(1),
-            Self::All => tokens,
+            Self::All | Self::States => tokens,
         }
     }
 }
 
-/// Logits of one pass.
+/// What was wanted of one pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Logits<'a> {
     values: &'a [f32],
     vocabulary: usize,
+    states: &'a [f32],
+    hidden: usize,
 }
 
 impl<'a> Logits<'a> {
@@ -59,7 +64,12 @@ impl<'a> Logits<'a> {
         self.values.chunks_exact(self.vocabulary)
     }
 
-    /// Row `row`.
+    /// The hidden states, in the order of the inputs and their tokens.
+    pub fn states(&self) -> std::slice::ChunksExact<'a, f32> {
+        self.states.chunks_exact(self.hidden)
+    }
+
+    /// Row `row` of the logits.
     ///
     /// # Panics
     /// When there are fewer.
@@ -111,6 +121,7 @@ pub struct Compute {
     positions: Vec<u32>,
     slots: Vec<Slot>,
     wanted: Vec<usize>,
+    states: Vec<Range<usize>>,
     passes: u64,
 }
 
@@ -137,6 +148,7 @@ impl Compute {
             positions: Vec::new(),
             slots: Vec::new(),
             wanted: Vec::new(),
+            states: Vec::new(),
             passes: 0,
         }
     }
@@ -186,6 +198,7 @@ impl Compute {
             slots: &self.slots,
             sequences: &sequences,
             wanted: &self.wanted,
+            states: &self.states,
             adapted: &adapted,
             adapted_wanted: &adapted_wanted,
             hidden: model.config().hidden,
@@ -198,7 +211,8 @@ impl Compute {
         for input in inputs {
             input.sequence.advance(input.tokens.len());
         }
-        Ok(Logits { values: &self.buffers.logits, vocabulary: model.config().vocabulary })
+        let (vocabulary, hidden) = (model.config().vocabulary, model.config().hidden);
+        Ok(Logits { values: &self.buffers.logits, vocabulary, states: &self.buffers.states, hidden })
     }
 
     /// Checks the inputs, reserves their blocks, and writes down where each of their tokens belongs.
@@ -210,6 +224,7 @@ impl Compute {
         }
         self.slots.clear();
         self.wanted.clear();
+        self.states.clear();
         if inputs.is_empty() {
             return Err(ForwardError::Empty);
         }
@@ -238,6 +253,11 @@ impl Compute {
                 Wanted::None => {}
                 Wanted::Last => self.wanted.push(self.tokens.len() - 1),
                 Wanted::All => self.wanted.extend(first_row..self.tokens.len()),
+                Wanted::States => {
+                    let first = self.wanted.len();
+                    self.wanted.extend(first_row..self.tokens.len());
+                    self.states.push(first..self.wanted.len());
+                }
             }
         }
         Ok(())

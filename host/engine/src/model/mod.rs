@@ -42,13 +42,15 @@ pub struct LoadOptions {
     pub sequences: usize,
     /// The most tokens of one forward pass, for the memory plan.
     pub step_tokens: usize,
+    /// The most tokens of one forward pass whose logits are wanted, beyond one a sequence; for the memory plan.
+    pub scored_tokens: usize,
     /// The most memory that the model may take in all.
     pub memory_bytes_max: Option<u64>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { context: None, sequences: 1, step_tokens: 512, memory_bytes_max: None }
+        Self { context: None, sequences: 1, step_tokens: 512, scored_tokens: 0, memory_bytes_max: None }
     }
 }
 

@@ -87,11 +87,12 @@ fn working_bytes(config: &Config, context: usize, options: &LoadOptions) -> u64 
     let heads = config.heads + 2 * config.kv_heads;
     // Residual, norm and projection; queries, keys, values and attention; gate and up; and the quantized inputs of
     // a product, which take about as much again as its widest input. An adapter has inputs and a product of its own.
+    // States that are wanted are copied.
     let widest = config.hidden.max(config.heads * config.head_dim).max(config.feed_forward);
     let row =
-        4 * config.hidden + (heads + config.heads) * config.head_dim + 4 * config.feed_forward + 3 * widest;
+        5 * config.hidden + (heads + config.heads) * config.head_dim + 4 * config.feed_forward + 3 * widest;
     let rows = size(row).saturating_mul(options.step_tokens as u64);
-    let logits = size(config.vocabulary).saturating_mul(options.sequences as u64);
+    let logits = size(config.vocabulary).saturating_mul((options.sequences + options.scored_tokens) as u64);
     // Cosines and sines, in the pairing that takes more.
     let rope = size(2 * config.rope.dimensions).saturating_mul(context as u64);
     rows.saturating_add(logits).saturating_add(rope)

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use lockgate_api::Sampling;
 
-use super::forward::{Fault, Forward, Input, Pass};
+use super::forward::{Fault, Forward, Input, Part, Pass};
 use super::work::Ask;
 use crate::adapter::Adapter;
+use crate::model::Wanted;
 use crate::sampler::Parameters;
-use crate::scheduler::{Limits, SequenceId};
+use crate::scheduler::Limits;
 use crate::tokenizer::{Algorithm, SpecialTokens, TokenKind, Tokenizer, Vocabulary};
 
 pub(crate) const UNKNOWN: u32 = 0;
@@ -98,13 +99,13 @@ pub(crate) struct Observed {
 
 pub(crate) struct Fake {
     script: Script,
-    sequences: HashMap<SequenceId, Memory>,
+    sequences: HashMap<Part, Memory>,
     logits: Vec<Vec<f32>>,
     hook: Option<Hook>,
     observed: Arc<Mutex<Observed>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Memory {
     history: Vec<u32>,
     positions: usize,
@@ -130,16 +131,32 @@ impl Fake {
 }
 
 impl Forward for Fake {
-    fn open(&mut self, id: SequenceId, positions: usize, adapter: Option<Arc<Adapter>>) -> Result<(), Fault> {
+    fn open(&mut self, part: Part, positions: usize, adapter: Option<Arc<Adapter>>) -> Result<(), Fault> {
         assert!(adapter.is_none(), "a script has no weights to adapt");
-        let old = self.sequences.insert(id, Memory { positions, ..Memory::default() });
+        let old = self.sequences.insert(part, Memory { positions, ..Memory::default() });
         assert!(old.is_none(), "opened once");
         self.observed.lock().unwrap().open = self.sequences.len();
         Ok(())
     }
 
-    fn close(&mut self, id: SequenceId) {
-        self.sequences.remove(&id);
+    fn fork(&mut self, from: Part, to: Part, positions: usize) -> Result<(), Fault> {
+        let parent = self.sequences.get(&from).expect("opened before it is forked").clone();
+        let old = self.sequences.insert(to, Memory { positions, ..parent });
+        assert!(old.is_none(), "opened once");
+        self.observed.lock().unwrap().open = self.sequences.len();
+        Ok(())
+    }
+
+    fn rewind(&mut self, part: Part, tokens: usize, positions: usize) -> Result<(), Fault> {
+        let memory = self.sequences.get_mut(&part).expect("opened before it is rewound");
+        assert!(tokens <= memory.history.len(), "nothing comes of rewinding");
+        memory.history.truncate(tokens);
+        memory.positions = positions;
+        Ok(())
+    }
+
+    fn close(&mut self, part: Part) {
+        self.sequences.remove(&part);
         self.observed.lock().unwrap().open = self.sequences.len();
     }
 
@@ -156,14 +173,21 @@ impl Forward for Fake {
         }
         self.logits.clear();
         for input in inputs {
-            let memory = self.sequences.get_mut(&input.sequence).expect("opened before it is computed");
+            let memory = self.sequences.get_mut(&input.part).expect("opened before it is computed");
             assert_eq!(memory.history.len(), input.start, "no position is skipped or repeated");
-            memory.history.extend_from_slice(input.tokens);
-            assert!(memory.history.len() <= memory.positions, "no more than was reserved");
-            if input.wants_logits {
-                let prompt = *memory.prompt.get_or_insert(memory.history.len());
-                self.logits.push(logits(self.script, &memory.history, prompt));
+            for (index, &token) in input.tokens.iter().enumerate() {
+                memory.history.push(token);
+                match input.wanted {
+                    Wanted::Last if index + 1 < input.tokens.len() => {}
+                    Wanted::Last | Wanted::All => {
+                        let prompt = *memory.prompt.get_or_insert(memory.history.len());
+                        self.logits.push(logits(self.script, &memory.history, prompt));
+                    }
+                    Wanted::States => self.logits.push(state(self.script, &memory.history)),
+                    Wanted::None => {}
+                }
             }
+            assert!(memory.history.len() <= memory.positions, "no more than was reserved");
         }
         let tokens = inputs.iter().map(|input| input.tokens.len()).sum();
         self.observed.lock().unwrap().pass_tokens.push(tokens);
@@ -175,7 +199,17 @@ impl Forward for Fake {
     }
 }
 
-fn logits(script: Script, history: &[u32], prompt: usize) -> Vec<f32> {
+/// A hidden state of three numbers that tells where which tokens were.
+fn state(script: Script, history: &[u32]) -> Vec<f32> {
+    let exclamation = FIRST_BYTE + u32::from(b'!');
+    if script == Script::Broken && history.contains(&exclamation) {
+        return vec![f32::NAN; 3];
+    }
+    let last = history.last().copied().unwrap_or_default() as f32;
+    vec![1.0, last, last * history.len() as f32]
+}
+
+pub(crate) fn logits(script: Script, history: &[u32], prompt: usize) -> Vec<f32> {
     let generated = history.len() - prompt;
     let next = history[..prompt].get(1 + generated).copied().unwrap_or(END);
     let exclamation = FIRST_BYTE + u32::from(b'!');

@@ -4,16 +4,24 @@
 use std::sync::Arc;
 
 use crate::adapter::Adapter;
+use crate::model::Wanted;
 use crate::scheduler::SequenceId;
 
 /// A model with the cache of its sequences.
 pub(crate) trait Forward: Send {
     /// Begins a sequence whose cache will hold at most `positions` tokens, computed with `adapter` if there is one.
     /// The runner has counted the blocks, so a refusal is a fault.
-    fn open(&mut self, id: SequenceId, positions: usize, adapter: Option<Arc<Adapter>>) -> Result<(), Fault>;
+    fn open(&mut self, part: Part, positions: usize, adapter: Option<Arc<Adapter>>) -> Result<(), Fault>;
+
+    /// Begins a sequence at the end of `from`, as if it had computed all of it itself.
+    fn fork(&mut self, from: Part, to: Part, positions: usize) -> Result<(), Fault>;
+
+    /// Has a sequence forget all tokens from the `tokens`th on, and makes room for `positions` in all. None of its
+    /// forks began beyond `tokens`.
+    fn rewind(&mut self, part: Part, tokens: usize, positions: usize) -> Result<(), Fault>;
 
     /// Forgets a sequence and frees its blocks. One that is not open is ignored.
-    fn close(&mut self, id: SequenceId);
+    fn close(&mut self, part: Part);
 
     /// Computes the batch in one pass. Asks `stop` between layers; once that says so the pass is given up and none
     /// of its tokens count.
@@ -23,24 +31,39 @@ pub(crate) trait Forward: Send {
     fn passes(&self) -> u64;
 }
 
+/// Names a sequence of the model's cache. An answer is one, its part 0; other work may have several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Part {
+    /// What the scheduler knows it by.
+    pub(crate) of: SequenceId,
+    pub(crate) number: u32,
+}
+
+impl From<SequenceId> for Part {
+    /// The first part, which an answer has alone.
+    fn from(of: SequenceId) -> Self {
+        Self { of, number: 0 }
+    }
+}
+
 /// A run of consecutive tokens of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Input<'a> {
     /// Whose.
-    pub(crate) sequence: SequenceId,
+    pub(crate) part: Part,
     /// Position of the first token; all before it were computed.
     pub(crate) start: usize,
     /// At least one.
     pub(crate) tokens: &'a [u32],
-    /// Whether the logits after the last of them are wanted.
-    pub(crate) wants_logits: bool,
+    /// What is wanted of them.
+    pub(crate) wanted: Wanted,
 }
 
 /// How a pass ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Pass<'a> {
-    /// Computed: the logits of every input that wanted them, in the order of the inputs. A row has one a token of
-    /// the vocabulary, maybe followed by unused ones.
+    /// Computed: the rows that the inputs wanted, in the order of the inputs and their tokens. A row of logits has
+    /// one a token of the vocabulary, maybe followed by unused ones.
     Complete(Vec<&'a [f32]>),
     /// Given up, because it was told to stop.
     Stopped,

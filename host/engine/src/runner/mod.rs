@@ -1,20 +1,26 @@
 //! The threads of a model: one prepares prompts (templates and tokenizing take time), one owns the model and its
 //! cache and computes step after step. Requests go in through [`Runner::submit`], events come out of the
-//! [`Answer`] that it returns; nothing here blocks whoever submits or reads.
+//! [`Answer`] that it returns; what generates nothing goes in through [`Runner::choose`] and its like, and one result
+//! comes out. Nothing here blocks whoever submits or reads.
 //!
 //! Everything is bounded: requests in hand from submission until their answer is dropped, sequences that wait
 //! (`scheduler`), events that wait to be read (`mailbox`). Start reading at `work`, where a step is made.
 
 mod counters;
+mod draw;
 #[cfg(test)]
 mod fake;
 mod forward;
 mod mailbox;
+mod measure;
 mod model;
+mod reply;
 mod work;
 
 pub use self::counters::Stats;
+pub(crate) use self::measure::{Choosing, Embedding};
 pub(crate) use self::model::ModelForward;
+pub(crate) use self::reply::Reply;
 pub(crate) use self::work::Ask;
 
 use std::io;
@@ -27,11 +33,13 @@ use std::task::{Context, Poll};
 use std::thread::{Builder, JoinHandle};
 
 use futures_core::Stream;
-use lockgate_api::{BackendError, ErrorKind, Event};
+use lockgate_api::{BackendError, Chosen, Embedded, ErrorKind, Event};
 
 use self::counters::Counters;
 use self::forward::Forward;
 use self::mailbox::{Reader, Writer, mailbox};
+use self::measure::Measuring;
+use self::reply::reply;
 use self::work::{Core, PANIC, Turn};
 use crate::scheduler::Scheduler;
 use crate::tokenizer::Tokenizer;
@@ -53,16 +61,53 @@ pub(crate) struct Runner {
     in_hand_max: usize,
 }
 
-/// A request before its prompt is tokens.
-struct Job {
-    prepare: Box<dyn FnOnce() -> Result<Ask, BackendError> + Send>,
-    writer: Writer,
+/// A request before its text is tokens, and who waits for it.
+enum Job {
+    Answer(Prepare<Ask>, Writer),
+    Choose(Prepare<Choosing>, reply::Writer<Chosen>),
+    Embed(Prepare<Embedding>, reply::Writer<Embedded>),
+    Count(Prepare<u64>, reply::Writer<u64>),
 }
 
-/// An answer as it is made. Dropping it abandons the work.
+type Prepare<T> = Box<dyn FnOnce() -> Result<T, BackendError> + Send>;
+
+/// A request that is ready to be computed.
+enum Work {
+    Answer(Ask, Writer),
+    Choose(Choosing, reply::Writer<Chosen>),
+    Embed(Embedding, reply::Writer<Embedded>),
+}
+
+/// Where a request's result or error goes.
+trait Sink {
+    fn abandoned(&self) -> bool;
+    fn fail(self, error: BackendError);
+}
+
+impl Sink for Writer {
+    fn abandoned(&self) -> bool {
+        Self::abandoned(self)
+    }
+
+    fn fail(self, error: BackendError) {
+        Self::fail(self, error);
+    }
+}
+
+impl<T> Sink for reply::Writer<T> {
+    fn abandoned(&self) -> bool {
+        Self::abandoned(self)
+    }
+
+    fn fail(self, error: BackendError) {
+        Self::fail(self, error);
+    }
+}
+
+/// An answer as it is made: a stream of events, or a future of one result. Dropping it abandons the work.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    reader: Reader,
+pub(crate) struct Answer<R = Reader> {
+    reader: R,
     _place: Place,
 }
 
@@ -84,6 +129,14 @@ impl Stream for Answer {
     }
 }
 
+impl<T> Future for Answer<Reply<T>> {
+    type Output = Result<T, BackendError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.reader).poll(context)
+    }
+}
+
 impl Runner {
     /// Starts the threads of the model that is called `name`.
     ///
@@ -99,7 +152,7 @@ impl Runner {
         let counters = Arc::new(Counters::default());
         let closing = Arc::new(AtomicBool::new(false));
         let (jobs, jobs_waiting) = channel();
-        let (asks, asks_waiting) = channel();
+        let (works, works_waiting) = channel();
         let mut core = Core::new(
             Arc::clone(&name),
             forward,
@@ -121,10 +174,10 @@ impl Runner {
         };
         let prepare = {
             let (name, closing) = (Arc::clone(&name), Arc::clone(&closing));
-            move || prepare(&name, &jobs_waiting, &asks, &counters, &closing)
+            move || prepare(&name, &jobs_waiting, &works, &counters, &closing)
         };
         runner.threads.push(Builder::new().name("prompts".to_owned()).spawn(prepare)?);
-        let compute = move || compute(&mut core, &name, &asks_waiting, &closing);
+        let compute = move || compute(&mut core, &name, &works_waiting, &closing);
         runner.threads.push(Builder::new().name("model".to_owned()).spawn(compute)?);
         Ok(runner)
     }
@@ -139,6 +192,47 @@ impl Runner {
         &self,
         prepare: impl FnOnce() -> Result<Ask, BackendError> + Send + 'static,
     ) -> Result<Answer, BackendError> {
+        let (writer, reader) = mailbox(UNREAD_BYTES_MAX);
+        self.take(Job::Answer(Box::new(prepare), writer), reader)
+    }
+
+    /// Takes the question how likely continuations are. Otherwise as [`Self::submit`].
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub(crate) fn choose(
+        &self,
+        prepare: impl FnOnce() -> Result<Choosing, BackendError> + Send + 'static,
+    ) -> Result<Answer<Reply<Chosen>>, BackendError> {
+        let (writer, reader) = reply();
+        self.take(Job::Choose(Box::new(prepare), writer), reader)
+    }
+
+    /// Takes texts to embed. Otherwise as [`Self::submit`].
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub(crate) fn embed(
+        &self,
+        prepare: impl FnOnce() -> Result<Embedding, BackendError> + Send + 'static,
+    ) -> Result<Answer<Reply<Embedded>>, BackendError> {
+        let (writer, reader) = reply();
+        self.take(Job::Embed(Box::new(prepare), writer), reader)
+    }
+
+    /// Takes a request whose tokens are only counted: `count` is all of the work. Otherwise as [`Self::submit`].
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub(crate) fn count(
+        &self,
+        count: impl FnOnce() -> Result<u64, BackendError> + Send + 'static,
+    ) -> Result<Answer<Reply<u64>>, BackendError> {
+        let (writer, reader) = reply();
+        self.take(Job::Count(Box::new(count), writer), reader)
+    }
+
+    fn take<R>(&self, job: Job, reader: R) -> Result<Answer<R>, BackendError> {
         let place = Place(Arc::clone(&self.in_hand));
         // The place counts itself down again on every way out.
         if self.in_hand.fetch_add(1, Ordering::Relaxed) >= self.in_hand_max {
@@ -147,8 +241,6 @@ impl Runner {
             let error = BackendError::new(ErrorKind::Overloaded, message);
             return Err(error.retry_after(Some(self.counters.retry_after())));
         }
-        let (writer, reader) = mailbox(UNREAD_BYTES_MAX);
-        let job = Job { prepare: Box::new(prepare), writer };
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         self.counters.preparing.fetch_add(1, Ordering::Relaxed);
         match jobs.as_ref().map(|jobs| jobs.send(job)) {
@@ -185,38 +277,76 @@ fn stopped(name: &str) -> BackendError {
 fn prepare(
     name: &str,
     jobs: &Receiver<Job>,
-    asks: &Sender<(Ask, Writer)>,
+    works: &Sender<Work>,
     counters: &Counters,
     closing: &AtomicBool,
 ) {
-    while let Ok(Job { prepare, writer }) = jobs.recv() {
-        if closing.load(Ordering::Relaxed) {
-            writer.fail(stopped(name));
-        } else if !writer.abandoned() {
-            match catch_unwind(AssertUnwindSafe(prepare)) {
-                Ok(Ok(ask)) => {
-                    if let Err(unsent) = asks.send((ask, writer)) {
-                        unsent.0.1.fail(stopped(name));
-                    }
+    while let Ok(job) = jobs.recv() {
+        let work = match job {
+            Job::Answer(job, to) => prepared(name, job, to, closing).map(|(ask, to)| Work::Answer(ask, to)),
+            Job::Choose(job, to) => prepared(name, job, to, closing).map(|(ask, to)| Work::Choose(ask, to)),
+            Job::Embed(job, to) => prepared(name, job, to, closing).map(|(ask, to)| Work::Embed(ask, to)),
+            Job::Count(job, to) => {
+                if let Some((count, to)) = prepared(name, job, to, closing) {
+                    to.answer(count);
                 }
-                Ok(Err(error)) => writer.fail(error),
-                Err(_panic) => {
-                    tracing::error!(model = name, "preparing a prompt failed");
-                    let message = format!("model `{name}` failed to prepare the prompt: {PANIC}");
-                    writer.fail(BackendError::new(ErrorKind::Internal, message));
-                }
+                None
             }
+        };
+        if let Some(work) = work
+            && let Err(unsent) = works.send(work)
+        {
+            unsent.0.fail(stopped(name));
         }
         counters.preparing.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
+/// Prepares one request for whoever waits for it; nothing where nobody does, or where it failed.
+fn prepared<T, S: Sink>(name: &str, prepare: Prepare<T>, to: S, closing: &AtomicBool) -> Option<(T, S)> {
+    if closing.load(Ordering::Relaxed) {
+        to.fail(stopped(name));
+        return None;
+    }
+    if to.abandoned() {
+        return None;
+    }
+    match catch_unwind(AssertUnwindSafe(prepare)) {
+        Ok(Ok(ask)) => return Some((ask, to)),
+        Ok(Err(error)) => to.fail(error),
+        Err(_panic) => {
+            tracing::error!(model = name, "preparing a prompt failed");
+            let message = format!("model `{name}` failed to prepare the prompt: {PANIC}");
+            to.fail(BackendError::new(ErrorKind::Internal, message));
+        }
+    }
+    None
+}
+
+impl Work {
+    fn fail(self, error: BackendError) {
+        match self {
+            Self::Answer(_, to) => to.fail(error),
+            Self::Choose(_, to) => to.fail(error),
+            Self::Embed(_, to) => to.fail(error),
+        }
+    }
+
+    fn begin<F: Forward>(self, core: &mut Core<F>) {
+        match self {
+            Self::Answer(ask, to) => core.submit(ask, to),
+            Self::Choose(ask, to) => core.measure(|limits| Measuring::choosing(ask, to, limits)),
+            Self::Embed(ask, to) => core.measure(|limits| Measuring::embedding(ask, to, limits)),
+        }
+    }
+}
+
 /// The thread that owns the model.
-fn compute<F: Forward>(core: &mut Core<F>, name: &str, asks: &Receiver<(Ask, Writer)>, closing: &AtomicBool) {
+fn compute<F: Forward>(core: &mut Core<F>, name: &str, works: &Receiver<Work>, closing: &AtomicBool) {
     loop {
         loop {
-            match asks.try_recv() {
-                Ok((ask, writer)) => core.submit(ask, writer),
+            match works.try_recv() {
+                Ok(work) => work.begin(core),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return core.fail_all(&stopped(name)),
             }
@@ -225,8 +355,8 @@ fn compute<F: Forward>(core: &mut Core<F>, name: &str, asks: &Receiver<(Ask, Wri
             core.fail_all(&stopped(name));
         }
         if core.turn() == Turn::Idle {
-            match asks.recv() {
-                Ok((ask, writer)) => core.submit(ask, writer),
+            match works.recv() {
+                Ok(work) => work.begin(core),
                 Err(_) => return,
             }
         }

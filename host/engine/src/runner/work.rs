@@ -1,8 +1,11 @@
 //! One turn after another: ask the scheduler, compute one forward pass, draw tokens, hand out their text.
 //!
-//! Owns the requests in flight and everything that belongs to them. Has no thread and waits for nothing, so tests
+//! Owns the requests in flight and everything that belongs to them; work that generates nothing is a concept of its own
+//! (`measure`), which takes part in the same steps and passes. Has no thread and waits for nothing, so tests
 //! drive it turn by turn; the thread around it is in `runner`. A fault or panic in a pass fails the requests that
 //! run, never the ones that wait, and the next turn goes on with those.
+
+mod measurements;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,13 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use lockgate_api::{BackendError, ErrorKind, Event, FinishReason, TokenLogprob, TopLogprob, Usage};
+use lockgate_api::{BackendError, ErrorKind, Event, FinishReason, Usage};
 
 use super::counters::Counters;
+use super::draw::{Drawn, draw};
 use super::forward::{Fault, Forward, Input, Pass};
 use super::mailbox::{TooSlow, Writer};
+use super::measure::Measuring;
 use crate::adapter::Adapter;
-use crate::sampler::{Parameters, Sampler, Scratch, logprobs};
+use crate::model::Wanted;
+use crate::sampler::{Parameters, Sampler, Scratch};
 use crate::scheduler::{Demand, Departures, Pace, Refused, Scheduler, Segment, SequenceId, Step};
 use crate::text::TextStream;
 use crate::tokenizer::Tokenizer;
@@ -70,6 +76,7 @@ pub(crate) struct Core<F> {
     closing: Arc<AtomicBool>,
     requests: HashMap<RequestKey, Request>,
     sequences: HashMap<SequenceId, Sequence>,
+    measurements: HashMap<SequenceId, Measuring>,
 }
 
 /// A request's first sequence.
@@ -98,14 +105,14 @@ struct Sequence {
     last: u32,
 }
 
-/// A sequence's next token.
-struct Drawn {
-    token: u32,
-    /// Where log-probabilities are wanted and the token has text.
-    entry: Option<TokenLogprob>,
+/// What a segment's rows came to.
+enum Found {
+    Token(Drawn),
+    /// They are in the measurement.
+    Measured,
 }
 
-type DrawnRows = Vec<(SequenceId, Result<Drawn, Fault>)>;
+type FoundRows<'a> = Vec<(&'a Segment, Result<Found, Fault>)>;
 
 impl<F: Forward> Core<F> {
     pub(crate) fn new(
@@ -129,6 +136,7 @@ impl<F: Forward> Core<F> {
             closing,
             requests: HashMap::new(),
             sequences: HashMap::new(),
+            measurements: HashMap::new(),
         }
     }
 
@@ -190,27 +198,38 @@ impl<F: Forward> Core<F> {
         for key in keys {
             self.fail(key, error.clone());
         }
+        self.fail_measurements(error, |_, _, _| true);
     }
 
     fn compute(&mut self, step: &Step) -> Result<(), Fault> {
         for &id in &step.admitted {
+            if let Some(measuring) = self.measurements.get(&id) {
+                measuring.begin(id, &mut self.forward)?;
+                continue;
+            }
             let request = &self.requests[&self.sequences[&id].request];
-            self.forward.open(id, request.positions, request.adapter.clone())?;
+            self.forward.open(id.into(), request.positions, request.adapter.clone())?;
         }
         let begin = Instant::now();
-        let drawn = self.pass(step)?;
+        let found = self.pass(step)?;
         self.counters.passes.store(self.forward.passes(), Ordering::Relaxed);
-        let Some(drawn) = drawn else { return Ok(()) };
+        let Some(found) = found else { return Ok(()) };
         self.pace.observe(step.tokens(), begin.elapsed());
         self.scheduler.computed(step);
         self.counters.steps.fetch_add(1, Ordering::Relaxed);
         self.counters.prompt_tokens.fetch_add(step.prefill_tokens() as u64, Ordering::Relaxed);
-        for (id, drawn) in drawn {
+        for (segment, found) in found {
+            let id = segment.sequence;
+            if self.measurements.contains_key(&id) {
+                self.go_on(segment, found.map(|_| ()));
+                continue;
+            }
             // Another choice of the same request may have failed it.
             let Some(sequence) = self.sequences.get(&id) else { continue };
             let key = sequence.request;
-            let handed_out = match drawn {
-                Ok(drawn) => self.hand_out(id, drawn),
+            let handed_out = match found {
+                Ok(Found::Token(drawn)) => self.hand_out(id, drawn),
+                Ok(Found::Measured) => continue,
                 Err(Fault(message)) => {
                     self.fail(key, self.internal(&message));
                     continue;
@@ -224,36 +243,63 @@ impl<F: Forward> Core<F> {
         Ok(())
     }
 
-    /// Runs the model over the step's tokens and draws the next token of every sequence whose logits came. `None`
-    /// when the pass was stopped.
-    fn pass(&mut self, step: &Step) -> Result<Option<DrawnRows>, Fault> {
-        let Self { forward, tokenizer, scratch, closing, requests, sequences, .. } = self;
+    /// Runs the model over the step's tokens. Draws the next token of every sequence whose logits came, and lets every
+    /// measurement take in its rows. `None` when the pass was stopped.
+    fn pass<'a>(&mut self, step: &'a Step) -> Result<Option<FoundRows<'a>>, Fault> {
+        let Self { forward, tokenizer, scratch, closing, requests, sequences, measurements, .. } = self;
         let request = |id: SequenceId| &requests[&sequences[&id].request];
-        let inputs: Vec<Input<'_>> = step
-            .segments
-            .iter()
-            .map(|segment| {
-                let Segment { sequence, start, wants_logits, .. } = *segment;
+        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(step.segments.len());
+        // How many rows each segment wants.
+        let mut wanted = Vec::with_capacity(step.segments.len());
+        for segment in &step.segments {
+            let &Segment { sequence: id, start, .. } = segment;
+            let first = inputs.len();
+            if let Some(measuring) = measurements.get(&id) {
+                inputs.extend(measuring.inputs(segment));
+            } else {
                 let tokens = match segment.prefill {
-                    true => &request(sequence).prompt[start..start + segment.tokens],
-                    false => std::slice::from_ref(&sequences[&sequence].last),
+                    true => &request(id).prompt[start..start + segment.tokens],
+                    false => std::slice::from_ref(&sequences[&id].last),
                 };
-                Input { sequence, start, tokens, wants_logits }
-            })
-            .collect();
-        let writers: Vec<&Writer> =
-            step.segments.iter().map(|segment| &request(segment.sequence).writer).collect();
-        let stop = || closing.load(Ordering::Relaxed) || writers.iter().all(|writer| writer.abandoned());
-        let Pass::Complete(rows) = forward.pass(&inputs, &stop)? else { return Ok(None) };
-        let drawing =
-            step.segments.iter().filter(|segment| segment.wants_logits).map(|segment| segment.sequence);
-        let mut drawn = Vec::with_capacity(rows.len());
-        for (id, row) in drawing.zip(rows) {
-            let Some(sequence) = sequences.get_mut(&id) else { continue };
-            let logprobs = requests[&sequence.request].logprobs;
-            drawn.push((id, draw(sequence, row, logprobs, tokenizer, scratch)));
+                let wanted = if segment.wants_logits { Wanted::Last } else { Wanted::None };
+                inputs.push(Input { part: id.into(), start, tokens, wanted });
+            }
+            let rows = inputs[first..].iter().map(|input| input.wanted.rows(input.tokens.len()));
+            wanted.push(rows.sum::<usize>());
         }
-        Ok(Some(drawn))
+        let unread = |id: SequenceId| match measurements.get(&id) {
+            Some(measuring) => measuring.abandoned(),
+            None => request(id).writer.abandoned(),
+        };
+        let stop = || {
+            closing.load(Ordering::Relaxed) || step.segments.iter().all(|segment| unread(segment.sequence))
+        };
+        let Pass::Complete(rows) = forward.pass(&inputs, &stop)? else { return Ok(None) };
+        let mut rows = rows.into_iter();
+        let mut found = Vec::with_capacity(step.segments.len());
+        for (segment, wanted) in step.segments.iter().zip(wanted) {
+            let mut rows = rows.by_ref().take(wanted);
+            if let Some(measuring) = measurements.get_mut(&segment.sequence) {
+                let added = measuring.add(segment, rows.by_ref(), tokenizer.size(), scratch);
+                // Behind a fault some are left.
+                rows.for_each(drop);
+                found.push((segment, added.map(|()| Found::Measured)));
+            } else if let Some(row) = rows.next()
+                && let Some(sequence) = sequences.get_mut(&segment.sequence)
+            {
+                let logprobs = requests[&sequence.request].logprobs;
+                let drawn = draw(&mut sequence.sampler, row, logprobs, tokenizer, scratch);
+                found.push((segment, drawn.map(Found::Token)));
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// Takes a sequence that is over out of the scheduler, and notes how soon the next one may come.
+    fn leave(&mut self, id: SequenceId) {
+        self.scheduler.remove(id);
+        let others_wait = self.scheduler.waiting() > 0;
+        self.counters.set_retry_after(self.departures.leave(self.begun.elapsed(), others_wait));
     }
 
     /// Hands out what a sequence's next token makes visible, and ends the sequence where that is due. An answer
@@ -287,10 +333,8 @@ impl<F: Forward> Core<F> {
 
     /// Ends a sequence and, with its last one, the request.
     fn finish(&mut self, id: SequenceId, reason: FinishReason) -> Result<(), TooSlow> {
-        self.scheduler.remove(id);
-        self.forward.close(id);
-        let others_wait = self.scheduler.waiting() > 0;
-        self.counters.set_retry_after(self.departures.leave(self.begun.elapsed(), others_wait));
+        self.forward.close(id.into());
+        self.leave(id);
         let Some(sequence) = self.sequences.remove(&id) else { return Ok(()) };
         let Some(request) = self.requests.get_mut(&sequence.request) else { return Ok(()) };
         request.sequences.retain(|&other| other != id);
@@ -313,7 +357,7 @@ impl<F: Forward> Core<F> {
         if let Some(request) = self.requests.remove(&key) {
             for id in request.sequences {
                 self.scheduler.remove(id);
-                self.forward.close(id);
+                self.forward.close(id.into());
                 self.sequences.remove(&id);
             }
             self.note();
@@ -321,7 +365,8 @@ impl<F: Forward> Core<F> {
         }
     }
 
-    /// Fails every request that has a sequence running: their caches may be half written.
+    /// Fails every request that has a sequence running, and every measurement that runs: their caches may be half
+    /// written.
     fn fail_running(&mut self, message: &str) {
         tracing::error!(model = %self.name, message, "a forward pass failed");
         self.counters.faults.fetch_add(1, Ordering::Relaxed);
@@ -335,9 +380,11 @@ impl<F: Forward> Core<F> {
         for key in keys {
             self.fail(key, error.clone());
         }
+        self.fail_measurements(&error, |id, _, scheduler| scheduler.runs(id));
     }
 
     fn drop_abandoned(&mut self) {
+        let error = BackendError::new(ErrorKind::Cancelled, "nobody reads the answer any more");
         let keys: Vec<RequestKey> = self
             .requests
             .iter()
@@ -345,8 +392,9 @@ impl<F: Forward> Core<F> {
             .map(|(&key, _)| key)
             .collect();
         for key in keys {
-            self.fail(key, BackendError::new(ErrorKind::Cancelled, "nobody reads the answer any more"));
+            self.fail(key, error.clone());
         }
+        self.fail_measurements(&error, |_, measuring, _| measuring.abandoned());
     }
 
     fn internal(&self, message: &str) -> BackendError {
@@ -378,55 +426,6 @@ impl<F: Forward> Core<F> {
         waiting.store(self.scheduler.waiting() as u64, Ordering::Relaxed);
         running.store(self.scheduler.running() as u64, Ordering::Relaxed);
         blocks_free.store(self.scheduler.blocks_free() as u64, Ordering::Relaxed);
-    }
-}
-
-/// Draws a sequence's next token from its logits.
-fn draw(
-    sequence: &mut Sequence,
-    row: &[f32],
-    logprobs: Option<usize>,
-    tokenizer: &Tokenizer,
-    scratch: &mut Scratch,
-) -> Result<Drawn, Fault> {
-    let Some(logits) = row.get(..tokenizer.size()) else {
-        return Err(Fault("it has fewer output rows than its tokenizer has tokens".to_owned()));
-    };
-    let token = sequence.sampler.sample(logits, scratch).map_err(|error| Fault(error.to_string()))?;
-    let bytes = tokenizer.token_bytes(token).map_err(|error| Fault(error.to_string()))?;
-    // A token without text has no place among the entries of the text.
-    let wanted = logprobs.filter(|_| !bytes.is_empty());
-    Ok(Drawn { token, entry: wanted.map(|count| entry(tokenizer, logits, token, count, scratch)) })
-}
-
-/// What a client learns of a token and its rivals.
-fn entry(
-    tokenizer: &Tokenizer,
-    logits: &[f32],
-    token: u32,
-    count: usize,
-    scratch: &mut Scratch,
-) -> TokenLogprob {
-    let named = |token: u32, logprob: f32| {
-        let bytes = tokenizer.token_bytes(token).unwrap_or_default();
-        match bytes.is_empty() {
-            // A token without text goes by its name in the vocabulary.
-            true => TopLogprob {
-                token: tokenizer.token_text(token).unwrap_or_default().to_owned(),
-                bytes: None,
-                logprob,
-            },
-            false => TopLogprob {
-                token: String::from_utf8_lossy(bytes).into_owned(),
-                bytes: Some(bytes.to_vec()),
-                logprob,
-            },
-        }
-    };
-    let found = logprobs(logits, token, count, scratch);
-    TokenLogprob {
-        chosen: named(token, found.chosen),
-        top: found.top.into_iter().map(|(token, logprob)| named(token, logprob)).collect(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! min-p; one draw. Ties go to the smaller id. Randomness is a function of seed, choice and place in the answer
 //! alone, so a seeded answer does not depend on batch, chunk or thread. A NaN counts as impossible. Owns the
 //! state that this needs per sequence; does not own stop rules (`text`, `runner`) or when a token is due.
-//! Start at [`Sampler::sample`]; [`logprobs`] reports on the raw distribution, before any parameter.
+//! Start at [`Sampler::sample`]; [`logprobs`] and [`Distribution`] report on the raw distribution, before any parameter.
 
 mod exp;
 mod logprobs;
@@ -12,7 +12,7 @@ mod parameters;
 mod random;
 mod top;
 
-pub use logprobs::{Logprobs, logprobs};
+pub use logprobs::{Distribution, Logprobs, logprobs};
 pub use parameters::{InvalidParameter, Parameters};
 
 use std::collections::HashMap;

@@ -8,6 +8,10 @@
 //! prompt and longest possible answer are free, and keeps them until it ends: an admitted sequence can always
 //! finish, nothing is ever evicted and no text is lost. The price is that a request that may use the whole
 //! context reserves it. Among admitted sequences, prompts are computed in the order of admission.
+//!
+//! Work that generates nothing (likelihoods, embeddings) is [`Given`]: one place among the running, computed like a
+//! prompt, stage by stage. Behind each stage it goes to the end of the line, so that a long one holds up others no
+//! more than a prompt of a stage's length does.
 //! Start at [`Scheduler::plan`].
 
 mod pace;
@@ -17,6 +21,10 @@ pub use pace::{Departures, Pace};
 use std::collections::VecDeque;
 
 use thiserror::Error;
+
+/// Tokens of one forward pass whose logits may be wanted beyond one a sequence. Few, since a row of logits is as long
+/// as the vocabulary.
+pub const SCORED_TOKENS_MAX: usize = 64;
 
 /// Names one sequence of one scheduler. Later sequences have greater ids; none is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,9 +60,32 @@ impl Demand {
         self.prompt_tokens.saturating_add(self.output_tokens_max.saturating_sub(1))
     }
 
-    fn blocks(self, block_tokens: usize) -> usize {
-        self.positions().div_ceil(block_tokens)
+    fn load(self, block_tokens: usize) -> Load {
+        Load {
+            blocks: self.positions().div_ceil(block_tokens),
+            known: self.prompt_tokens,
+            kind: Kind::Grows(self),
+        }
     }
+}
+
+/// Work whose tokens are all given: nothing is generated. What its tokens are, and how they share its blocks, is its
+/// owner's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// What is computed first.
+    pub stage: Stage,
+    /// Blocks that it holds until it is removed.
+    pub blocks: usize,
+}
+
+/// A part of given work, all of which is computed before the next one begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// At least 1.
+    pub tokens: usize,
+    /// Whether the logits after each of them are wanted. No step has more than [`SCORED_TOKENS_MAX`] of such tokens.
+    pub scored: bool,
 }
 
 /// Why sequences were not taken.
@@ -118,30 +149,49 @@ pub struct Segment {
     pub tokens: usize,
     /// Whether these are tokens of the prompt.
     pub prefill: bool,
-    /// Whether the last of them is the last that is known, so that its logits choose the next token.
+    /// Whether the last of them is the last that is known: its logits choose the next token, or a stage is complete.
     pub wants_logits: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    blocks: usize,
+    /// Tokens of prompt and answer so far, or of the stages so far.
+    known: usize,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Grows(Demand),
+    Given { scored: bool },
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     id: SequenceId,
-    demand: Demand,
+    load: Load,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Running {
     id: SequenceId,
-    demand: Demand,
-    blocks: usize,
-    /// Tokens in the cache.
+    load: Load,
+    /// Tokens that were computed.
     computed: usize,
-    /// Tokens of prompt and answer so far.
-    known: usize,
 }
 
 impl Running {
     fn decodes(&self) -> bool {
-        self.computed >= self.demand.prompt_tokens
+        matches!(self.load.kind, Kind::Grows(demand) if self.computed >= demand.prompt_tokens)
+    }
+
+    fn scored(&self) -> bool {
+        matches!(self.load.kind, Kind::Given { scored: true })
+    }
+
+    fn left(&self) -> usize {
+        self.load.known - self.computed
     }
 }
 
@@ -150,7 +200,7 @@ impl Running {
 pub struct Scheduler {
     limits: Limits,
     waiting: VecDeque<Waiting>,
-    /// In the order of admission.
+    /// In the order of admission, but for given work that has gone to the end behind a stage.
     running: Vec<Running>,
     blocks_free: usize,
     next_id: u64,
@@ -176,10 +226,23 @@ impl Scheduler {
     /// # Errors
     /// [`Refused`]; nothing has changed then.
     pub fn submit(&mut self, demand: Demand, choices: usize) -> Result<Vec<SequenceId>, Refused> {
-        let Limits { waiting_max, running_max, blocks, block_tokens, .. } = self.limits;
-        let needed = demand.blocks(block_tokens);
-        if needed > blocks {
-            return Err(Refused::TooLong { needed, blocks });
+        self.enqueue(demand.load(self.limits.block_tokens), choices)
+    }
+
+    /// Takes given work into the queue.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed then.
+    pub fn submit_given(&mut self, given: Given) -> Result<SequenceId, Refused> {
+        let Given { stage: Stage { tokens, scored }, blocks } = given;
+        let ids = self.enqueue(Load { blocks, known: tokens, kind: Kind::Given { scored } }, 1)?;
+        Ok(ids[0])
+    }
+
+    fn enqueue(&mut self, load: Load, choices: usize) -> Result<Vec<SequenceId>, Refused> {
+        let Limits { waiting_max, running_max, blocks, .. } = self.limits;
+        if load.blocks > blocks {
+            return Err(Refused::TooLong { needed: load.blocks, blocks });
         }
         let choices_max = waiting_max.saturating_add(running_max);
         if choices > choices_max {
@@ -191,7 +254,7 @@ impl Scheduler {
         }
         let ids: Vec<SequenceId> = (self.next_id..).take(choices).map(SequenceId).collect();
         self.next_id += choices as u64;
-        self.waiting.extend(ids.iter().map(|&id| Waiting { id, demand }));
+        self.waiting.extend(ids.iter().map(|&id| Waiting { id, load }));
         Ok(ids)
     }
 
@@ -205,7 +268,7 @@ impl Scheduler {
             segments.push(Segment {
                 sequence: sequence.id,
                 start: sequence.computed,
-                tokens: sequence.known - sequence.computed,
+                tokens: sequence.left(),
                 prefill: false,
                 wants_logits: true,
             });
@@ -214,10 +277,15 @@ impl Scheduler {
         if !segments.is_empty() {
             budget = budget.min(prefill_tokens_max.max(1));
         }
+        let mut scored = SCORED_TOKENS_MAX;
         for sequence in self.running.iter().filter(|sequence| !sequence.decodes()) {
-            let tokens = budget.min(sequence.known - sequence.computed);
+            let mut tokens = budget.min(sequence.left());
+            if sequence.scored() {
+                tokens = tokens.min(scored);
+                scored -= tokens;
+            }
             if tokens == 0 {
-                break;
+                continue;
             }
             budget -= tokens;
             segments.push(Segment {
@@ -225,7 +293,7 @@ impl Scheduler {
                 start: sequence.computed,
                 tokens,
                 prefill: true,
-                wants_logits: sequence.computed + tokens == sequence.known,
+                wants_logits: tokens == sequence.left(),
             });
         }
         Step { admitted, segments }
@@ -246,18 +314,32 @@ impl Scheduler {
     #[must_use]
     pub fn extend(&mut self, id: SequenceId) -> bool {
         let Some(sequence) = self.find(id) else { return false };
-        debug_assert_eq!(sequence.computed, sequence.known, "logits come from the last known token");
-        if sequence.known >= sequence.demand.positions() {
-            return false;
+        debug_assert_eq!(sequence.left(), 0, "logits come from the last known token");
+        match sequence.load.kind {
+            Kind::Grows(demand) if sequence.load.known < demand.positions() => {
+                sequence.load.known += 1;
+                true
+            }
+            _ => false,
         }
-        sequence.known += 1;
+    }
+
+    /// Gives running work whose stages so far are computed its next one, behind everything else that runs. Returns
+    /// whether it was there.
+    pub fn go_on(&mut self, id: SequenceId, stage: Stage) -> bool {
+        let Some(index) = self.running.iter().position(|sequence| sequence.id == id) else { return false };
+        let mut sequence = self.running.remove(index);
+        debug_assert_eq!(sequence.left(), 0, "one stage after the other");
+        sequence.load.known += stage.tokens;
+        sequence.load.kind = Kind::Given { scored: stage.scored };
+        self.running.push(sequence);
         true
     }
 
     /// Removes a sequence, waiting or running, and frees its blocks. Returns whether it was there.
     pub fn remove(&mut self, id: SequenceId) -> bool {
         if let Some(index) = self.running.iter().position(|sequence| sequence.id == id) {
-            self.blocks_free += self.running.remove(index).blocks;
+            self.blocks_free += self.running.remove(index).load.blocks;
             return true;
         }
         let index = self.waiting.iter().position(|sequence| sequence.id == id);
@@ -292,15 +374,14 @@ impl Scheduler {
     fn admit(&mut self) -> Vec<SequenceId> {
         let mut admitted = Vec::new();
         while self.running.len() < self.limits.running_max
-            && let Some(&Waiting { id, demand }) = self.waiting.front()
+            && let Some(&Waiting { id, load }) = self.waiting.front()
         {
-            let blocks = demand.blocks(self.limits.block_tokens);
-            if blocks > self.blocks_free {
+            if load.blocks > self.blocks_free {
                 break;
             }
             self.waiting.pop_front();
-            self.blocks_free -= blocks;
-            self.running.push(Running { id, demand, blocks, computed: 0, known: demand.prompt_tokens });
+            self.blocks_free -= load.blocks;
+            self.running.push(Running { id, load, computed: 0 });
             admitted.push(id);
         }
         admitted

@@ -124,6 +124,70 @@ fn removal_is_once_and_frees_the_blocks() {
     assert!(!scheduler.extend(ids[0]), "what is gone stays gone");
 }
 
+fn given(tokens: usize, blocks: usize) -> Given {
+    Given { stage: Stage { tokens, scored: false }, blocks }
+}
+
+#[test]
+fn given_work_is_computed_stage_by_stage_and_makes_room_for_others_between() {
+    let mut scheduler = Scheduler::new(limits());
+    let work = scheduler.submit_given(given(40, 3)).expect("fits");
+    let prompt = scheduler.submit(demand(20, 5), 1).expect("fits")[0];
+    let planned = |step: &Step| -> Vec<(SequenceId, usize, usize)> {
+        step.segments.iter().map(|segment| (segment.sequence, segment.start, segment.tokens)).collect()
+    };
+    let step = scheduler.plan(1);
+    assert_eq!((step.admitted.as_slice(), scheduler.blocks_free()), ([work, prompt].as_slice(), 20 - 3 - 6));
+    assert_eq!(planned(&step), [(work, 0, 32)]);
+    scheduler.computed(&step);
+    let step = scheduler.plan(1);
+    assert_eq!(planned(&step), [(work, 32, 8), (prompt, 0, 20)]);
+    assert!(step.segments[0].wants_logits && step.segments[0].prefill);
+    scheduler.computed(&step);
+    assert!(scheduler.extend(prompt));
+    assert!(scheduler.go_on(work, Stage { tokens: 30, scored: false }));
+    assert!(!scheduler.extend(prompt) || scheduler.runs(prompt));
+    let step = scheduler.plan(7);
+    assert_eq!(planned(&step)[1], (work, 40, 7), "its decodes first, and no more than they allow");
+    assert!(scheduler.remove(work));
+    assert!(!scheduler.go_on(work, Stage { tokens: 1, scored: false }));
+    assert_eq!(scheduler.blocks_free(), 20 - 6);
+}
+
+#[test]
+fn behind_a_stage_given_work_goes_to_the_end_of_the_line() {
+    let mut scheduler = Scheduler::new(limits());
+    let work = scheduler.submit_given(given(32, 1)).expect("fits");
+    let prompt = scheduler.submit(demand(40, 5), 1).expect("fits")[0];
+    let step = scheduler.plan(1);
+    scheduler.computed(&step);
+    assert!(scheduler.go_on(work, Stage { tokens: 32, scored: false }));
+    let step = scheduler.plan(1);
+    assert_eq!(step.segments.iter().map(|segment| segment.sequence).collect::<Vec<_>>(), [prompt]);
+}
+
+#[test]
+fn a_step_scores_few_tokens_and_fills_up_with_others() {
+    let limits = Limits { step_tokens_max: 200, blocks: 100, ..limits() };
+    let mut scheduler = Scheduler::new(limits);
+    let scored = Given { stage: Stage { tokens: 50, scored: true }, blocks: 1 };
+    let [first, second] = [(); 2].map(|()| scheduler.submit_given(scored).expect("fits"));
+    let prompt = scheduler.submit(demand(90, 5), 1).expect("fits")[0];
+    let step = scheduler.plan(1);
+    let planned: Vec<_> = step.segments.iter().map(|segment| (segment.sequence, segment.tokens)).collect();
+    assert_eq!(planned, [(first, 50), (second, SCORED_TOKENS_MAX - 50), (prompt, 90)]);
+}
+
+#[test]
+fn given_work_waits_and_is_refused_like_everything_else() {
+    let mut scheduler = Scheduler::new(limits());
+    assert_eq!(scheduler.submit_given(given(1, 21)), Err(Refused::TooLong { needed: 21, blocks: 20 }));
+    for _ in 0..7 {
+        scheduler.submit_given(given(1, 1)).expect("three may run and four wait");
+    }
+    assert_eq!(scheduler.submit_given(given(1, 1)), Err(Refused::Full { waiting: 7, waiting_max: 4 }));
+}
+
 #[test]
 fn the_pace_follows_the_cost_of_a_token() {
     let mut pace = Pace::default();
@@ -160,6 +224,12 @@ enum Act {
         output: usize,
         choices: usize,
     },
+    /// Work of as many stages of so many tokens, the odd ones scored.
+    Give {
+        tokens: usize,
+        stages: usize,
+        blocks: usize,
+    },
     /// Removes the sequence that comes at this place among those alive, modulo their number.
     Cancel(usize),
     /// A step; sequences whose bit is set in the mask end early.
@@ -175,6 +245,8 @@ fn any_act() -> impl Strategy<Value = Act> {
     prop_oneof![
         3 => (1..60usize, 1..30usize, 1..4usize)
             .prop_map(|(prompt, output, choices)| Act::Submit { prompt, output, choices }),
+        1 => (1..90usize, 1..4usize, 1..10usize)
+            .prop_map(|(tokens, stages, blocks)| Act::Give { tokens, stages, blocks }),
         1 => any::<usize>().prop_map(Act::Cancel),
         6 => (0..40usize, any::<u8>()).prop_map(|(prefill, mask)| Act::Step { prefill, stop_mask: mask & mask >> 3 }),
         1 => Just(Act::Abandon),
@@ -183,10 +255,52 @@ fn any_act() -> impl Strategy<Value = Act> {
 
 /// What the test knows of a sequence, kept beside the scheduler.
 struct Shadow {
-    demand: Demand,
+    work: Work,
     admitted: bool,
     computed: usize,
     generated: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Work {
+    Grows(Demand),
+    Given { tokens: usize, stages: usize, blocks: usize },
+}
+
+impl Shadow {
+    fn new(work: Work) -> Self {
+        Self { work, admitted: false, computed: 0, generated: 0 }
+    }
+
+    fn known(&self) -> usize {
+        match self.work {
+            Work::Grows(demand) => demand.prompt_tokens + self.generated,
+            Work::Given { tokens, .. } => tokens * (self.generated + 1),
+        }
+    }
+
+    fn decodes(&self) -> bool {
+        matches!(self.work, Work::Grows(_)) && self.generated > 0
+    }
+
+    /// Of the last stage of given work; stages are counted like tokens generated.
+    fn scored(&self) -> bool {
+        matches!(self.work, Work::Given { .. }) && self.generated % 2 == 1
+    }
+
+    fn blocks(&self, block_tokens: usize) -> usize {
+        match self.work {
+            Work::Grows(demand) => demand.positions().div_ceil(block_tokens),
+            Work::Given { blocks, .. } => blocks,
+        }
+    }
+
+    fn tokens_in_all(&self) -> usize {
+        match self.work {
+            Work::Grows(demand) => demand.positions(),
+            Work::Given { tokens, stages, .. } => tokens * stages,
+        }
+    }
 }
 
 /// Checks every promise of a plan against the shadow.
@@ -207,21 +321,23 @@ fn check_plan(scheduler: &Scheduler, step: &Step, prefill: usize, alive: &mut BT
     }
     let unique: BTreeSet<_> = step.segments.iter().map(|segment| segment.sequence).collect();
     assert_eq!(unique.len(), step.segments.len(), "a sequence appears once");
+    let scored = step.segments.iter().filter(|segment| alive[&segment.sequence].scored());
+    assert!(scored.map(|segment| segment.tokens).sum::<usize>() <= SCORED_TOKENS_MAX, "few rows of logits");
     for segment in &step.segments {
         let shadow = &alive[&segment.sequence];
         assert!(shadow.admitted && segment.tokens > 0);
         assert_eq!(segment.start, shadow.computed, "nothing is skipped or repeated");
-        let known = shadow.demand.prompt_tokens + shadow.generated;
+        let known = shadow.known();
         assert!(segment.start + segment.tokens <= known);
         assert_eq!(segment.wants_logits, segment.start + segment.tokens == known);
     }
-    for (id, shadow) in alive.iter().filter(|(_, shadow)| shadow.admitted && shadow.generated > 0) {
+    for (id, shadow) in alive.iter().filter(|(_, shadow)| shadow.admitted && shadow.decodes()) {
         assert!(unique.contains(id), "{id:?} decodes in every step, {} computed", shadow.computed);
     }
     let held: usize = alive
         .values()
         .filter(|shadow| shadow.admitted)
-        .map(|shadow| shadow.demand.positions().div_ceil(limits.block_tokens))
+        .map(|shadow| shadow.blocks(limits.block_tokens))
         .sum();
     assert_eq!(held + scheduler.blocks_free(), limits.blocks, "blocks are conserved");
     assert!(!step.segments.is_empty() || alive.is_empty(), "whoever is alive moves");
@@ -238,7 +354,18 @@ fn step(scheduler: &mut Scheduler, prefill: usize, stop_mask: u8, alive: &mut BT
             continue;
         }
         shadow.generated += 1;
-        let at_limit = shadow.generated == shadow.demand.output_tokens_max;
+        if let Work::Given { tokens, stages, .. } = shadow.work {
+            if shadow.generated == stages {
+                assert!(scheduler.remove(segment.sequence));
+                alive.remove(&segment.sequence);
+            } else {
+                let scored = shadow.scored();
+                assert!(scheduler.go_on(segment.sequence, Stage { tokens, scored }));
+            }
+            continue;
+        }
+        let at_limit =
+            matches!(shadow.work, Work::Grows(demand) if shadow.generated == demand.output_tokens_max);
         let stops = stop_mask >> (index % 8) & 1 == 1;
         if stops || !scheduler.extend(segment.sequence) {
             assert!(stops || at_limit, "it may generate all that it asked for");
@@ -262,11 +389,17 @@ proptest! {
                     let before = scheduler.waiting();
                     match scheduler.submit(demand, choices) {
                         Ok(ids) => alive.extend(ids.into_iter().map(|id| {
-                            (id, Shadow { demand, admitted: false, computed: 0, generated: 0 })
+                            (id, Shadow::new(Work::Grows(demand)))
                         })),
                         Err(_) => prop_assert_eq!(scheduler.waiting(), before),
                     }
                     prop_assert!(scheduler.waiting() + scheduler.running() <= 4 + 3);
+                }
+                Act::Give { tokens, stages, blocks } => {
+                    let stage = Stage { tokens, scored: false };
+                    if let Ok(id) = scheduler.submit_given(Given { stage, blocks }) {
+                        alive.insert(id, Shadow::new(Work::Given { tokens, stages, blocks }));
+                    }
                 }
                 Act::Cancel(place) => {
                     if let Some(&id) = alive.keys().nth(place % alive.len().max(1)) {
@@ -282,7 +415,7 @@ proptest! {
             }
         }
         // Left alone, everybody ends within the tokens that they may compute: nobody starves.
-        let bound: usize = alive.values().map(|shadow| shadow.demand.positions()).sum();
+        let bound: usize = alive.values().map(Shadow::tokens_in_all).sum();
         for _ in 0..bound {
             step(&mut scheduler, 1, 0, &mut alive);
         }

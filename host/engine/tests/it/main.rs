@@ -11,6 +11,7 @@ mod allocations;
 mod attacks;
 mod invariance;
 mod lora;
+mod measures;
 mod mutations;
 mod one_adapted;
 mod one_decode;

@@ -114,6 +114,12 @@ impl<'a> Naive<'a> {
     }
 
     pub(crate) fn logits(&self, tokens: &[u32]) -> Matrix {
+        let output = self.optional("output.weight").unwrap_or_else(|| self.matrix("token_embd.weight"));
+        self.states(tokens).iter().map(|state| product(&output, state)).collect()
+    }
+
+    /// The hidden states behind the last norm.
+    pub(crate) fn states(&self, tokens: &[u32]) -> Matrix {
         let epsilon = self.float("attention.layer_norm_rms_epsilon").unwrap();
         let embedding = self.matrix("token_embd.weight");
         let mut stream: Matrix = tokens.iter().map(|token| embedding[*token as usize].clone()).collect();
@@ -121,8 +127,7 @@ impl<'a> Naive<'a> {
             self.layer(layer, epsilon, &mut stream);
         }
         let norm = self.vector("output_norm.weight");
-        let output = self.optional("output.weight").unwrap_or(embedding);
-        stream.iter().map(|x| product(&output, &normalize(x, &norm, epsilon))).collect()
+        stream.iter().map(|x| normalize(x, &norm, epsilon)).collect()
     }
 
     fn layer(&self, layer: usize, epsilon: f64, stream: &mut Matrix) {

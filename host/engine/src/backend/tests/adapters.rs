@@ -7,7 +7,7 @@ use crate::adapter::AdapterFile;
 use crate::gguf::{GgufWriter, Limits};
 
 /// A strong adapter of two projections, drawn from the seed.
-fn adapter(seed: u64) -> AdapterFile {
+pub(super) fn adapter(seed: u64) -> AdapterFile {
     const RANK: usize = 2;
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut number = |size: f32| {

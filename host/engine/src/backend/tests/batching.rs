@@ -50,7 +50,7 @@ fn answers_are_the_same_alone_in_a_batch_and_in_chunks() {
 }
 
 /// Waits until the model is idle, and fails if it does not come to rest.
-fn settle(model: &LocalModel, blocks: u64) {
+pub(super) fn settle(model: &LocalModel, blocks: u64) {
     let begin = Instant::now();
     loop {
         let stats = model.stats();
@@ -64,7 +64,7 @@ fn settle(model: &LocalModel, blocks: u64) {
 }
 
 /// Waits for a number to be reached.
-fn wait_for(model: &LocalModel, reached: impl Fn(Stats) -> bool) {
+pub(super) fn wait_for(model: &LocalModel, reached: impl Fn(Stats) -> bool) {
     let begin = Instant::now();
     while !reached(model.stats()) {
         assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", model.stats());

@@ -52,3 +52,31 @@ fn seeded_answers_repeat_and_stop_strings_hold() {
     let cut = answer(&model, "Write a list of five fruits.", stop.clone());
     assert!(first.starts_with(&cut) && !cut.contains(&stop.stop[0]), "{cut:?} of {first:?}");
 }
+
+#[test]
+fn the_likelier_answer_is_the_right_one_and_batches_change_nothing() {
+    let Some(model) = model(ModelOptions::new("tiny")) else { return };
+    let cities = ["Paris", "Berlin", "a cheese that is eaten in the winter"];
+    let question = "What is the capital of France? Answer with one word.";
+    let chosen = super::measures::choose(&model, question, &cities).expect("likelihoods").likelihoods;
+    let sums: Vec<f64> = chosen.iter().map(|likelihood| likelihood.log_probability).collect();
+    assert!(sums[0] > sums[1] && sums[1] > sums[2], "{sums:?}");
+    for (city, expected) in cities.iter().zip(&chosen) {
+        let alone = super::measures::choose(&model, question, &[city]).expect("likelihoods").likelihoods;
+        assert_eq!(alone, [*expected], "{city}");
+    }
+}
+
+#[test]
+fn texts_of_one_subject_lie_closer_than_others() {
+    let Some(model) = model(ModelOptions::new("tiny")) else { return };
+    let texts =
+        ["The cat sat on the mat.", "A kitten was sitting on a rug.", "Interest rates rose by two percent."];
+    let vectors = super::measures::embed(&model, &texts).expect("vectors").vectors;
+    let product =
+        |a: usize, b: usize| -> f32 { vectors[a].iter().zip(&vectors[b]).map(|(a, b)| a * b).sum() };
+    assert!(product(0, 1) > product(0, 2), "{} and {}", product(0, 1), product(0, 2));
+    let lengths =
+        texts.map(|text| super::measures::embed(&model, &[text]).expect("a vector").vectors.remove(0));
+    assert_eq!(lengths.to_vec(), vectors, "a batch changes nothing");
+}

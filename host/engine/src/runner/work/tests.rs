@@ -1,3 +1,5 @@
+mod measurements;
+
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
@@ -68,6 +70,7 @@ impl Bench {
         assert_eq!(stats.blocks_free, self.core.scheduler.limits().blocks as u64, "all blocks are back");
         assert_eq!(self.observed().open, 0, "all sequences are closed");
         assert!(self.core.requests.is_empty() && self.core.sequences.is_empty());
+        assert!(self.core.measurements.is_empty());
     }
 }
 
