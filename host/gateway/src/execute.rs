@@ -153,7 +153,7 @@ impl Execution<'_> {
     }
 }
 
-fn locality_of(failures: &[FailedAttempt]) -> GatewayError {
+pub(crate) fn locality_of(failures: &[FailedAttempt]) -> GatewayError {
     let found = failures.iter().rev().find(|failed| failed.error.kind == ErrorKind::Locality);
     let message = found.map_or_else(String::new, |FailedAttempt { target, error, .. }| {
         format!("target `{}` passes requests on to where the labels forbid: {error}", target.id)
@@ -187,7 +187,7 @@ impl Counted {
         Self { target, metrics, begun: now(), over: false }
     }
 
-    fn end(&mut self, result: &'static str) {
+    pub(crate) fn end(&mut self, result: &'static str) {
         if !std::mem::replace(&mut self.over, true) {
             self.metrics.attempt(&self.target.id, result, now().duration_since(self.begun));
         }

@@ -82,6 +82,9 @@ pub enum GatewayError {
     /// No step of the plan answered. Never empty.
     #[error("{}", describe(.0))]
     Exhausted(Vec<FailedAttempt>),
+    /// The target of a request for embeddings made none. No other is tried in its place.
+    #[error("target `{}`: {}", .0.target.id, .0.error)]
+    NotEmbedded(Box<FailedAttempt>),
 }
 
 impl GatewayError {
@@ -96,6 +99,7 @@ impl GatewayError {
             Self::PolicyFailed { .. } => "policy_failed",
             Self::Overloaded { .. } => "overloaded",
             Self::Exhausted(_) => "exhausted",
+            Self::NotEmbedded(_) => "not_embedded",
         }
     }
 

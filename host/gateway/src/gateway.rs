@@ -35,13 +35,13 @@ pub(crate) struct Entry {
 
 /// Answers requests by one configuration.
 pub struct Gateway {
-    entries: Arc<[Entry]>,
+    pub(crate) entries: Arc<[Entry]>,
     pub(crate) services: Arc<dyn Services>,
     pub(crate) policies: Policies,
-    direct_id: Arc<str>,
+    pub(crate) direct_id: Arc<str>,
     shadows: shadow::Places,
     pub(crate) options: GatewayOptions,
-    limiter: Arc<Limiter>,
+    pub(crate) limiter: Arc<Limiter>,
 }
 
 /// A request and who makes it.
@@ -176,8 +176,6 @@ impl Gateway {
     /// See [`GatewayError`].
     pub async fn answer(&self, ask: Ask) -> Result<Answer, Box<Failure>> {
         let Ask { request_id, request, labels, key } = ask;
-        let of_key = key.as_deref().map(|key| key.labels.iter().cloned());
-        let all = self.options.labels.iter().cloned().chain(of_key.into_iter().flatten());
         let wish = wish(&self.policies.routes, &request.model, key.as_deref());
         let route = match &wish {
             Wish::Router(route) => Some(*route),
@@ -190,7 +188,7 @@ impl Gateway {
             policy: route.map_or_else(|| Arc::clone(&self.direct_id), |route| route.router.id().into()),
             target: None,
             attempts: 0,
-            labels: Arc::new(labels.with(all)),
+            labels: Arc::new(self.in_force(&labels, key.as_deref())),
             request_id,
         };
         let scope = self.scope(&outcome);
@@ -212,6 +210,12 @@ impl Gateway {
                 Err(Box::new(Failure { outcome, error }))
             }
         }
+    }
+
+    /// The labels that a request begins with: its own, the configuration's and the key's.
+    pub(crate) fn in_force(&self, labels: &Labels, key: Option<&Key>) -> Labels {
+        let of_key = key.map(|key| key.labels.iter().cloned());
+        labels.with(self.options.labels.iter().cloned().chain(of_key.into_iter().flatten()))
     }
 
     /// `wanted` is the target that the client named, `route` what decides where it did not.

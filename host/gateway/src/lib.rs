@@ -5,14 +5,16 @@
 //! [`execute`] and `guarded` perform them; [`metrics`] counts. This crate knows no wire format, no plugin runtime and no model: it sees the traits of
 //! `lockgate_api` alone.
 //!
-//! Start with [`Gateway::answer`]. The promise about labels rests on checks with the one function
-//! `lockgate_api::permit`: before any policy runs, after the preprocessors and after the plan (in
-//! [`selection`]), and at each send (in [`execute`], and in `desk` for what plugins ask themselves).
+//! Start with [`Gateway::answer`]; [`embed`] is what is asked beside it. The promise about labels rests on checks
+//! with the one function `lockgate_api::permit`: before any policy runs, after the preprocessors and after the
+//! plan (in [`selection`]), and at each send (in [`execute`] and [`embed`], and in `desk` for what plugins ask
+//! themselves).
 #![forbid(unsafe_code)]
 
 pub mod attempt;
 pub mod breaker;
 mod desk;
+pub mod embed;
 pub mod execute;
 pub mod failure;
 pub mod gateway;
@@ -30,6 +32,7 @@ pub mod setup;
 mod shadow;
 mod window;
 
+pub use embed::{EmbedAsk, Vectors};
 pub use execute::AnswerEvents;
 pub use failure::{FailedAttempt, Failure, GatewayError};
 pub use gateway::{Answer, Ask, Gateway, Outcome};

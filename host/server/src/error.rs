@@ -202,6 +202,14 @@ impl ApiError {
                 }
                 None => (StatusCode::BAD_GATEWAY, Family::Upstream, "upstream_failed"),
             },
+            GatewayError::NotEmbedded(failed) => {
+                let told = Self::from_backend(&failed.error, failed.target.locality);
+                let param = told.param.clone().map(|param| match failed.error.kind {
+                    ErrorKind::ContextExceeded { .. } => "input".to_owned(),
+                    _ => param,
+                });
+                return Self { message, param, ..told };
+            }
         };
         let param = matches!(error, GatewayError::UnknownModel { .. } | GatewayError::NamedRefused { .. })
             .then(|| "model".to_owned());

@@ -17,7 +17,7 @@ use crate::headers::REQUEST_ID;
 use crate::linger::Lingering;
 use crate::routes::Route;
 use crate::state::{AppState, Serving};
-use crate::{access, chat, metrics, openai};
+use crate::{access, chat, embeddings, metrics, openai};
 
 /// What a handler knows of its request.
 pub(crate) struct Call {
@@ -81,6 +81,7 @@ async fn dispatch(
     let call = Call { state, serving, request_id, key };
     match route {
         Route::ChatCompletions => Ok(chat::complete(&call, &head.headers, body).await),
+        Route::Embeddings => Ok(embeddings::embed(&call, &head.headers, body).await),
         Route::Models => {
             Ok(json(StatusCode::OK, openai::models_body(&call.serving.gateway, call.state.started)))
         }

@@ -13,6 +13,7 @@ mod answer;
 mod body;
 mod chat;
 mod connection;
+mod embeddings;
 mod error;
 mod handler;
 mod headers;

@@ -11,6 +11,8 @@ use crate::error::ApiError;
 pub(crate) enum Route {
     /// A conversation to continue, in OpenAI's terms.
     ChatCompletions,
+    /// Texts to embed, in OpenAI's terms.
+    Embeddings,
     /// All models.
     Models,
     /// One of them.
@@ -23,8 +25,8 @@ pub(crate) enum Route {
     Metrics,
 }
 
-const PLACES: &str =
-    "POST /v1/chat/completions, GET /v1/models, GET /v1/models/{id}, GET /health, GET /ready, GET /metrics";
+const PLACES: &str = "POST /v1/chat/completions, POST /v1/embeddings, GET /v1/models, GET /v1/models/{id}, GET /health, \
+                      GET /ready, GET /metrics";
 
 impl Route {
     /// Whether callers must show a key, where there are any. Probes of a supervisor have none.
@@ -36,6 +38,7 @@ impl Route {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::ChatCompletions => "chat_completions",
+            Self::Embeddings => "embeddings",
             Self::Models => "models",
             Self::Model(_) => "model",
             Self::Health => "health",
@@ -51,6 +54,7 @@ impl Route {
     pub(crate) fn find(method: &Method, path: &str) -> Result<Self, ApiError> {
         let (route, allowed) = match path {
             "/v1/chat/completions" => (Self::ChatCompletions, "POST"),
+            "/v1/embeddings" => (Self::Embeddings, "POST"),
             "/v1/models" => (Self::Models, "GET, HEAD"),
             "/health" => (Self::Health, "GET, HEAD"),
             "/ready" => (Self::Ready, "GET, HEAD"),

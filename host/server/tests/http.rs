@@ -3,6 +3,7 @@
 mod http {
     mod access;
     mod chat;
+    mod embeddings;
     mod ends;
     mod limits;
     mod routes;

@@ -1,11 +1,12 @@
-//! Servers that speak OpenAI's chat completions: LM Studio, Ollama, vLLM, llama.cpp's server and others.
+//! Servers that speak OpenAI's chat completions and embeddings: LM Studio, Ollama, vLLM, llama.cpp's server and others.
 //!
 //! [`Server`] is what the targets of one provider share; [`OpenAiBackend`] is one target. Translation is
-//! in pure modules: [`request`] to bytes, [`answer`] and [`chat`] from bytes, [`failure`] from errors,
+//! in pure modules: [`request`] to bytes, [`answer`] and [`chat`] from bytes, [`embeddings`] both ways, [`failure`] from errors,
 //! [`probe`] from what a server says about itself. This file sends, and decides what may be sent.
 
 mod answer;
 mod chat;
+mod embeddings;
 mod failure;
 mod probe;
 mod request;
@@ -20,11 +21,12 @@ use std::time::SystemTime;
 
 use async_stream::stream;
 use bytes::Bytes;
+use futures_core::future::BoxFuture;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use lockgate_api::{
-    AttemptContext, Backend, BackendError, ChatRequest, ErrorKind, Events, ImageSource, Locality, Part,
-    Permit, Target, TimeoutKind,
+    AttemptContext, Backend, BackendError, ChatRequest, Embed, Embedded, ErrorKind, Events, ImageSource,
+    Locality, Message, Part, Permit, Role, Target, TimeoutKind,
 };
 
 use self::answer::{AnswerDecoder, AnswerProblem};
@@ -108,6 +110,24 @@ impl Backend for OpenAiBackend {
             }
         })
     }
+
+    fn embed(
+        &self,
+        ask: Embed,
+        permit: Permit,
+        context: AttemptContext,
+    ) -> BoxFuture<'static, Result<Embedded, BackendError>> {
+        // As a conversation the texts are known to what keeps them out of error messages.
+        let messages = ask.inputs.iter().map(|text| Message::text(Role::User, text)).collect();
+        let attempt = Sending {
+            server: Arc::clone(&self.server),
+            target: Arc::clone(&self.target),
+            request: Arc::new(ChatRequest::new(self.target.model.as_str(), messages)),
+            permit,
+            context,
+        };
+        Box::pin(async move { attempt.embed(&ask).await })
+    }
 }
 
 /// One attempt, with everything that it needs.
@@ -120,16 +140,40 @@ struct Sending {
 }
 
 impl Sending {
-    /// Checks that the request may be sent, sends it, and returns an answer that has begun well.
+    /// Asks for a chat answer, and returns one that has begun well.
     async fn open(&self) -> Result<Answer, BackendError> {
+        self.exchange("/chat/completions", request::body(&self.request, &self.target.model)).await
+    }
+
+    /// Asks for embeddings and reads them.
+    async fn embed(&self, ask: &Embed) -> Result<Embedded, BackendError> {
+        let mut answer =
+            self.exchange("/embeddings", embeddings::body(&ask.inputs, &self.target.model)).await?;
+        let body = answer.body.read_all(embeddings::ANSWER_BYTES_MAX).await.map_err(|broken| {
+            let what = format!("{}: the embeddings did not arrive whole: {broken}", self.server.origin());
+            self.attempt().error(ErrorKind::Cut, what)
+        })?;
+        let read = embeddings::read(&body, ask.inputs.len());
+        if let Some(to) = &read.forwards_to {
+            self.forwards(to)?;
+        }
+        read.embedded.map_err(|problem| self.problem(problem))
+    }
+
+    /// Checks that the request may be sent, sends it, and returns an answer that has begun well.
+    async fn exchange(
+        &self,
+        path: &str,
+        body: Result<Vec<u8>, serde_json::Error>,
+    ) -> Result<Answer, BackendError> {
         self.check_permit()?;
         if self.server.locality() != Locality::Cloud && !self.permit.allows_forwarding() {
             self.check_forwarding().await?;
         }
-        let body = request::body(&self.request, &self.target.model).map_err(|error| {
+        let body = body.map_err(|error| {
             self.unsent(ErrorKind::Internal, format!("the request cannot be written: {error}"))
         })?;
-        let (path, id) = (self.server.chat_path(), Some(&*self.context.request_id));
+        let (path, id) = (self.server.path(path), Some(&*self.context.request_id));
         let mut answer = self
             .server
             .send(Method::POST, &path, Bytes::from(body), id, self.context.timeouts.connect)

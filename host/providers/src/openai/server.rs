@@ -110,8 +110,9 @@ impl Server {
         self.secret.as_ref()
     }
 
-    pub(super) fn chat_path(&self) -> String {
-        self.client.endpoint().path("/chat/completions")
+    /// A path below the endpoint's.
+    pub(super) fn path(&self, below: &str) -> String {
+        self.client.endpoint().path(below)
     }
 
     /// Sends one request with the key, and with an id for the server's logs where there is one.

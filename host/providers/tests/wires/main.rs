@@ -3,6 +3,7 @@
 
 mod bedrock;
 mod credentials;
+mod embeddings;
 mod forwarding;
 mod harness;
 mod openai;

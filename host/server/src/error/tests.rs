@@ -95,10 +95,22 @@ fn every_kind_of_gateway_error_has_its_place() {
         ),
         (GatewayError::PolicyFailed { policy, error: PolicyError::Overloaded }, 503, "policy_failed"),
         (GatewayError::Overloaded { retry_after: Duration::from_secs(1) }, 429, "overloaded"),
+        (GatewayError::NotEmbedded(Box::new(failed.clone())), 504, "upstream_timeout"),
         (GatewayError::Exhausted(vec![failed]), 504, "upstream_timeout"),
     ] {
         let mapped = ApiError::from_gateway(&error);
         assert_eq!((mapped.status.as_u16(), mapped.code), (status, code), "{error:?}");
         assert_eq!(mapped.message, error.to_string());
     }
+}
+
+#[test]
+fn a_text_that_is_too_long_to_embed_is_the_input_and_told_in_the_targets_words() {
+    let kind = ErrorKind::ContextExceeded { prompt_tokens: 513, context_tokens: 512 };
+    let error = BackendError::new(kind, "input[1] has 513 tokens, more than 512");
+    let failed = FailedAttempt { target: Arc::new(target()), error, tried: true };
+    let mapped = ApiError::from_gateway(&GatewayError::NotEmbedded(Box::new(failed)));
+    assert_eq!((mapped.status.as_u16(), mapped.code), (400, "context_length_exceeded"));
+    assert_eq!(mapped.param.as_deref(), Some("input"));
+    assert!(mapped.message.contains("input[1] has 513 tokens"), "{}", mapped.message);
 }

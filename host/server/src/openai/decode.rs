@@ -1,13 +1,16 @@
-//! A request's body into a `ChatRequest`.
+//! A request's body into a `ChatRequest`; `embeddings` decodes those for vectors.
 //!
 //! Every field that OpenAI knows is read, checked or refused; what nobody knows is ignored. Values are
 //! moved out of the parsed JSON, so that a long prompt is copied once. `fields` holds the readers that
 //! name a path, `messages`, `tools` and `sampling` the parts.
 
+mod embeddings;
 mod fields;
 mod messages;
 mod sampling;
 mod tools;
+
+pub(crate) use self::embeddings::{EmbeddingsRequest, VectorFormat, decode_embeddings};
 
 use lockgate_api::ChatRequest;
 use serde_json::{Map, Value};
@@ -32,12 +35,16 @@ pub(crate) struct Decoded {
 /// 400: no JSON (with line and column), or a field that is missing, of a wrong type or out of range (by
 /// its path).
 pub(crate) fn decode(body: &[u8]) -> Result<Decoded, ApiError> {
+    request(object_of(body)?).map_err(|invalid| ApiError::field(invalid.path, invalid.code, invalid.message))
+}
+
+fn object_of(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     let body: Value = serde_json::from_slice(body)
         .map_err(|error| ApiError::invalid_json(format!("the body is not valid JSON in UTF-8: {error}")))?;
     let Value::Object(fields) = body else {
         return Err(ApiError::invalid_json("the body must be a JSON object".to_owned()));
     };
-    request(fields).map_err(|invalid| ApiError::field(invalid.path, invalid.code, invalid.message))
+    Ok(fields)
 }
 
 fn request(mut fields: Map<String, Value>) -> Result<Decoded, Invalid> {

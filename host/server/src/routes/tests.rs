@@ -8,6 +8,7 @@ fn find(method: &str, path: &str) -> Result<Route, ApiError> {
 fn every_route_is_found_by_its_own_method() {
     for (method, path, expected) in [
         ("POST", "/v1/chat/completions", Route::ChatCompletions),
+        ("POST", "/v1/embeddings", Route::Embeddings),
         ("GET", "/v1/models", Route::Models),
         ("HEAD", "/v1/models", Route::Models),
         ("GET", "/v1/models/a", Route::Model("a".to_owned())),
@@ -25,6 +26,7 @@ fn a_wrong_method_is_told_the_right_one() {
     for (method, path, allowed) in [
         ("GET", "/v1/chat/completions", "POST"),
         ("OPTIONS", "/v1/chat/completions", "POST"),
+        ("GET", "/v1/embeddings", "POST"),
         ("DELETE", "/v1/models/x", "GET, HEAD"),
         ("POST", "/health", "GET, HEAD"),
     ] {

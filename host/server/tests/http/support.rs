@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use lockgate_api::{
-    AttemptContext, Backend, BackendError, ChatRequest, Event, Events, FinishReason, Locality, Permit, Plan,
-    PlannedAttempt, PolicyError, RouteInput, Router, Target, Usage,
+    AttemptContext, Backend, BackendError, ChatRequest, Embed, Embedded, Event, Events, FinishReason,
+    Locality, Permit, Plan, PlannedAttempt, PolicyError, RouteInput, Router, Target, Usage,
 };
 use lockgate_gateway::{Gateway, GatewayOptions, GatewayTarget, Keys, OnError, Policies, Route};
 use lockgate_server::{AppState, ServeError, ServerOptions, Serving, serve};
@@ -163,6 +163,25 @@ impl Backend for Fake {
         let acts = self.script.is_none().then_some(acts);
         let _ = self.work.send(Work { acts, gone: watch, request, labels: context.labels.to_string() });
         Box::pin(Script { acts: acted, _gone: gone })
+    }
+
+    /// A vector a text: its length and its number of words. A script's error comes instead.
+    fn embed(
+        &self,
+        ask: Embed,
+        _: Permit,
+        _: AttemptContext,
+    ) -> Pin<Box<dyn Future<Output = Result<Embedded, BackendError>> + Send>> {
+        self.sends.fetch_add(1, Ordering::SeqCst);
+        let script = self.script.map(|script| script()).unwrap_or_default();
+        let error = script.into_iter().find_map(|act| match act {
+            Act::Error(error) => Some(error),
+            _ => None,
+        });
+        let vector = |text: &String| vec![text.len() as f32, text.split(' ').count() as f32];
+        let vectors = ask.inputs.iter().map(vector).collect();
+        let embedded = Embedded { vectors, usage: Usage { input: 4, ..Usage::default() } };
+        Box::pin(std::future::ready(error.map_or(Ok(embedded), Err)))
     }
 }
 

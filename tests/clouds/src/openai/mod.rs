@@ -1,4 +1,4 @@
-//! A server that speaks OpenAI's chat completions, and on demand Ollama's own paths beside them.
+//! A server that speaks OpenAI's chat completions and embeddings, and on demand Ollama's own paths beside them.
 //!
 //! What it answers depends on the model's name alone: register replies with [`OpenAiServer::reply`], or
 //! take the ready-made ones of [`scenarios`]. The shapes are in [`answer`].
@@ -125,6 +125,11 @@ impl OpenAiServer {
         &self.shared.record
     }
 
+    /// The requests for embeddings that it has received.
+    pub fn embeddings(&self) -> Vec<Received> {
+        self.shared.record.received_at("/embeddings")
+    }
+
     /// The chat requests that it has received.
     pub fn chats(&self) -> Vec<Received> {
         self.shared.record.received_at("/chat/completions")
@@ -145,6 +150,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
     }
     match (&head.method, head.uri.path()) {
         (&Method::POST, "/v1/chat/completions") => chat(&shared, &received).await,
+        (&Method::POST, "/v1/embeddings") => embeddings(&shared, &received).await,
         (&Method::GET, "/v1/models") => models(&shared).await,
         (&Method::GET, "/api/tags") => tags(&shared).unwrap_or_else(not_found),
         (&Method::POST, "/api/show") => show(&shared, &received.body).unwrap_or_else(not_found),
@@ -153,19 +159,46 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
 }
 
 async fn chat(shared: &Shared, received: &Received) -> Response {
-    let Ok(request) = serde_json::from_slice::<Value>(&received.body) else {
-        let error = json!({"message": "We could not parse the JSON body of your request.",
-            "type": "invalid_request_error", "param": null, "code": null});
-        return error_response(400, &error, None);
-    };
+    let Ok(request) = serde_json::from_slice::<Value>(&received.body) else { return not_json() };
     let model = request["model"].as_str().unwrap_or_default();
     match shared.replies.next(model) {
         Some(Reply::Answer(answer)) => answer.respond(model, &request, &shared.record).await,
+        other => scripted(shared, model, other).await,
+    }
+}
+
+/// A model that has an answer embeds every text as its length and a one, in reverse order and not of length 1.
+async fn embeddings(shared: &Shared, received: &Received) -> Response {
+    let Ok(request) = serde_json::from_slice::<Value>(&received.body) else { return not_json() };
+    let model = request["model"].as_str().unwrap_or_default();
+    match shared.replies.next(model) {
+        Some(Reply::Answer(_)) => {
+            let texts = request["input"].as_array().cloned().unwrap_or_default();
+            let vector = |text: &Value| json!([text.as_str().map_or(0, str::len), 1]);
+            let entry =
+                |(index, text)| json!({"object": "embedding", "index": index, "embedding": vector(text)});
+            let data: Vec<Value> = texts.iter().enumerate().map(entry).rev().collect();
+            let usage = json!({"prompt_tokens": texts.len(), "total_tokens": texts.len()});
+            Json(json!({"object": "list", "data": data, "model": model, "usage": usage})).into_response()
+        }
+        other => scripted(shared, model, other).await,
+    }
+}
+
+fn not_json() -> Response {
+    let error = json!({"message": "We could not parse the JSON body of your request.",
+        "type": "invalid_request_error", "param": null, "code": null});
+    error_response(400, &error, None)
+}
+
+/// A reply that is the same whatever was asked.
+async fn scripted(shared: &Shared, model: &str, reply: Option<Reply>) -> Response {
+    match reply {
         Some(Reply::Error { status, error, retry_after }) => {
             error_response(status, &error, retry_after.as_deref())
         }
         Some(Reply::Raw(raw)) => raw.respond(&shared.record).await,
-        None => {
+        Some(Reply::Answer(_)) | None => {
             let message = format!("The model `{model}` does not exist or you do not have access to it.");
             let error = json!({"message": message, "type": "invalid_request_error", "param": null,
                 "code": "model_not_found"});

@@ -52,7 +52,7 @@ fn count(model: &LocalModel, request: ChatRequest) -> Result<u64, BackendError> 
 }
 
 /// The model without its backend, and the tokens of a conversation and of an answer's text.
-struct Bare {
+pub(super) struct Bare {
     model: Model,
     compute: Compute,
     prompts: Arc<Prompts>,
@@ -60,7 +60,7 @@ struct Bare {
 }
 
 impl Bare {
-    fn of(model: &LocalModel, gguf: &Gguf) -> Self {
+    pub(super) fn of(model: &LocalModel, gguf: &Gguf) -> Self {
         let pool = Arc::new(ThreadPool::new(NonZeroUsize::MIN));
         let loaded = Model::load(gguf, &LoadOptions::default(), &pool, &|_| {}).expect("a valid model");
         let prompts = Arc::clone(&model.variant.prompts);
@@ -69,7 +69,7 @@ impl Bare {
     }
 
     /// The prompt and the continuation computed afresh, alone, in one sequence.
-    fn likelihood(&mut self, text: &str, word: &str) -> Likelihood {
+    pub(super) fn likelihood(&mut self, text: &str, word: &str) -> Likelihood {
         let mut tokens = self.prompts.conversation(&request(text, Sampling::default())).expect("a prompt");
         let prompt = tokens.len();
         tokens.extend(self.prompts.tokenizer.encode(word, Specials::Omit).expect("encodable"));

@@ -61,7 +61,10 @@ fn the_likelier_answer_is_the_right_one_and_batches_change_nothing() {
     let chosen = super::measures::choose(&model, question, &cities).expect("likelihoods").likelihoods;
     let sums: Vec<f64> = chosen.iter().map(|likelihood| likelihood.log_probability).collect();
     assert!(sums[0] > sums[1] && sums[1] > sums[2], "{sums:?}");
+    let path = std::env::var_os("LOCKGATE_TEST_MODEL").map(PathBuf::from).expect("there is a model");
+    let mut bare = super::measures::Bare::of(&model, &Gguf::open(&path).expect("it was opened before"));
     for (city, expected) in cities.iter().zip(&chosen) {
+        assert_eq!(bare.likelihood(question, city), *expected, "{city}");
         let alone = super::measures::choose(&model, question, &[city]).expect("likelihoods").likelihoods;
         assert_eq!(alone, [*expected], "{city}");
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lockgate_api::{
-    AttemptContext, BackendError, Event, Events, FinishReason, Label, Locality, Message, Permit, Plan,
-    PlannedAttempt, Role, Router, Usage,
+    AttemptContext, BackendError, Embed, Embedded, Event, Events, FinishReason, Label, Locality, Message,
+    Permit, Plan, PlannedAttempt, Role, Router, Usage,
 };
 
 use super::super::*;
@@ -164,6 +164,35 @@ impl Backend for Fake {
 
     fn queued(&self) -> Option<u32> {
         Some(7)
+    }
+
+    /// One vector a text, which tells its length; the script's first error or pause comes before.
+    fn embed(
+        &self,
+        ask: Embed,
+        permit: Permit,
+        context: AttemptContext,
+    ) -> futures_core::future::BoxFuture<'static, Result<Embedded, BackendError>> {
+        self.sent.lock().expect("no panic").push(Sent {
+            permit_target: permit.target().to_owned(),
+            permit_locality: permit.locality(),
+            labels: (*context.labels).clone(),
+            text: ask.inputs.join("|"),
+            total: context.timeouts.total,
+        });
+        let script = self.script.lock().expect("no panic").clone();
+        Box::pin(async move {
+            for act in script {
+                match act {
+                    Act::Error(error) => return Err(error),
+                    Act::Pause(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+                    Act::Hang => std::future::pending().await,
+                    Act::Event(_) => {}
+                }
+            }
+            let vectors = ask.inputs.iter().map(|text| vec![text.len() as f32]).collect();
+            Ok(Embedded { vectors, usage: Usage { input: 3, ..Usage::default() } })
+        })
     }
 }
 
