@@ -6,7 +6,7 @@
 //! permit it. The whole text is read (messages, tool results, tool definitions, whatever a target would
 //! receive), since a part that nobody looked at leaks. Pictures cannot be read and count as personal.
 //!
-//! The crate `lockgate-scan` recognises, `difficulty` judges the work, `options` reads the settings, `order` makes the plan.
+//! The crate `lockgate-scan` recognises, `lockgate-difficulty` judges the work, `options` reads the settings, `order` makes the plan.
 //! Reasons say what kind of thing was found and never quote it.
 //!
 //! Settings, all optional:
@@ -14,14 +14,13 @@
 //! - `tokens_hard`, default 2000: the tokens of a prompt that is hard by its length alone;
 //! - `pictures`, `personal` (default) or `ignore`.
 
-mod difficulty;
 mod options;
 mod order;
 
+use lockgate_difficulty::Difficulty;
 use lockgate_plugin::{Catalog, Plan, Refusal, Request, Router, Settings, Want};
 use lockgate_scan::window;
 
-use crate::difficulty::Difficulty;
 use crate::options::{Options, Pictures};
 use crate::order::Preference;
 
@@ -37,7 +36,7 @@ impl Router for PrivacyFirst {
         if let Some(what) = personal(request, &wants, &options) {
             return order::local_only(catalog, &wants, &what).map(|plan| plan.label(LOCAL_ONLY));
         }
-        let difficulty = Difficulty::of(request, &wants, &options);
+        let difficulty = Difficulty::of(request, &wants, options.tokens_hard);
         let preference =
             if difficulty.score >= options.threshold { Preference::Cloud } else { Preference::Local };
         order::anywhere(request, catalog, &wants, preference, &difficulty.reason(options.threshold))

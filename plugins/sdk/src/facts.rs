@@ -21,6 +21,8 @@ pub trait Request {
     fn wants(&self) -> Vec<Want>;
     /// The names of the tools offered to the model.
     fn tools(&self) -> Vec<String>;
+    /// The JSON schema that the answer must follow.
+    fn answer_schema(&self) -> Option<String>;
     /// The longest answer accepted, in tokens.
     fn answer_tokens_max(&self) -> Option<u64>;
     /// A cheap estimate of the prompt's tokens.
@@ -126,6 +128,18 @@ pub struct Target {
     pub context_tokens: Option<u64>,
     /// Its circuit breaker.
     pub breaker: Breaker,
+}
+
+/// Whether each target can do all of `wants`, as far as is known. Costs a call of the host for each want that
+/// tells targets apart.
+pub fn able(catalog: &dyn Catalog, wants: &[Want]) -> Vec<bool> {
+    let mut able = vec![true; catalog.ids().len()];
+    for want in wants.iter().filter(|want| matches!(want, Want::Tools | Want::Images)) {
+        for (able, offer) in able.iter_mut().zip(catalog.offers(want.clone())) {
+            *able &= offer != Some(false);
+        }
+    }
+    able
 }
 
 /// The catalog by row, in the order of its columns. Costs six calls of the host.

@@ -99,6 +99,9 @@ impl facts::Request for request::Request {
     fn tools(&self) -> Vec<String> {
         Self::tools(self)
     }
+    fn answer_schema(&self) -> Option<String> {
+        Self::answer_schema(self)
+    }
     fn answer_tokens_max(&self) -> Option<u64> {
         Self::answer_tokens_max(self)
     }

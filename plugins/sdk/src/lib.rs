@@ -135,7 +135,7 @@ pub mod guest;
 
 pub use answer::{Attempt, Plan, Refusal};
 pub use draft::{Draft, EditError, Piece, Place};
-pub use facts::{Catalog, Message, Request, Settings, Target, targets};
+pub use facts::{Catalog, Message, Request, Settings, Target, able, targets};
 pub use reviewing::{Finish, Outcome, Review};
 pub use types::{Breaker, Locality, Price, Role, Want};
 pub use watching::{Answer, Kind, Verdict};

@@ -35,6 +35,8 @@ pub struct FakeRequest {
     pub wants: Vec<Want>,
     /// Tools offered.
     pub tools: Vec<String>,
+    /// The JSON schema of the answer.
+    pub answer_schema: Option<String>,
     /// The longest answer.
     pub answer_tokens_max: Option<u64>,
 }
@@ -101,6 +103,9 @@ impl Request for FakeRequest {
     }
     fn tools(&self) -> Vec<String> {
         self.tools.clone()
+    }
+    fn answer_schema(&self) -> Option<String> {
+        self.answer_schema.clone()
     }
     fn answer_tokens_max(&self) -> Option<u64> {
         self.answer_tokens_max

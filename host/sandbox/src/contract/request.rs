@@ -49,6 +49,14 @@ impl request::HostRequest for Call {
         Ok(self.request()?.tools.iter().map(|tool| tool.name.clone()).collect())
     }
 
+    fn answer_schema(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<Option<String>> {
+        self.enter()?;
+        Ok(match &self.request()?.response_format {
+            ResponseFormat::JsonSchema { schema, .. } => Some(schema.to_string()),
+            ResponseFormat::Text | ResponseFormat::JsonObject => None,
+        })
+    }
+
     fn answer_tokens_max(&mut self, _: Resource<RequestHandle>) -> wasmtime::Result<Option<u64>> {
         self.enter()?;
         Ok(self.request()?.sampling.max_tokens.map(u64::from))

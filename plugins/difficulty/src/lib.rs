@@ -3,12 +3,14 @@
 //! Each part adds to a score from 0 to 1, kept in hundredths: the prompt's share of `tokens_hard`; 0.7 for tools; 0.7 for a
 //! word such as "prove" or "refactor", 0.35 for one such as "compare". Only the last message of the user's
 //! is read for its wording, and of a long one its beginning and end, where people say what they want.
+//!
+//! What follows from it is each policy's own.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 use lockgate_plugin::{Request, Role, Want};
 use lockgate_scan::block::{self, Masks};
 use lockgate_scan::table::Table;
-
-use crate::options::Options;
 
 const TOOLS: u32 = 70;
 const HARD: u32 = 70;
@@ -55,26 +57,27 @@ static WORDS: Table<u32> = Table::new(&[
 
 /// How hard, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Difficulty {
+pub struct Difficulty {
     /// In hundredths, 0 to 100.
-    pub(crate) score: u32,
+    pub score: u32,
     tokens: u64,
     tools: bool,
     wording: bool,
 }
 
 impl Difficulty {
-    pub(crate) fn of(request: &dyn Request, wants: &[Want], options: &Options) -> Self {
+    /// Judges a request. `tokens_hard`, at least 1, is the length of a prompt that is hard by that alone.
+    pub fn of(request: &dyn Request, wants: &[Want], tokens_hard: u32) -> Self {
         let tokens = request.estimate_tokens();
         let tools = wants.contains(&Want::Tools);
         let wording = last_question(request).map_or(0, |text| wording(text.as_bytes()));
-        let length = (tokens.saturating_mul(100) / u64::from(options.tokens_hard)).min(100) as u32;
+        let length = (tokens.saturating_mul(100) / u64::from(tokens_hard.max(1))).min(100) as u32;
         let score = (length + wording + if tools { TOOLS } else { 0 }).min(100);
         Self { score, tokens, tools, wording: wording > 0 }
     }
 
-    /// In words, for people.
-    pub(crate) fn reason(&self, threshold: u32) -> String {
+    /// In words, for people. From `threshold` on, in hundredths, work is called hard.
+    pub fn reason(&self, threshold: u32) -> String {
         let kind = if self.score >= threshold { "hard" } else { "simple" };
         let tools = if self.tools { ", tools asked for" } else { "" };
         let wording = if self.wording { ", demanding wording" } else { "" };
@@ -101,7 +104,7 @@ fn last_question(request: &dyn Request) -> Option<String> {
 }
 
 /// What the words of a text add to its difficulty, in hundredths, each word counted once.
-pub(crate) fn wording(text: &[u8]) -> u32 {
+fn wording(text: &[u8]) -> u32 {
     let mut seen = 0u64;
     let mut sum = 0;
     let mut in_word = false;
