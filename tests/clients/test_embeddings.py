@@ -3,11 +3,13 @@
 import base64
 import math
 import struct
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+PLUGINS = Path(__file__).resolve().parents[2] / "target" / "plugins"
 TEXTS = ["The cat sat on the mat.", "A kitten was sitting on a rug.", "Interest rates rose by two percent."]
 
 
@@ -114,3 +116,34 @@ def test_a_label_keeps_texts_here(client, label):
     assert caught.value.code == "locality_forbidden"
     raw = client.embeddings.with_raw_response.create(model="auto", input="my diagnosis", extra_headers=headers)
     assert raw.headers["x-lockgate-locality"] == "local" and raw.headers["x-lockgate-labels"] == label
+
+
+@pytest.fixture(scope="module")
+def filtered(start, openai_url):
+    return start(
+        f"""
+[[provider]]
+id = "elsewhere"
+kind = "openai-compatible"
+endpoint = "{openai_url}"
+locality = "cloud"
+[[target]]
+id = "far"
+provider = "elsewhere"
+model = "text"
+[[plugin]]
+id = "personal-data"
+path = "{PLUGINS}/personal-data.wasm"
+world = "preprocessor"
+"""
+    )
+
+
+def test_preprocessors_see_every_text(filtered):
+    client = openai.OpenAI(base_url=f"{filtered.url}/v1", api_key="unused", max_retries=0)
+    assert len(client.embeddings.create(model="far", input=["harmless", "as well"]).data) == 2
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        client.embeddings.create(model="far", input=["harmless", "My IBAN is DE89 3704 0044 0532 0130 00."])
+    assert caught.value.code == "locality_forbidden"
+    assert caught.value.response.headers["x-lockgate-labels"] == "local-only"
+    assert caught.value.response.headers["x-lockgate-attempts"] == "0"

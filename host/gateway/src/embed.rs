@@ -160,7 +160,7 @@ impl Gateway {
             GatewayError::NotEmbedded(Box::new(FailedAttempt { target: Arc::clone(target), error, tried }))
         };
         let flight = monitor.begin(now()).map_err(|wait| {
-            let message = "it failed repeatedly and is left alone for a while";
+            let message = format!("target `{}` failed repeatedly and is left alone for a while", target.id);
             failed(BackendError::new(ErrorKind::Unavailable, message).retry_after(Some(wait)), false)
         })?;
         outcome.attempts = 1;
@@ -183,13 +183,17 @@ impl Gateway {
         let asked = tokio::time::timeout(limit, backend.embed(Embed { inputs }, permit, context)).await;
         let result = match asked {
             Ok(Ok(embedded)) if embedded.vectors.len() != count => {
-                let what = format!("it made {} vectors of {count} texts", embedded.vectors.len());
+                let found = embedded.vectors.len();
+                let what = format!("target `{}` made {found} vectors of {count} texts", target.id);
                 Err(BackendError::new(ErrorKind::Upstream, what).dispatched())
             }
             Ok(result) => result,
             Err(_) => {
-                let what =
-                    format!("no embeddings within {:.1} s ({} timeout)", limit.as_secs_f64(), timer.name());
+                let (seconds, name) = (limit.as_secs_f64(), timer.name());
+                let what = format!(
+                    "target `{}` sent no embeddings within {seconds:.1} s ({name} timeout)",
+                    target.id
+                );
                 Err(BackendError::new(ErrorKind::Timeout(timer), what).dispatched())
             }
         };

@@ -82,8 +82,8 @@ pub enum GatewayError {
     /// No step of the plan answered. Never empty.
     #[error("{}", describe(.0))]
     Exhausted(Vec<FailedAttempt>),
-    /// The target of a request for embeddings made none. No other is tried in its place.
-    #[error("target `{}`: {}", .0.target.id, .0.error)]
+    /// The target of a request for embeddings made none. No other is tried in its place. The error names it.
+    #[error("{}", .0.error)]
     NotEmbedded(Box<FailedAttempt>),
 }
 
