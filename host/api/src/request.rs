@@ -133,7 +133,8 @@ impl Message {
         self.content.iter().filter_map(Part::as_text).collect()
     }
 
-    fn text_bytes(&self) -> usize {
+    /// Bytes of its text. Images do not count.
+    pub fn text_bytes(&self) -> usize {
         let content: usize = self.content.iter().filter_map(Part::as_text).map(str::len).sum();
         let calls: usize = self.tool_calls.iter().map(|call| call.name.len() + call.arguments.len()).sum();
         content

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockgate_api::{
     ChatRequest, KeyFacts, Label, Labels, PolicyError, PrepareInput, ReviewInput, Reviewed, RouteInput,
@@ -13,7 +13,10 @@ use lockgate_api::{
 };
 use wasmtime::component::Resource;
 
-use crate::contract::{AnswerHandle, Draft, DraftHandle, OutcomeHandle, Refused, RequestHandle};
+use crate::budget::Budget;
+use crate::contract::{
+    AnswerHandle, Draft, DraftHandle, Generation, OutcomeHandle, Prompt, Refused, RequestHandle,
+};
 use crate::environment::Environment;
 use crate::limits::Meter;
 use crate::metrics::Ended;
@@ -113,6 +116,9 @@ pub(crate) struct Call {
     pub(crate) preparation: Preparation,
     pub(crate) drafts: Slots<Draft>,
     pub(crate) refusals: Slots<Refused>,
+    pub(crate) prompts: Slots<Prompt>,
+    pub(crate) generations: Slots<Generation>,
+    pub(crate) budget: Budget,
     pub(crate) meter: Meter,
     /// What this call remembers and writes down, once it has begun to.
     memory: Option<Memory>,
@@ -141,6 +147,9 @@ impl Call {
             preparation: Preparation::default(),
             drafts: Slots::default(),
             refusals: Slots::default(),
+            prompts: Slots::default(),
+            generations: Slots::default(),
+            budget: Budget::new(&powers.limits),
             meter: Meter::new(&powers.limits),
             memory: None,
             began: Instant::now(),
@@ -171,6 +180,10 @@ impl Call {
         self.output_bytes = 0;
         self.input_bytes = 0;
         self.standard_error.clear();
+        // With the budget that they were begun by.
+        self.prompts.clear();
+        self.generations.clear();
+        self.budget = Budget::new(&self.powers.limits);
     }
 
     /// What the call has used, now that it is over.
@@ -214,6 +227,10 @@ impl Call {
 
     pub(crate) fn settings(&self) -> &BTreeMap<String, String> {
         &self.powers.settings
+    }
+
+    pub(crate) fn powers(&self) -> &Arc<Powers> {
+        &self.powers
     }
 
     pub(crate) fn environment(&self) -> &dyn Environment {
@@ -270,6 +287,11 @@ impl Call {
     /// Puts a label on the request. What it forbids must not have been asked.
     pub(crate) fn put_label(&self, label: Label) -> Result<(), Stop> {
         self.facts.scope.add_labels([label]);
+        self.check_breach()
+    }
+
+    /// Ends the call when somebody was asked whom a label now forbids.
+    pub(crate) fn check_breach(&self) -> Result<(), Stop> {
         match self.facts.scope.breach() {
             Some(forbidden) => Err(Stop::Breach { forbidden }),
             None => Ok(()),
@@ -314,6 +336,11 @@ impl Call {
             return Err(Stop::HostCalls { calls_max: WASI_CALLS_MAX });
         }
         Ok(())
+    }
+
+    /// Time that it waited for others is not its own.
+    pub(crate) fn extend_deadline(&mut self, waited: Duration) {
+        self.deadline += waited;
     }
 
     /// Ends the call when its time is over.

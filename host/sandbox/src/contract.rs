@@ -2,12 +2,15 @@
 //!
 //! Each file here answers one interface from a [`Call`]'s facts and translates types, no more. What a call
 //! may use is counted where every function passes, in [`Call::enter`]; grants were checked when the
-//! component was loaded, by what it was linked to.
+//! component was loaded, by what it was linked to, and those that name somebody are checked at each call in
+//! `asking`.
 
 mod ambient;
 mod answer;
+mod asking;
 mod catalog;
 mod draft;
+mod generation;
 mod outcome;
 mod plan;
 mod request;
@@ -23,6 +26,7 @@ use crate::grant::{Grant, World};
 pub use {
     answer::AnswerHandle,
     draft::DraftHandle,
+    generation::{Generation, Prompt},
     outcome::OutcomeHandle,
     plan::{Draft, Refused},
     request::{MessageHandle, RequestHandle},
@@ -36,9 +40,20 @@ pub(crate) mod bindings {
         wasmtime::component::bindgen!({
             path: "../../wit",
             world: "router",
-            imports: { default: trappable },
+            imports: {
+                default: trappable,
+                "lockgate:plugin/generation.[method]generation.next": async | trappable,
+                "lockgate:plugin/inference.generate": async | trappable,
+                "lockgate:plugin/inference.choose": async | trappable,
+                "lockgate:plugin/inference.embed": async | trappable,
+                "lockgate:plugin/inference.count-tokens": async | trappable,
+                "lockgate:plugin/cloud.generate": async | trappable,
+                "lockgate:plugin/cloud.embed": async | trappable,
+            },
             exports: { default: async },
             with: {
+                "lockgate:plugin/generation.prompt": crate::contract::Prompt,
+                "lockgate:plugin/generation.generation": crate::contract::Generation,
                 "lockgate:plugin/request.request": crate::contract::RequestHandle,
                 "lockgate:plugin/request.message": crate::contract::MessageHandle,
                 "lockgate:plugin/plan.plan": crate::contract::Draft,
@@ -62,6 +77,9 @@ pub(crate) mod bindings {
                 "lockgate:plugin/state": super::router::lockgate::plugin::state,
                 "lockgate:plugin/clock": super::router::lockgate::plugin::clock,
                 "lockgate:plugin/random": super::router::lockgate::plugin::random,
+                "lockgate:plugin/generation": super::router::lockgate::plugin::generation,
+                "lockgate:plugin/inference": super::router::lockgate::plugin::inference,
+                "lockgate:plugin/cloud": super::router::lockgate::plugin::cloud,
                 "lockgate:plugin/outcome.outcome": crate::contract::OutcomeHandle,
             },
         });
@@ -82,6 +100,9 @@ pub(crate) mod bindings {
                 "lockgate:plugin/state": super::router::lockgate::plugin::state,
                 "lockgate:plugin/clock": super::router::lockgate::plugin::clock,
                 "lockgate:plugin/random": super::router::lockgate::plugin::random,
+                "lockgate:plugin/generation": super::router::lockgate::plugin::generation,
+                "lockgate:plugin/inference": super::router::lockgate::plugin::inference,
+                "lockgate:plugin/cloud": super::router::lockgate::plugin::cloud,
                 "lockgate:plugin/draft.draft": crate::contract::DraftHandle,
             },
         });
@@ -94,12 +115,17 @@ pub(crate) mod bindings {
             imports: { default: trappable },
             exports: { default: async },
             with: {
+                "lockgate:plugin/types": super::router::lockgate::plugin::types,
+                "lockgate:plugin/request": super::router::lockgate::plugin::request,
                 "lockgate:plugin/plan": super::router::lockgate::plugin::plan,
                 "lockgate:plugin/settings": super::router::lockgate::plugin::settings,
                 "lockgate:plugin/log": super::router::lockgate::plugin::log,
                 "lockgate:plugin/state": super::router::lockgate::plugin::state,
                 "lockgate:plugin/clock": super::router::lockgate::plugin::clock,
                 "lockgate:plugin/random": super::router::lockgate::plugin::random,
+                "lockgate:plugin/generation": super::router::lockgate::plugin::generation,
+                "lockgate:plugin/inference": super::router::lockgate::plugin::inference,
+                "lockgate:plugin/cloud": super::router::lockgate::plugin::cloud,
                 "lockgate:plugin/answer.answer": crate::contract::AnswerHandle,
             },
         });
@@ -127,12 +153,21 @@ pub(crate) fn link(linker: &mut Linker<Call>, world: World, grants: &[Grant]) ->
             guard::answer::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
         }
     }
+    own::generation::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+    let has = |kind: Grant| grants.iter().any(|grant| grant.is_of_kind(&kind));
+    if has(Grant::Inference(String::new())) {
+        own::inference::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+    }
+    if has(Grant::Cloud(String::new())) {
+        own::cloud::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+    }
     for grant in grants {
         match grant {
             Grant::Log => own::log::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?,
             Grant::State => own::state::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?,
             Grant::Clock => own::clock::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?,
             Grant::Random => own::random::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?,
+            // More than one may be of this kind.
             Grant::Cloud(_) | Grant::Inference(_) => {}
         }
     }

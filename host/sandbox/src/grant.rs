@@ -71,6 +71,13 @@ pub enum Grant {
     Log,
 }
 
+impl Grant {
+    /// Whether both open the same interface. Whom a grant of `cloud` or `inference` names is asked at each call.
+    pub(crate) fn is_of_kind(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
 impl fmt::Display for Grant {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -107,7 +114,7 @@ impl FromStr for Grant {
 pub(crate) enum Access {
     /// Every component of the world has it.
     Free,
-    /// It needs this grant.
+    /// It needs a grant of this kind.
     Needs(Grant),
     /// A toolchain's import, answered with nothing.
     Closed,
@@ -141,6 +148,8 @@ pub(crate) fn access(world: World, import: &str) -> Access {
     }
     match (world, interface) {
         (World::Router, "types" | "request" | "catalog" | "plan" | "outcome" | "settings") => Access::Free,
+        // What asks are made of; whom it may ask decides an import of its own.
+        (_, "generation") => Access::Free,
         // A filter is one component for both: each half imports what the other uses.
         (
             World::Preprocessor | World::Guard,
@@ -150,6 +159,8 @@ pub(crate) fn access(world: World, import: &str) -> Access {
         (_, "state") => Access::Needs(Grant::State),
         (_, "clock") => Access::Needs(Grant::Clock),
         (_, "random") => Access::Needs(Grant::Random),
+        (_, "inference") => Access::Needs(Grant::Inference("MODEL".to_owned())),
+        (_, "cloud") => Access::Needs(Grant::Cloud("TARGET".to_owned())),
         _ => Access::Unknown,
     }
 }
@@ -168,7 +179,9 @@ mod tests {
             ("lockgate:plugin/log@0.1.0-rc1", Access::Unknown),
             ("lockgate:plugin/log@0.10.0", Access::Unknown),
             ("lockgate:plugin/log", Access::Unknown),
-            ("lockgate:plugin/cloud@0.1.0", Access::Unknown),
+            ("lockgate:plugin/cloud@0.1.0", Access::Needs(Grant::Cloud("TARGET".to_owned()))),
+            ("lockgate:plugin/generation@0.1.0", Access::Free),
+            ("lockgate:plugin/fog@0.1.0", Access::Unknown),
             ("lockgate:other/request@0.1.0", Access::Unknown),
             ("wasi:cli/environment@0.2.6", Access::Closed),
             ("my:own/thing@1.0.0", Access::Unknown),
@@ -188,7 +201,7 @@ mod tests {
             (World::Guard, "answer", Access::Free),
             (World::Guard, "draft", Access::Free),
             (World::Guard, "catalog", Access::Unknown),
-            (World::Guard, "cloud", Access::Unknown),
+            (World::Guard, "inference", Access::Needs(Grant::Inference("MODEL".to_owned()))),
             (World::Guard, "log", Access::Needs(Grant::Log)),
             (World::Guard, "state", Access::Needs(Grant::State)),
             (World::Preprocessor, "clock", Access::Needs(Grant::Clock)),

@@ -11,6 +11,7 @@
 //! what it must be.
 #![forbid(unsafe_code)]
 
+mod budget;
 mod call;
 mod contract;
 mod engine;
@@ -34,9 +35,10 @@ mod wasi;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use lockgate_api::{Spending, Spent};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -100,6 +102,8 @@ pub struct Sandbox {
     environment: Arc<dyn Environment>,
     /// Outlives what is loaded, so that a reload keeps what plugins remember.
     store: Arc<Store>,
+    /// By plugin id; outlives what is loaded, too.
+    spending: Arc<Mutex<BTreeMap<String, Arc<Spending>>>>,
     memory_bytes_max: usize,
     table_elements_max: usize,
 }
@@ -114,6 +118,10 @@ struct Shared {
     free_instances: Semaphore,
     /// One permit for each instance that the pool has for guards, which keep theirs while an answer lasts.
     free_guards: Arc<Semaphore>,
+    /// Half of either may keep their place while they wait for a model or a cloud, so that plugins which do not wait
+    /// find one.
+    call_waits: Arc<Semaphore>,
+    guard_waits: Arc<Semaphore>,
 }
 
 /// Finds a router's hook in a component, and the second one where it has it.
@@ -160,9 +168,12 @@ impl Sandbox {
                 metrics: Metrics::default(),
                 free_instances,
                 free_guards,
+                call_waits: half(options.calls_max),
+                guard_waits: half(options.guards_max),
             }),
             environment,
             store: Arc::default(),
+            spending: Arc::default(),
             memory_bytes_max: options.memory_bytes_max,
             table_elements_max: options.table_elements_max,
         })
@@ -220,6 +231,17 @@ impl Sandbox {
         load::inspect(&self.shared.engine, &path.display().to_string(), &bytes)
     }
 
+    /// What the asks of each plugin have taken so far, by its id, for as long as this host runs.
+    pub fn spending(&self) -> BTreeMap<String, Spent> {
+        let all = self.spending.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(id, spending)| (id.clone(), spending.spent())).collect()
+    }
+
+    fn spending_of(&self, id: &str) -> Arc<Spending> {
+        let mut all = self.spending.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(id.to_owned()).or_default())
+    }
+
     fn load_path<T>(
         &self,
         path: &Path,
@@ -259,6 +281,12 @@ impl Sandbox {
                 limits,
                 environment: Arc::clone(&self.environment),
                 store: Arc::clone(&self.store),
+                grants,
+                spending: self.spending_of(&id),
+                waits: Arc::clone(match world {
+                    World::Router | World::Preprocessor => &self.shared.call_waits,
+                    World::Guard => &self.shared.guard_waits,
+                }),
             }),
             id,
             compile_time: loaded.compile_time,
@@ -278,4 +306,8 @@ impl Sandbox {
         };
         Err(LoadError::Limits { name: name.to_owned(), problem })
     }
+}
+
+fn half(places: u32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new((places / 2).max(1) as usize))
 }

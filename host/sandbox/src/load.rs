@@ -203,7 +203,7 @@ pub(crate) fn load<T>(
     for import in import_names(engine, &component) {
         match access(world, &import) {
             Access::Free | Access::Closed => {}
-            Access::Needs(grant) if grants.contains(&grant) => used.push(grant),
+            Access::Needs(grant) if grants.iter().any(|had| had.is_of_kind(&grant)) => used.push(grant),
             Access::Needs(grant) => {
                 return Err(LoadError::NotGranted {
                     name: name.to_owned(),
@@ -228,7 +228,8 @@ pub(crate) fn load<T>(
     contract::link(&mut linker, world, grants).map_err(mismatch)?;
     wasi::link(&mut linker, &component).map_err(mismatch)?;
     let instance = linker.instantiate_pre(&component).and_then(bind).map_err(mismatch)?;
-    let grants_unused = grants.iter().filter(|grant| !used.contains(grant)).cloned().collect();
+    let grants_unused =
+        grants.iter().filter(|grant| !used.iter().any(|used| used.is_of_kind(grant))).cloned().collect();
     Ok(Loaded { instance, compile_time, grants_unused })
 }
 

@@ -20,7 +20,7 @@ use crate::powers::Powers;
 use crate::stop::{Stop, classify, last_words};
 
 /// Where the lines of plugins appear in the log.
-const TARGET: &str = "lockgate::plugin";
+pub(crate) const TARGET: &str = "lockgate::plugin";
 
 /// A loaded plugin, whatever its world.
 pub(crate) struct Plugin {
@@ -65,7 +65,7 @@ impl Plugin {
     ) -> Result<wasmtime::Result<T>, PolicyError> {
         // Outlives the guest's own deadline, so that a guest which still yields is ended by its own; this
         // one is for a host function that does not come back.
-        let hard = self.powers.limits.time_max + self.shared.tick * 4;
+        let hard = self.powers.limits.time_max + self.powers.wait_max() + self.shared.tick * 4;
         let (plugin, world) = (self.id.as_str(), self.world.name());
         let span = debug_span!(target: TARGET, "plugin", plugin, world, digest = %self.digest);
         match timeout(hard, AssertUnwindSafe(entered).catch_unwind()).instrument(span).await {

@@ -33,6 +33,9 @@ pub(crate) enum Stop {
     /// It has asked somebody whom a label forbids that came afterwards.
     #[error("a label forbids what was asked for this request before it: {forbidden}")]
     Breach { forbidden: Forbidden },
+    /// Each version of a request that prompts were made of would be kept whole.
+    #[error("a prompt of the request as it was before a change is held while one of it as it is now is made")]
+    OlderPrompt,
     /// The guest called `exit`.
     #[error("the guest exited instead of answering")]
     Exit,

@@ -37,6 +37,12 @@ pub trait Request {
     fn text(&self, limit: u32) -> String;
     /// A piece of the whole text: at most `limit` bytes from byte `offset` on.
     fn read(&self, offset: u64, limit: u32) -> String;
+    /// What it is in the host.
+    #[cfg(target_family = "wasm")]
+    #[doc(hidden)]
+    fn handle(&self) -> Option<&crate::guest::Handle> {
+        None
+    }
 }
 
 /// One message of a conversation.

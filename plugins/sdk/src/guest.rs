@@ -23,9 +23,13 @@ use self::bindings::router::lockgate::plugin::{catalog, log, plan, request, sett
 )]
 #[rustfmt::skip]
 pub mod bindings;
+pub(crate) mod asking;
 mod filters;
 mod powers;
 mod reviews;
+
+#[doc(hidden)]
+pub use asking::Handle;
 
 pub(crate) use powers::{clock, random, state};
 
@@ -81,6 +85,9 @@ pub(crate) fn write_log(level: Level, message: &str) {
 }
 
 impl facts::Request for request::Request {
+    fn handle(&self) -> Option<&Handle> {
+        Some(self)
+    }
     fn model(&self) -> String {
         Self::model(self)
     }

@@ -118,6 +118,7 @@
 #![deny(missing_docs)]
 
 mod answer;
+mod asking;
 pub mod clock;
 mod draft;
 mod facts;
@@ -134,6 +135,7 @@ mod watching;
 pub mod guest;
 
 pub use answer::{Attempt, Plan, Refusal};
+pub use asking::{AskError, Event, Generation, Likelihood, Prompt, cloud, inference};
 pub use draft::{Draft, EditError, Piece, Place};
 pub use facts::{Catalog, Message, Request, Settings, Target, able, targets};
 pub use reviewing::{Finish, Outcome, Review};

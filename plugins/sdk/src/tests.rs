@@ -2,9 +2,13 @@ use std::time::Duration;
 
 use crate::state::{self, StateError};
 use crate::testing::{
-    FakeCatalog, FakeRequest, FakeSettings, FakeTarget, advance_clock, fail_state, log_lines, seed_random,
+    FakeCatalog, FakeRequest, FakeSettings, FakeTarget, Reply, advance_clock, asked, fail_state, log_lines,
+    reply, seed_random,
 };
-use crate::{Breaker, Locality, Plan, Request, Role, Settings, clock, log, random, targets};
+use crate::{
+    AskError, Breaker, Locality, Plan, Prompt, Request, Role, Settings, clock, cloud, inference, log, random,
+    targets,
+};
 
 #[test]
 fn the_catalog_by_row_is_the_catalog_by_column() {
@@ -94,4 +98,32 @@ fn native_randomness_follows_from_its_seed() {
     seed_random(7);
     assert_eq!((random::number(), random::bytes(5)), first);
     assert_ne!(random::number(), first.0);
+}
+
+#[test]
+fn native_asks_are_kept_and_answered_as_the_test_says() {
+    let request = FakeRequest::user("Hello").message(Role::Assistant, "Hi");
+    reply(Reply::likelihoods(&[-0.1, -2.5]));
+    let prompt = Prompt::of(&request).add(Role::User, "Was that polite?").max_tokens(1).temperature(0.0);
+    let likely = inference::choose("qwen", &prompt, &["yes", "no"]).expect("it was said");
+    assert!(likely[0].log_probability > likely[1].log_probability);
+    reply(Reply::text("from afar"));
+    let answer = cloud::generate("claude", &Prompt::user("Hello").seed(7).stop("."));
+    assert_eq!(answer.and_then(|answer| answer.text()), Ok("from afar".to_owned()));
+    reply(Reply::Vectors(vec![vec![1.0]]));
+    assert_eq!(inference::embed("qwen", &["a"]), Ok(vec![vec![1.0]]));
+    reply(Reply::Error(AskError::Timeout));
+    assert_eq!(inference::count_tokens("qwen", &prompt), Err(AskError::Timeout));
+    assert_eq!(inference::count_tokens("qwen", &prompt), Err(AskError::Denied), "nothing more was said");
+    let all = asked();
+    let facts: Vec<_> = all.iter().map(|asked| (asked.target.as_str(), asked.is_cloud)).collect();
+    let here = ("qwen", false);
+    assert_eq!(facts, [here, ("claude", true), here, here, here]);
+    let said: Vec<_> = all[0].messages.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(said, ["Hello", "Hi", "Was that polite?"]);
+    assert_eq!(
+        (all[0].max_tokens, all[1].seed, all[1].stops.as_slice()),
+        (Some(1), Some(7), &[".".to_owned()][..])
+    );
+    assert!(asked().is_empty());
 }

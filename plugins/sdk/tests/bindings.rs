@@ -6,12 +6,15 @@ use std::path::Path;
 use wit_bindgen_core::{Files, WorldGenerator as _};
 use wit_bindgen_rust::WithOption;
 
-/// Each world, and the interfaces of its that are generated for the router.
+/// Interfaces behind a grant, and what asks are made of: every world has them, generated for the router.
+const EVERYWHERE: [&str; 7] = ["log", "state", "clock", "random", "generation", "inference", "cloud"];
+
+/// Each world, and what else of it is generated for the router.
 const WORLDS: [(&str, &[&str]); 4] = [
     ("router", &[]),
-    ("reviewer", &["types", "request", "catalog", "settings", "log", "state", "clock", "random"]),
-    ("preprocessor", &["types", "request", "plan", "settings", "log", "state", "clock", "random"]),
-    ("guard", &["plan", "settings", "log", "state", "clock", "random"]),
+    ("reviewer", &["types", "request", "catalog", "settings"]),
+    ("preprocessor", &["types", "request", "plan", "settings"]),
+    ("guard", &["types", "request", "plan", "settings"]),
 ];
 
 fn generated(world: &str, shared: &[&str]) -> String {
@@ -43,7 +46,8 @@ fn generated(world: &str, shared: &[&str]) -> String {
 #[test]
 fn the_bindings_are_those_of_the_wit_folder() {
     for (world, shared) in WORLDS {
-        let generated = generated(world, shared);
+        let shared = if shared.is_empty() { Vec::new() } else { [shared, &EVERYWHERE].concat() };
+        let generated = generated(world, &shared);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/guest/bindings/{world}.rs"));
         if std::env::var_os("LOCKGATE_REFRESH").is_some() {
             std::fs::write(&path, &generated).expect("the file can be written");

@@ -1,4 +1,4 @@
-//! A policy that attacks its host, in the way that the request's model names.
+//! A policy that attacks its host, in the way that the request's model or its setting `mode` names.
 //!
 //! Owns the attacks. What must come of each is said by the tests of `host/sandbox`, which claim every mode:
 //! one that they do not know is a refusal, and the test that asked for it fails.
@@ -12,17 +12,21 @@ use std::hint::black_box;
 use std::time::{Instant, SystemTime};
 
 use lockgate_plugin::guest::bindings::router::lockgate::plugin as raw;
-use lockgate_plugin::{Catalog, Plan, Refusal, Request, Router, Settings, clock, log, random, state};
+use lockgate_plugin::{
+    AskError, Catalog, Plan, Prompt, Refusal, Request, Router, Settings, clock, cloud, inference, log,
+    random, state,
+};
 
 struct Hostile;
 
 impl Router for Hostile {
     fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal> {
-        let mode = request.model();
+        let mode = settings.get("mode").unwrap_or_else(|| request.model());
         let first = || catalog.ids().first().cloned().unwrap_or_default();
         let good = |reason: String| Ok(Plan::because(reason).then(first()));
         match mode.as_str() {
             "good" => good(format!("{} bytes", request.length())),
+            "both" => Ok(catalog.ids().into_iter().fold(Plan::because("all of them"), Plan::then)),
             "refuse" => Err(Refusal::new("not today")),
             "echo" => good(request.text(1 << 10)),
             "settings" => good(format!("{:?} {:?}", settings.get("colour"), settings.all())),
@@ -164,10 +168,105 @@ impl Router for Hostile {
             "input-flood" => loop {
                 black_box(request.text(u32::MAX));
             },
+            "ask-then-label" => {
+                let asked = ask("cloud", "claude", request);
+                Ok(Plan::because(asked).then(first()).label("local-only"))
+            }
+            "ask-then-panic" => panic!("{}", ask("cloud", "claude", request)),
+            "label-then-ask" => {
+                raw::plan::Plan::new().add_label("local-only");
+                Err(Refusal::new(ask("cloud", "claude", request)))
+            }
+            "prompts-kept" => {
+                let mut hoard = Vec::new();
+                loop {
+                    hoard.push(Prompt::of(request));
+                }
+            }
+            "prompt-flood" => {
+                let mut prompt = Prompt::new();
+                loop {
+                    prompt = prompt.add(lockgate_plugin::Role::User, &"x".repeat(1_000));
+                }
+            }
+            "stops-flood" => {
+                drop((0..17).fold(Prompt::new(), |prompt, number| prompt.stop(&number.to_string())));
+                good("no limit".to_owned())
+            }
+            "generations-kept" => {
+                let mut hoard = Vec::new();
+                let failed = loop {
+                    match inference::generate("here", &Prompt::of(request).max_tokens(1)) {
+                        Ok(generation) => hoard.push(generation),
+                        Err(error) => break error,
+                    }
+                };
+                Err(Refusal::new(format!("{} and then {failed:?}", hoard.len())))
+            }
+            "generations-dropped" => {
+                let ask = || inference::generate("here", &Prompt::user("x").max_tokens(1));
+                let made = (0..50).take_while(|_| ask().is_ok()).count();
+                Err(Refusal::new(format!("{made} made and dropped")))
+            }
+            "endless-next" => {
+                let mut generation = inference::generate("here", &Prompt::of(request)).unwrap();
+                loop {
+                    black_box(generation.next(1).unwrap());
+                }
+            }
+            "spend" => {
+                let ask = || cloud::generate("claude", &Prompt::of(request).max_tokens(100))?.text();
+                let (asked, failed) = loop_until_error(ask);
+                Err(Refusal::new(format!("{asked} and then {failed:?}")))
+            }
+            "wait-and-loop" => {
+                let waited = ask("inference", "here", request);
+                log::info(&waited);
+                loop {
+                    black_box(());
+                }
+            }
+            "nothing-asked" => Err(Refusal::new(format!(
+                "{:?} {:?} {:?}",
+                inference::generate("here", &Prompt::new()).err(),
+                inference::choose("here", &Prompt::user("x"), &[]).err(),
+                inference::embed("here", &["a", ""]).err(),
+            ))),
+            ask_of if ask_of.contains(':') => {
+                let (by, target) = ask_of.split_once(':').unwrap_or_default();
+                Err(Refusal::new(ask(by, target, request)))
+            }
             "network" => good(format!("{}", std::net::TcpStream::connect("127.0.0.1:80").is_ok())),
             other => Err(Refusal::new(format!("no such attack: {other}"))),
         }
     }
+}
+
+/// What comes of an ask, in words.
+fn ask(by: &str, target: &str, request: &dyn Request) -> String {
+    let prompt = Prompt::of(request).max_tokens(50);
+    let words = |result: Result<String, AskError>| result.unwrap_or_else(|error| format!("error: {error}"));
+    match by {
+        "cloud" => words(cloud::generate(target, &prompt).and_then(|answer| answer.text())),
+        "inference" => words(inference::generate(target, &prompt).and_then(|answer| answer.text())),
+        "choose" => words(inference::choose(target, &prompt, &["yes", "no"]).map(|all| {
+            let all: Vec<_> = all.iter().map(|one| (one.log_probability, one.tokens)).collect();
+            format!("{all:?}")
+        })),
+        "embed" => words(inference::embed(target, &["a", "bc"]).map(|all| format!("{all:?}"))),
+        "embed-in-cloud" => words(cloud::embed(target, &["a", "bc"]).map(|all| format!("{all:?}"))),
+        "count" => words(inference::count_tokens(target, &prompt).map(|count| count.to_string())),
+        other => format!("no such ask: {other}"),
+    }
+}
+
+fn loop_until_error<T>(ask: impl Fn() -> Result<T, AskError>) -> (u32, AskError) {
+    for asked in 0.. {
+        if let Err(error) = ask() {
+            return (asked, error);
+        }
+    }
+    unreachable!("the loop does not end")
 }
 
 fn must<T>(answer: Result<T, state::StateError>) {

@@ -114,12 +114,13 @@ fn a_later_patch_version_loads() {
 
 #[test]
 fn an_import_without_its_grant_is_refused_with_the_line_to_add() {
-    let spec = PluginSpec { grants: vec![Grant::State, Grant::Clock, Grant::Random], ..spec() };
+    let spec = PluginSpec { grants: spec().grants.split_off(1), ..spec() };
     let error = sandbox().load(&hostile(), spec).expect_err("it imports the log");
     assert!(matches!(error, LoadError::NotGranted { grant: Grant::Log, .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("lockgate:plugin/log@0.1.0"), "{text}");
-    assert!(text.ends_with("grants = [\"state\", \"clock\", \"random\", \"log\"]"), "{text}");
+    let line = r#"grants = ["state", "clock", "random", "inference:here", "cloud:claude", "log"]"#;
+    assert!(text.ends_with(line), "{text}");
 }
 
 #[test]
@@ -157,7 +158,9 @@ fn a_report_says_what_a_component_needs() {
     assert_eq!(report.version.as_deref(), Some("0.1.0"));
     let mut grants = report.grants;
     grants.sort();
-    assert_eq!(grants, [Grant::State, Grant::Clock, Grant::Random, Grant::Log]);
+    let named = [Grant::Cloud("TARGET".to_owned()), Grant::Inference("MODEL".to_owned())];
+    let plain = [Grant::State, Grant::Clock, Grant::Random, Grant::Log];
+    assert_eq!(grants, [&named[..], &plain].concat());
     assert_eq!(report.bytes, fs::metadata(&path).expect("the file is there").len());
     assert!(report.imports.iter().any(|import| import == "lockgate:plugin/request@0.1.0"));
 }

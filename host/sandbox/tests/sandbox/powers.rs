@@ -66,14 +66,16 @@ fn this_machine_s_time_goes_on_and_its_numbers_differ() {
 #[test]
 fn each_needs_its_grant() {
     for (missing, line) in [
-        (Grant::State, r#"grants = ["log", "clock", "random", "state"]"#),
-        (Grant::Clock, r#"grants = ["log", "state", "random", "clock"]"#),
-        (Grant::Random, r#"grants = ["log", "state", "clock", "random"]"#),
+        (Grant::State, r#", "state"]"#),
+        (Grant::Clock, r#", "clock"]"#),
+        (Grant::Random, r#", "random"]"#),
+        (Grant::Inference("here".to_owned()), r#", "inference:MODEL"]"#),
+        (Grant::Cloud("claude".to_owned()), r#", "cloud:TARGET"]"#),
     ] {
         let grants = spec().grants.into_iter().filter(|grant| *grant != missing).collect();
         let error =
             sandbox().load(&hostile(), PluginSpec { grants, ..spec() }).expect_err("a grant is missing");
-        assert!(matches!(&error, LoadError::NotGranted { grant, .. } if *grant == missing), "{error}");
+        assert!(matches!(error, LoadError::NotGranted { .. }), "{error}");
         assert!(error.to_string().ends_with(line), "{error}");
     }
 }

@@ -31,7 +31,15 @@ pub(crate) fn sandbox() -> Sandbox {
 pub(crate) fn spec() -> PluginSpec {
     PluginSpec {
         id: "hostile".to_owned(),
-        grants: vec![Grant::Log, Grant::State, Grant::Clock, Grant::Random],
+        grants: [
+            Grant::Log,
+            Grant::State,
+            Grant::Clock,
+            Grant::Random,
+            Grant::Inference("here".to_owned()),
+            Grant::Cloud("claude".to_owned()),
+        ]
+        .to_vec(),
         limits: Limits { time_max: Duration::from_secs(20), ..Limits::default() },
         ..PluginSpec::default()
     }

@@ -3303,6 +3303,1417 @@ pub mod lockgate {
                 }
             }
         }
+        /// What is asked of a model, and the answer as it comes. Free, and useless without `inference` or `cloud`.
+        ///
+        /// Prompts and generations live as long as the call of the plugin in which they were made: a guard that keeps a
+        /// handle from one call to the next finds nothing behind it, which ends that call.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod generation {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            pub type Role = super::super::super::lockgate::plugin::types::Role;
+            pub type Request = super::super::super::lockgate::plugin::request::Request;
+            /// A conversation to put to a model. What is added to it counts as output of the plugin.
+            #[derive(Debug)]
+            #[repr(transparent)]
+            pub struct Prompt {
+                handle: _rt::Resource<Prompt>,
+            }
+            impl Prompt {
+                #[doc(hidden)]
+                pub unsafe fn from_handle(handle: u32) -> Self {
+                    Self {
+                        handle: unsafe { _rt::Resource::from_handle(handle) },
+                    }
+                }
+                #[doc(hidden)]
+                pub fn take_handle(&self) -> u32 {
+                    _rt::Resource::take_handle(&self.handle)
+                }
+                #[doc(hidden)]
+                pub fn handle(&self) -> u32 {
+                    _rt::Resource::handle(&self.handle)
+                }
+            }
+            unsafe impl _rt::WasmResource for Prompt {
+                #[inline]
+                unsafe fn drop(_handle: u32) {
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/generation@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "[resource-drop]prompt"]
+                        fn drop(_: i32);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn drop(_: i32) {
+                        unreachable!()
+                    }
+                    unsafe {
+                        drop(_handle as i32);
+                    }
+                }
+            }
+            /// Why an ask has no answer. The cases say no more on purpose: keys, addresses and a target's own words go to
+            /// the operator's log.
+            #[derive(Clone)]
+            pub enum Error {
+                /// No grant names the target, or it is not of the kind that the function asks, or its price is not known.
+                Denied,
+                /// A label on the request, one added in this call included, does not permit the target. Nothing was sent.
+                ForbiddenByLabels,
+                /// The target cannot do this.
+                Unsupported,
+                /// Prompt and answer do not fit into the target's context.
+                ContextExceeded,
+                /// Too many asks at once, here or there.
+                Overloaded,
+                /// The target does not answer, or is left alone since it failed repeatedly.
+                Unavailable,
+                /// The plugin's `limits.wait_ms` are over. Every later ask of this call ends so, too.
+                Timeout,
+                /// It would take more than `limits.tokens` or `limits.usd`, more generations at once than 4, or parts that
+                /// are empty or too many.
+                Limit,
+                /// The target failed.
+                Failed,
+                /// A reason that this version does not know.
+                Other(_rt::String),
+            }
+            impl ::core::fmt::Debug for Error {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Error::Denied => f.debug_tuple("Error::Denied").finish(),
+                        Error::ForbiddenByLabels => {
+                            f.debug_tuple("Error::ForbiddenByLabels").finish()
+                        }
+                        Error::Unsupported => {
+                            f.debug_tuple("Error::Unsupported").finish()
+                        }
+                        Error::ContextExceeded => {
+                            f.debug_tuple("Error::ContextExceeded").finish()
+                        }
+                        Error::Overloaded => f.debug_tuple("Error::Overloaded").finish(),
+                        Error::Unavailable => {
+                            f.debug_tuple("Error::Unavailable").finish()
+                        }
+                        Error::Timeout => f.debug_tuple("Error::Timeout").finish(),
+                        Error::Limit => f.debug_tuple("Error::Limit").finish(),
+                        Error::Failed => f.debug_tuple("Error::Failed").finish(),
+                        Error::Other(e) => {
+                            f.debug_tuple("Error::Other").field(e).finish()
+                        }
+                    }
+                }
+            }
+            impl ::core::fmt::Display for Error {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for Error {}
+            /// Why an answer ended.
+            #[derive(Clone)]
+            pub enum Finish {
+                /// The model was done, or a stop text was reached.
+                Stop,
+                /// The token limit or the context was reached.
+                Length,
+                /// The target withheld the rest.
+                ContentFilter,
+                /// Anything else, in the target's own word.
+                Other(_rt::String),
+            }
+            impl ::core::fmt::Debug for Finish {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Finish::Stop => f.debug_tuple("Finish::Stop").finish(),
+                        Finish::Length => f.debug_tuple("Finish::Length").finish(),
+                        Finish::ContentFilter => {
+                            f.debug_tuple("Finish::ContentFilter").finish()
+                        }
+                        Finish::Other(e) => {
+                            f.debug_tuple("Finish::Other").field(e).finish()
+                        }
+                    }
+                }
+            }
+            /// Tokens of one answer. Complete: it gains no field.
+            #[repr(C)]
+            #[derive(Clone, Copy)]
+            pub struct Usage {
+                /// Of the prompt.
+                pub input: u64,
+                /// Of the answer, reasoning included.
+                pub output: u64,
+            }
+            impl ::core::fmt::Debug for Usage {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Usage")
+                        .field("input", &self.input)
+                        .field("output", &self.output)
+                        .finish()
+                }
+            }
+            /// One step of an answer.
+            #[derive(Clone)]
+            pub enum Event {
+                /// More text. Whole characters.
+                Text(_rt::String),
+                /// More reasoning. Whole characters.
+                Reasoning(_rt::String),
+                /// The answer has ended.
+                Finish(Finish),
+                /// What it took, where the target says so; the last event.
+                Usage(Usage),
+                /// A step that this version does not know.
+                Other(_rt::String),
+            }
+            impl ::core::fmt::Debug for Event {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        Event::Text(e) => f.debug_tuple("Event::Text").field(e).finish(),
+                        Event::Reasoning(e) => {
+                            f.debug_tuple("Event::Reasoning").field(e).finish()
+                        }
+                        Event::Finish(e) => {
+                            f.debug_tuple("Event::Finish").field(e).finish()
+                        }
+                        Event::Usage(e) => {
+                            f.debug_tuple("Event::Usage").field(e).finish()
+                        }
+                        Event::Other(e) => {
+                            f.debug_tuple("Event::Other").field(e).finish()
+                        }
+                    }
+                }
+            }
+            /// An answer that has begun. At most 4 at once. Dropping it abandons the work within one token.
+            #[derive(Debug)]
+            #[repr(transparent)]
+            pub struct Generation {
+                handle: _rt::Resource<Generation>,
+            }
+            impl Generation {
+                #[doc(hidden)]
+                pub unsafe fn from_handle(handle: u32) -> Self {
+                    Self {
+                        handle: unsafe { _rt::Resource::from_handle(handle) },
+                    }
+                }
+                #[doc(hidden)]
+                pub fn take_handle(&self) -> u32 {
+                    _rt::Resource::take_handle(&self.handle)
+                }
+                #[doc(hidden)]
+                pub fn handle(&self) -> u32 {
+                    _rt::Resource::handle(&self.handle)
+                }
+            }
+            unsafe impl _rt::WasmResource for Generation {
+                #[inline]
+                unsafe fn drop(_handle: u32) {
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/generation@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "[resource-drop]generation"]
+                        fn drop(_: i32);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn drop(_: i32) {
+                        unreachable!()
+                    }
+                    unsafe {
+                        drop(_handle as i32);
+                    }
+                }
+            }
+            impl Prompt {
+                #[allow(unused_unsafe, clippy::all)]
+                /// An empty one.
+                #[allow(async_fn_in_trait)]
+                pub fn new() -> Self {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "lockgate:plugin/generation@0.1.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[constructor]prompt"]
+                            fn wit_import0() -> i32;
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import0() -> i32 {
+                            unreachable!()
+                        }
+                        let ret = wit_import0();
+                        Prompt::from_handle(ret as u32)
+                    }
+                }
+            }
+            impl Prompt {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The conversation at hand: its messages, pictures included, without tools and options. Nothing is copied
+                /// into the plugin; the host copies it once for each ask.
+                #[allow(async_fn_in_trait)]
+                pub fn of_request(request: &Request) -> Prompt {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "lockgate:plugin/generation@0.1.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[static]prompt.of-request"]
+                            fn wit_import0(_: i32) -> i32;
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import0(_: i32) -> i32 {
+                            unreachable!()
+                        }
+                        let ret = wit_import0((request).handle() as i32);
+                        Prompt::from_handle(ret as u32)
+                    }
+                }
+            }
+            impl Prompt {
+                #[allow(unused_unsafe, clippy::all)]
+                /// Appends a message. A `tool` cannot be added: it counts as `user`, as does a role unknown to the host.
+                #[allow(async_fn_in_trait)]
+                pub fn add(&self, role: &Role, text: &str) -> () {
+                    unsafe {
+                        use super::super::super::lockgate::plugin::types::Role as V1;
+                        let (result2_0, result2_1, result2_2) = match role {
+                            V1::System => (0i32, ::core::ptr::null_mut(), 0usize),
+                            V1::Developer => (1i32, ::core::ptr::null_mut(), 0usize),
+                            V1::User => (2i32, ::core::ptr::null_mut(), 0usize),
+                            V1::Assistant => (3i32, ::core::ptr::null_mut(), 0usize),
+                            V1::Tool => (4i32, ::core::ptr::null_mut(), 0usize),
+                            V1::Other(e) => {
+                                let vec0 = e;
+                                let ptr0 = vec0.as_ptr().cast::<u8>();
+                                let len0 = vec0.len();
+                                (5i32, ptr0.cast_mut(), len0)
+                            }
+                        };
+                        let vec3 = text;
+                        let ptr3 = vec3.as_ptr().cast::<u8>();
+                        let len3 = vec3.len();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "lockgate:plugin/generation@0.1.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]prompt.add"]
+                            fn wit_import4(
+                                _: i32,
+                                _: i32,
+                                _: *mut u8,
+                                _: usize,
+                                _: *mut u8,
+                                _: usize,
+                            );
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import4(
+                            _: i32,
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                        ) {
+                            unreachable!()
+                        }
+                        wit_import4(
+                            (self).handle() as i32,
+                            result2_0,
+                            result2_1,
+                            result2_2,
+                            ptr3.cast_mut(),
+                            len3,
+                        );
+                    }
+                }
+            }
+            impl Prompt {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The longest answer, in tokens, reasoning included. 0 counts as 1. Without it, as many as the plugin may
+                /// still spend.
+                #[allow(async_fn_in_trait)]
+                pub fn set_max_tokens(&self, tokens: u32) -> () {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "lockgate:plugin/generation@0.1.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]prompt.set-max-tokens"]
+                            fn wit_import0(_: i32, _: i32);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import0(_: i32, _: i32) {
+                            unreachable!()
+                        }
+                        wit_import0((self).handle() as i32, _rt::as_i32(&tokens));
+                    }
+                }
+            }
+            impl Prompt {
+                #[allow(unused_unsafe, clippy::all)]
+                /// 0 takes the most likely token each time, 2 is the most. What lies outside counts as the nearer of the
+                /// two. Without it, the target's own default.
+                #[allow(async_fn_in_trait)]
+                pub fn set_temperature(&self, temperature: f32) -> () {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "lockgate:plugin/generation@0.1.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]prompt.set-temperature"]
+                            fn wit_import0(_: i32, _: f32);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import0(_: i32, _: f32) {
+                            unreachable!()
+                        }
+                        wit_import0((self).handle() as i32, _rt::as_f32(&temperature));
+                    }
+                }
+            }
+            impl Prompt {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The same seed, prompt and model give the same answer, where the target can.
+                #[allow(async_fn_in_trait)]
+                pub fn set_seed(&self, seed: u64) -> () {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "lockgate:plugin/generation@0.1.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]prompt.set-seed"]
+                            fn wit_import0(_: i32, _: i64);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import0(_: i32, _: i64) {
+                            unreachable!()
+                        }
+                        wit_import0((self).handle() as i32, _rt::as_i64(&seed));
+                    }
+                }
+            }
+            impl Prompt {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The answer ends before this text. An empty one is ignored. At most 16.
+                #[allow(async_fn_in_trait)]
+                pub fn add_stop(&self, text: &str) -> () {
+                    unsafe {
+                        let vec0 = text;
+                        let ptr0 = vec0.as_ptr().cast::<u8>();
+                        let len0 = vec0.len();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "lockgate:plugin/generation@0.1.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]prompt.add-stop"]
+                            fn wit_import1(_: i32, _: *mut u8, _: usize);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8, _: usize) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0.cast_mut(), len0);
+                    }
+                }
+            }
+            impl Generation {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The next events, 1 to `max` of them (at most 256; 0 counts as 1): waits for the first, and for no more.
+                /// An empty list is the end. After an error there is nothing more.
+                #[allow(async_fn_in_trait)]
+                pub fn next(
+                    &self,
+                    max: u32,
+                ) -> ::core::result::Result<_rt::Vec<Event>, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "lockgate:plugin/generation@0.1.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]generation.next"]
+                            fn wit_import1(_: i32, _: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, _rt::as_i32(&max), ptr0);
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result29 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>();
+                                    let l4 = *ptr0
+                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let base23 = l3;
+                                    let len23 = l4;
+                                    let mut result23 = _rt::Vec::with_capacity(len23);
+                                    for i in 0..len23 {
+                                        let base = base23
+                                            .add(i * (16 + 2 * ::core::mem::size_of::<*const u8>()));
+                                        let e23 = {
+                                            let l5 = i32::from(*base.add(0).cast::<u8>());
+                                            let v22 = match l5 {
+                                                0 => {
+                                                    let e22 = {
+                                                        let l6 = *base.add(8).cast::<*mut u8>();
+                                                        let l7 = *base
+                                                            .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        let len8 = l7;
+                                                        let bytes8 = _rt::Vec::from_raw_parts(
+                                                            l6.cast(),
+                                                            len8,
+                                                            len8,
+                                                        );
+                                                        _rt::string_lift(bytes8)
+                                                    };
+                                                    Event::Text(e22)
+                                                }
+                                                1 => {
+                                                    let e22 = {
+                                                        let l9 = *base.add(8).cast::<*mut u8>();
+                                                        let l10 = *base
+                                                            .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        let len11 = l10;
+                                                        let bytes11 = _rt::Vec::from_raw_parts(
+                                                            l9.cast(),
+                                                            len11,
+                                                            len11,
+                                                        );
+                                                        _rt::string_lift(bytes11)
+                                                    };
+                                                    Event::Reasoning(e22)
+                                                }
+                                                2 => {
+                                                    let e22 = {
+                                                        let l12 = i32::from(*base.add(8).cast::<u8>());
+                                                        let v16 = match l12 {
+                                                            0 => Finish::Stop,
+                                                            1 => Finish::Length,
+                                                            2 => Finish::ContentFilter,
+                                                            n => {
+                                                                debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                                                let e16 = {
+                                                                    let l13 = *base
+                                                                        .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                                        .cast::<*mut u8>();
+                                                                    let l14 = *base
+                                                                        .add(8 + 2 * ::core::mem::size_of::<*const u8>())
+                                                                        .cast::<usize>();
+                                                                    let len15 = l14;
+                                                                    let bytes15 = _rt::Vec::from_raw_parts(
+                                                                        l13.cast(),
+                                                                        len15,
+                                                                        len15,
+                                                                    );
+                                                                    _rt::string_lift(bytes15)
+                                                                };
+                                                                Finish::Other(e16)
+                                                            }
+                                                        };
+                                                        v16
+                                                    };
+                                                    Event::Finish(e22)
+                                                }
+                                                3 => {
+                                                    let e22 = {
+                                                        let l17 = *base.add(8).cast::<i64>();
+                                                        let l18 = *base.add(16).cast::<i64>();
+                                                        Usage {
+                                                            input: l17 as u64,
+                                                            output: l18 as u64,
+                                                        }
+                                                    };
+                                                    Event::Usage(e22)
+                                                }
+                                                n => {
+                                                    debug_assert_eq!(n, 4, "invalid enum discriminant");
+                                                    let e22 = {
+                                                        let l19 = *base.add(8).cast::<*mut u8>();
+                                                        let l20 = *base
+                                                            .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                            .cast::<usize>();
+                                                        let len21 = l20;
+                                                        let bytes21 = _rt::Vec::from_raw_parts(
+                                                            l19.cast(),
+                                                            len21,
+                                                            len21,
+                                                        );
+                                                        _rt::string_lift(bytes21)
+                                                    };
+                                                    Event::Other(e22)
+                                                }
+                                            };
+                                            v22
+                                        };
+                                        result23.push(e23);
+                                    }
+                                    _rt::cabi_dealloc(
+                                        base23,
+                                        len23 * (16 + 2 * ::core::mem::size_of::<*const u8>()),
+                                        8,
+                                    );
+                                    result23
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l24 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    let v28 = match l24 {
+                                        0 => Error::Denied,
+                                        1 => Error::ForbiddenByLabels,
+                                        2 => Error::Unsupported,
+                                        3 => Error::ContextExceeded,
+                                        4 => Error::Overloaded,
+                                        5 => Error::Unavailable,
+                                        6 => Error::Timeout,
+                                        7 => Error::Limit,
+                                        8 => Error::Failed,
+                                        n => {
+                                            debug_assert_eq!(n, 9, "invalid enum discriminant");
+                                            let e28 = {
+                                                let l25 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l26 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len27 = l26;
+                                                let bytes27 = _rt::Vec::from_raw_parts(
+                                                    l25.cast(),
+                                                    len27,
+                                                    len27,
+                                                );
+                                                _rt::string_lift(bytes27)
+                                            };
+                                            Error::Other(e28)
+                                        }
+                                    };
+                                    v28
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result29
+                    }
+                }
+            }
+        }
+        /// The models on this machine. Needs the grant `inference:MODEL` for each that is named; the component loads when
+        /// it has one such grant.
+        ///
+        /// Each function waits for the model, at most `limits.wait_ms` in all the asks of a call together; that does not
+        /// count as the plugin's own time. Their tokens, of prompts and answers, count against `limits.tokens` (4096 a call
+        /// unless set): an ask that an estimate of a token for 4 bytes puts over it is not made. `MODEL` is the id of a
+        /// model, of a model with an adapter, or of a target whose server is on this machine.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod inference {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            pub type Prompt = super::super::super::lockgate::plugin::generation::Prompt;
+            pub type Generation = super::super::super::lockgate::plugin::generation::Generation;
+            pub type Error = super::super::super::lockgate::plugin::generation::Error;
+            /// How likely a model holds a continuation. Complete: it gains no field.
+            #[repr(C)]
+            #[derive(Clone, Copy)]
+            pub struct Likelihood {
+                /// Natural logarithm of the probability of all its tokens after the conversation.
+                pub log_probability: f64,
+                /// Its tokens, at least 1. The quotient compares continuations of different lengths.
+                pub tokens: u32,
+            }
+            impl ::core::fmt::Debug for Likelihood {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Likelihood")
+                        .field("log-probability", &self.log_probability)
+                        .field("tokens", &self.tokens)
+                        .finish()
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Begins an answer. Returns when its first event is there.
+            #[allow(async_fn_in_trait)]
+            pub fn generate(
+                model: &str,
+                prompt: &Prompt,
+            ) -> ::core::result::Result<Generation, Error> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = model;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/inference@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "generate"]
+                        fn wit_import2(_: *mut u8, _: usize, _: i32, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, (prompt).handle() as i32, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result10 = match l3 {
+                        0 => {
+                            let e = {
+                                let l4 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<i32>();
+                                super::super::super::lockgate::plugin::generation::Generation::from_handle(
+                                    l4 as u32,
+                                )
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l5 = i32::from(
+                                    *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                use super::super::super::lockgate::plugin::generation::Error as V9;
+                                let v9 = match l5 {
+                                    0 => V9::Denied,
+                                    1 => V9::ForbiddenByLabels,
+                                    2 => V9::Unsupported,
+                                    3 => V9::ContextExceeded,
+                                    4 => V9::Overloaded,
+                                    5 => V9::Unavailable,
+                                    6 => V9::Timeout,
+                                    7 => V9::Limit,
+                                    8 => V9::Failed,
+                                    n => {
+                                        debug_assert_eq!(n, 9, "invalid enum discriminant");
+                                        let e9 = {
+                                            let l6 = *ptr1
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l7 = *ptr1
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len8 = l7;
+                                            let bytes8 = _rt::Vec::from_raw_parts(
+                                                l6.cast(),
+                                                len8,
+                                                len8,
+                                            );
+                                            _rt::string_lift(bytes8)
+                                        };
+                                        V9::Other(e9)
+                                    }
+                                };
+                                v9
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result10
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// How likely the model holds each of these beginnings of its answer, 1 to 64, none empty; in their order.
+            /// Generates nothing, and computes the conversation once for all of them: a small model becomes a cheap
+            /// classifier.
+            #[allow(async_fn_in_trait)]
+            pub fn choose(
+                model: &str,
+                prompt: &Prompt,
+                continuations: &[_rt::String],
+            ) -> ::core::result::Result<_rt::Vec<Likelihood>, Error> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = model;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec2 = continuations;
+                    let len2 = vec2.len();
+                    let layout2 = _rt::alloc::Layout::from_size_align(
+                            vec2.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        )
+                        .unwrap();
+                    let (result2, _cleanup2) = ::wit_bindgen::rt::Cleanup::new(layout2);
+                    for (i, e) in vec2.into_iter().enumerate() {
+                        let base = result2
+                            .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let vec1 = e;
+                            let ptr1 = vec1.as_ptr().cast::<u8>();
+                            let len1 = vec1.len();
+                            *base
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len1;
+                            *base.add(0).cast::<*mut u8>() = ptr1.cast_mut();
+                        }
+                    }
+                    let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/inference@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "choose"]
+                        fn wit_import4(
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import4(
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import4(
+                        ptr0.cast_mut(),
+                        len0,
+                        (prompt).handle() as i32,
+                        result2,
+                        len2,
+                        ptr3,
+                    );
+                    let l5 = i32::from(*ptr3.add(0).cast::<u8>());
+                    let result14 = match l5 {
+                        0 => {
+                            let e = {
+                                let l6 = *ptr3
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l7 = *ptr3
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len8 = l7;
+                                <_ as From<
+                                    _rt::Vec<_>,
+                                >>::from(_rt::Vec::from_raw_parts(l6.cast(), len8, len8))
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l9 = i32::from(
+                                    *ptr3.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                use super::super::super::lockgate::plugin::generation::Error as V13;
+                                let v13 = match l9 {
+                                    0 => V13::Denied,
+                                    1 => V13::ForbiddenByLabels,
+                                    2 => V13::Unsupported,
+                                    3 => V13::ContextExceeded,
+                                    4 => V13::Overloaded,
+                                    5 => V13::Unavailable,
+                                    6 => V13::Timeout,
+                                    7 => V13::Limit,
+                                    8 => V13::Failed,
+                                    n => {
+                                        debug_assert_eq!(n, 9, "invalid enum discriminant");
+                                        let e13 = {
+                                            let l10 = *ptr3
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l11 = *ptr3
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len12 = l11;
+                                            let bytes12 = _rt::Vec::from_raw_parts(
+                                                l10.cast(),
+                                                len12,
+                                                len12,
+                                            );
+                                            _rt::string_lift(bytes12)
+                                        };
+                                        V13::Other(e13)
+                                    }
+                                };
+                                v13
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result14
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Where texts, 1 to 256, none empty, lie in the model's space of meaning: one vector of length 1 each, in their
+            /// order.
+            #[allow(async_fn_in_trait)]
+            pub fn embed(
+                model: &str,
+                texts: &[_rt::String],
+            ) -> ::core::result::Result<_rt::Vec<_rt::Vec<f32>>, Error> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = model;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec2 = texts;
+                    let len2 = vec2.len();
+                    let layout2 = _rt::alloc::Layout::from_size_align(
+                            vec2.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        )
+                        .unwrap();
+                    let (result2, _cleanup2) = ::wit_bindgen::rt::Cleanup::new(layout2);
+                    for (i, e) in vec2.into_iter().enumerate() {
+                        let base = result2
+                            .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let vec1 = e;
+                            let ptr1 = vec1.as_ptr().cast::<u8>();
+                            let len1 = vec1.len();
+                            *base
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len1;
+                            *base.add(0).cast::<*mut u8>() = ptr1.cast_mut();
+                        }
+                    }
+                    let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/inference@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "embed"]
+                        fn wit_import4(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import4(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import4(ptr0.cast_mut(), len0, result2, len2, ptr3);
+                    let l5 = i32::from(*ptr3.add(0).cast::<u8>());
+                    let result17 = match l5 {
+                        0 => {
+                            let e = {
+                                let l6 = *ptr3
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l7 = *ptr3
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let base11 = l6;
+                                let len11 = l7;
+                                let mut result11 = _rt::Vec::with_capacity(len11);
+                                for i in 0..len11 {
+                                    let base = base11
+                                        .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                    let e11 = {
+                                        let l8 = *base.add(0).cast::<*mut u8>();
+                                        let l9 = *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let len10 = l9;
+                                        <_ as From<
+                                            _rt::Vec<_>,
+                                        >>::from(_rt::Vec::from_raw_parts(l8.cast(), len10, len10))
+                                    };
+                                    result11.push(e11);
+                                }
+                                _rt::cabi_dealloc(
+                                    base11,
+                                    len11 * (2 * ::core::mem::size_of::<*const u8>()),
+                                    ::core::mem::size_of::<*const u8>(),
+                                );
+                                result11
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l12 = i32::from(
+                                    *ptr3.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                use super::super::super::lockgate::plugin::generation::Error as V16;
+                                let v16 = match l12 {
+                                    0 => V16::Denied,
+                                    1 => V16::ForbiddenByLabels,
+                                    2 => V16::Unsupported,
+                                    3 => V16::ContextExceeded,
+                                    4 => V16::Overloaded,
+                                    5 => V16::Unavailable,
+                                    6 => V16::Timeout,
+                                    7 => V16::Limit,
+                                    8 => V16::Failed,
+                                    n => {
+                                        debug_assert_eq!(n, 9, "invalid enum discriminant");
+                                        let e16 = {
+                                            let l13 = *ptr3
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l14 = *ptr3
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len15 = l14;
+                                            let bytes15 = _rt::Vec::from_raw_parts(
+                                                l13.cast(),
+                                                len15,
+                                                len15,
+                                            );
+                                            _rt::string_lift(bytes15)
+                                        };
+                                        V16::Other(e16)
+                                    }
+                                };
+                                v16
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result17
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// The exact number of tokens that the prompt has in the model, its template included.
+            #[allow(async_fn_in_trait)]
+            pub fn count_tokens(
+                model: &str,
+                prompt: &Prompt,
+            ) -> ::core::result::Result<u64, Error> {
+                unsafe {
+                    #[repr(align(8))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 16 + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 16
+                            + 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = model;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/inference@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "count-tokens"]
+                        fn wit_import2(_: *mut u8, _: usize, _: i32, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, (prompt).handle() as i32, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result10 = match l3 {
+                        0 => {
+                            let e = {
+                                let l4 = *ptr1.add(8).cast::<i64>();
+                                l4 as u64
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l5 = i32::from(*ptr1.add(8).cast::<u8>());
+                                use super::super::super::lockgate::plugin::generation::Error as V9;
+                                let v9 = match l5 {
+                                    0 => V9::Denied,
+                                    1 => V9::ForbiddenByLabels,
+                                    2 => V9::Unsupported,
+                                    3 => V9::ContextExceeded,
+                                    4 => V9::Overloaded,
+                                    5 => V9::Unavailable,
+                                    6 => V9::Timeout,
+                                    7 => V9::Limit,
+                                    8 => V9::Failed,
+                                    n => {
+                                        debug_assert_eq!(n, 9, "invalid enum discriminant");
+                                        let e9 = {
+                                            let l6 = *ptr1
+                                                .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l7 = *ptr1
+                                                .add(8 + 2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len8 = l7;
+                                            let bytes8 = _rt::Vec::from_raw_parts(
+                                                l6.cast(),
+                                                len8,
+                                                len8,
+                                            );
+                                            _rt::string_lift(bytes8)
+                                        };
+                                        V9::Other(e9)
+                                    }
+                                };
+                                v9
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result10
+                }
+            }
+        }
+        /// Targets beyond this machine. Needs the grant `cloud:TARGET` for each that is named; the component loads when it
+        /// has one such grant.
+        ///
+        /// What `inference` says of waiting and tokens goes for these, too. They cost money as well, and that counts against
+        /// `limits.usd` (0.01 a call unless set): an ask whose estimate is over it is not made, and a target without a
+        /// configured price counts as over it.
+        ///
+        /// Every ask is checked against the labels on the request, those that this call has added included. When a label
+        /// that comes later forbids a target which a plugin has asked already, the request is refused: what was sent cannot
+        /// be called back. So decide about labels first.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod cloud {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            pub type Prompt = super::super::super::lockgate::plugin::generation::Prompt;
+            pub type Generation = super::super::super::lockgate::plugin::generation::Generation;
+            pub type Error = super::super::super::lockgate::plugin::generation::Error;
+            #[allow(unused_unsafe, clippy::all)]
+            /// Begins an answer. Returns when its first event is there.
+            #[allow(async_fn_in_trait)]
+            pub fn generate(
+                target: &str,
+                prompt: &Prompt,
+            ) -> ::core::result::Result<Generation, Error> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = target;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/cloud@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "generate"]
+                        fn wit_import2(_: *mut u8, _: usize, _: i32, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, (prompt).handle() as i32, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result10 = match l3 {
+                        0 => {
+                            let e = {
+                                let l4 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<i32>();
+                                super::super::super::lockgate::plugin::generation::Generation::from_handle(
+                                    l4 as u32,
+                                )
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l5 = i32::from(
+                                    *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                use super::super::super::lockgate::plugin::generation::Error as V9;
+                                let v9 = match l5 {
+                                    0 => V9::Denied,
+                                    1 => V9::ForbiddenByLabels,
+                                    2 => V9::Unsupported,
+                                    3 => V9::ContextExceeded,
+                                    4 => V9::Overloaded,
+                                    5 => V9::Unavailable,
+                                    6 => V9::Timeout,
+                                    7 => V9::Limit,
+                                    8 => V9::Failed,
+                                    n => {
+                                        debug_assert_eq!(n, 9, "invalid enum discriminant");
+                                        let e9 = {
+                                            let l6 = *ptr1
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l7 = *ptr1
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len8 = l7;
+                                            let bytes8 = _rt::Vec::from_raw_parts(
+                                                l6.cast(),
+                                                len8,
+                                                len8,
+                                            );
+                                            _rt::string_lift(bytes8)
+                                        };
+                                        V9::Other(e9)
+                                    }
+                                };
+                                v9
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result10
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Where texts, 1 to 256, none empty, lie in the target's space of meaning; in their order.
+            #[allow(async_fn_in_trait)]
+            pub fn embed(
+                target: &str,
+                texts: &[_rt::String],
+            ) -> ::core::result::Result<_rt::Vec<_rt::Vec<f32>>, Error> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = target;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec2 = texts;
+                    let len2 = vec2.len();
+                    let layout2 = _rt::alloc::Layout::from_size_align(
+                            vec2.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        )
+                        .unwrap();
+                    let (result2, _cleanup2) = ::wit_bindgen::rt::Cleanup::new(layout2);
+                    for (i, e) in vec2.into_iter().enumerate() {
+                        let base = result2
+                            .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                        {
+                            let vec1 = e;
+                            let ptr1 = vec1.as_ptr().cast::<u8>();
+                            let len1 = vec1.len();
+                            *base
+                                .add(::core::mem::size_of::<*const u8>())
+                                .cast::<usize>() = len1;
+                            *base.add(0).cast::<*mut u8>() = ptr1.cast_mut();
+                        }
+                    }
+                    let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "lockgate:plugin/cloud@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "embed"]
+                        fn wit_import4(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import4(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import4(ptr0.cast_mut(), len0, result2, len2, ptr3);
+                    let l5 = i32::from(*ptr3.add(0).cast::<u8>());
+                    let result17 = match l5 {
+                        0 => {
+                            let e = {
+                                let l6 = *ptr3
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l7 = *ptr3
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let base11 = l6;
+                                let len11 = l7;
+                                let mut result11 = _rt::Vec::with_capacity(len11);
+                                for i in 0..len11 {
+                                    let base = base11
+                                        .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                    let e11 = {
+                                        let l8 = *base.add(0).cast::<*mut u8>();
+                                        let l9 = *base
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        let len10 = l9;
+                                        <_ as From<
+                                            _rt::Vec<_>,
+                                        >>::from(_rt::Vec::from_raw_parts(l8.cast(), len10, len10))
+                                    };
+                                    result11.push(e11);
+                                }
+                                _rt::cabi_dealloc(
+                                    base11,
+                                    len11 * (2 * ::core::mem::size_of::<*const u8>()),
+                                    ::core::mem::size_of::<*const u8>(),
+                                );
+                                result11
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l12 = i32::from(
+                                    *ptr3.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                use super::super::super::lockgate::plugin::generation::Error as V16;
+                                let v16 = match l12 {
+                                    0 => V16::Denied,
+                                    1 => V16::ForbiddenByLabels,
+                                    2 => V16::Unsupported,
+                                    3 => V16::ContextExceeded,
+                                    4 => V16::Overloaded,
+                                    5 => V16::Unavailable,
+                                    6 => V16::Timeout,
+                                    7 => V16::Limit,
+                                    8 => V16::Failed,
+                                    n => {
+                                        debug_assert_eq!(n, 9, "invalid enum discriminant");
+                                        let e16 = {
+                                            let l13 = *ptr3
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l14 = *ptr3
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len15 = l14;
+                                            let bytes15 = _rt::Vec::from_raw_parts(
+                                                l13.cast(),
+                                                len15,
+                                                len15,
+                                            );
+                                            _rt::string_lift(bytes15)
+                                        };
+                                        V16::Other(e16)
+                                    }
+                                };
+                                v16
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result17
+                }
+            }
+        }
     }
 }
 #[rustfmt::skip]
@@ -3573,12 +4984,29 @@ mod _rt {
             val != 0
         }
     }
+    pub fn as_f32<T: AsF32>(t: T) -> f32 {
+        t.as_f32()
+    }
+    pub trait AsF32 {
+        fn as_f32(self) -> f32;
+    }
+    impl<'a, T: Copy + AsF32> AsF32 for &'a T {
+        fn as_f32(self) -> f32 {
+            (*self).as_f32()
+        }
+    }
+    impl AsF32 for f32 {
+        #[inline]
+        fn as_f32(self) -> f32 {
+            self as f32
+        }
+    }
+    pub use alloc_crate::alloc;
     #[cfg(target_arch = "wasm32")]
     pub fn run_ctors_once() {
         ::wit_bindgen::rt::run_ctors_once();
     }
     extern crate alloc as alloc_crate;
-    pub use alloc_crate::alloc;
 }
 /// Generates `#[unsafe(no_mangle)]` functions to export the specified type as
 /// the root implementation of all generated traits.
@@ -3612,43 +5040,43 @@ macro_rules! __export_router_impl {
         =
         "component-type:wit-bindgen:0.61.1:lockgate:plugin@0.1.0:router:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2954] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 4269] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x8d\x16\x01A\x02\x01\
-A\x1c\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
-\0\x08locality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09as\
-sistant\0\0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tool\
-s\0\0\x06images\0\0\x04json\0\0\x08logprobs\0\0\x07choices\0\0\x05other\x01s\0\x04\
-\0\x04want\x03\0\x04\x01r\x02\x05inputu\x06outputu\x04\0\x05price\x03\0\x06\x01m\
-\x03\x06closed\x09half-open\x04open\x04\0\x07breaker\x03\0\x08\x03\0\x1blockgate\
-:plugin/types@0.1.0\x05\0\x02\x03\0\0\x04role\x02\x03\0\0\x04want\x01B,\x02\x03\x02\
-\x01\x01\x04\0\x04role\x03\0\0\x02\x03\x02\x01\x02\x04\0\x04want\x03\0\x02\x04\0\
-\x07message\x03\x01\x04\0\x07request\x03\x01\x01h\x04\x01@\x01\x04self\x06\0\x01\
-\x04\0\x14[method]message.role\x01\x07\x01@\x01\x04self\x06\0w\x04\0\x16[method]\
-message.length\x01\x08\x01@\x02\x04self\x06\x05limity\0s\x04\0\x14[method]messag\
-e.text\x01\x09\x01h\x05\x01@\x01\x04self\x0a\0s\x04\0\x15[method]request.model\x01\
-\x0b\x01ks\x01@\x01\x04self\x0a\0\x0c\x04\0\x13[method]request.key\x01\x0d\x04\0\
-\x16[method]request.tenant\x01\x0d\x01ps\x01@\x01\x04self\x0a\0\x0e\x04\0\x16[me\
-thod]request.labels\x01\x0f\x01p\x03\x01@\x01\x04self\x0a\0\x10\x04\0\x15[method\
-]request.wants\x01\x11\x04\0\x15[method]request.tools\x01\x0f\x04\0\x1d[method]r\
-equest.answer-schema\x01\x0d\x01kw\x01@\x01\x04self\x0a\0\x12\x04\0![method]requ\
-est.answer-tokens-max\x01\x13\x01@\x01\x04self\x0a\0w\x04\0\x1f[method]request.e\
-stimate-tokens\x01\x14\x01@\x01\x04self\x0a\0y\x04\0\x1d[method]request.message-\
-count\x01\x15\x01i\x04\x01k\x16\x01@\x02\x04self\x0a\x05indexy\0\x17\x04\0\x17[m\
-ethod]request.message\x01\x18\x04\0\x16[method]request.length\x01\x14\x01@\x02\x04\
-self\x0a\x05limity\0s\x04\0\x14[method]request.text\x01\x19\x01@\x03\x04self\x0a\
-\x06offsetw\x05limity\0s\x04\0\x14[method]request.read\x01\x1a\x03\0\x1dlockgate\
-:plugin/request@0.1.0\x05\x03\x02\x03\0\0\x07breaker\x02\x03\0\0\x08locality\x02\
-\x03\0\0\x05price\x01B9\x02\x03\x02\x01\x04\x04\0\x07breaker\x03\0\0\x02\x03\x02\
-\x01\x05\x04\0\x08locality\x03\0\x02\x02\x03\x02\x01\x06\x04\0\x05price\x03\0\x04\
-\x02\x03\x02\x01\x02\x04\0\x04want\x03\0\x06\x01ps\x01@\0\0\x08\x04\0\x03ids\x01\
-\x09\x04\0\x06models\x01\x09\x01p\x03\x01@\0\0\x0a\x04\0\x0alocalities\x01\x0b\x01\
-ks\x01p\x0c\x01@\0\0\x0d\x04\0\x07regions\x01\x0e\x01p\x7f\x01@\0\0\x0f\x04\0\x09\
-permitted\x01\x10\x01k\x05\x01p\x11\x01@\0\0\x12\x04\0\x06prices\x01\x13\x01kw\x01\
-p\x14\x01@\0\0\x15\x04\0\x0econtext-tokens\x01\x16\x01k\x7f\x01p\x17\x01@\x01\x04\
-what\x07\0\x18\x04\0\x06offers\x01\x19\x01p\x01\x01@\0\0\x1a\x04\0\x08breakers\x01\
-\x1b\x01py\x01@\0\0\x1c\x04\0\x09in-flight\x01\x1d\x01ky\x01p\x1e\x01@\0\0\x1f\x04\
-\0\x06queued\x01\x20\x01ku\x01p!\x01@\0\0\"\x04\0\x0efirst-token-ms\x01#\x04\0\x12\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb0\x20\x01A\x02\x01\
+A%\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\0\x08\
+locality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09assistan\
+t\0\0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tools\0\0\x06\
+images\0\0\x04json\0\0\x08logprobs\0\0\x07choices\0\0\x05other\x01s\0\x04\0\x04w\
+ant\x03\0\x04\x01r\x02\x05inputu\x06outputu\x04\0\x05price\x03\0\x06\x01m\x03\x06\
+closed\x09half-open\x04open\x04\0\x07breaker\x03\0\x08\x03\0\x1blockgate:plugin/\
+types@0.1.0\x05\0\x02\x03\0\0\x04role\x02\x03\0\0\x04want\x01B,\x02\x03\x02\x01\x01\
+\x04\0\x04role\x03\0\0\x02\x03\x02\x01\x02\x04\0\x04want\x03\0\x02\x04\0\x07mess\
+age\x03\x01\x04\0\x07request\x03\x01\x01h\x04\x01@\x01\x04self\x06\0\x01\x04\0\x14\
+[method]message.role\x01\x07\x01@\x01\x04self\x06\0w\x04\0\x16[method]message.le\
+ngth\x01\x08\x01@\x02\x04self\x06\x05limity\0s\x04\0\x14[method]message.text\x01\
+\x09\x01h\x05\x01@\x01\x04self\x0a\0s\x04\0\x15[method]request.model\x01\x0b\x01\
+ks\x01@\x01\x04self\x0a\0\x0c\x04\0\x13[method]request.key\x01\x0d\x04\0\x16[met\
+hod]request.tenant\x01\x0d\x01ps\x01@\x01\x04self\x0a\0\x0e\x04\0\x16[method]req\
+uest.labels\x01\x0f\x01p\x03\x01@\x01\x04self\x0a\0\x10\x04\0\x15[method]request\
+.wants\x01\x11\x04\0\x15[method]request.tools\x01\x0f\x04\0\x1d[method]request.a\
+nswer-schema\x01\x0d\x01kw\x01@\x01\x04self\x0a\0\x12\x04\0![method]request.answ\
+er-tokens-max\x01\x13\x01@\x01\x04self\x0a\0w\x04\0\x1f[method]request.estimate-\
+tokens\x01\x14\x01@\x01\x04self\x0a\0y\x04\0\x1d[method]request.message-count\x01\
+\x15\x01i\x04\x01k\x16\x01@\x02\x04self\x0a\x05indexy\0\x17\x04\0\x17[method]req\
+uest.message\x01\x18\x04\0\x16[method]request.length\x01\x14\x01@\x02\x04self\x0a\
+\x05limity\0s\x04\0\x14[method]request.text\x01\x19\x01@\x03\x04self\x0a\x06offs\
+etw\x05limity\0s\x04\0\x14[method]request.read\x01\x1a\x03\0\x1dlockgate:plugin/\
+request@0.1.0\x05\x03\x02\x03\0\0\x07breaker\x02\x03\0\0\x08locality\x02\x03\0\0\
+\x05price\x01B9\x02\x03\x02\x01\x04\x04\0\x07breaker\x03\0\0\x02\x03\x02\x01\x05\
+\x04\0\x08locality\x03\0\x02\x02\x03\x02\x01\x06\x04\0\x05price\x03\0\x04\x02\x03\
+\x02\x01\x02\x04\0\x04want\x03\0\x06\x01ps\x01@\0\0\x08\x04\0\x03ids\x01\x09\x04\
+\0\x06models\x01\x09\x01p\x03\x01@\0\0\x0a\x04\0\x0alocalities\x01\x0b\x01ks\x01\
+p\x0c\x01@\0\0\x0d\x04\0\x07regions\x01\x0e\x01p\x7f\x01@\0\0\x0f\x04\0\x09permi\
+tted\x01\x10\x01k\x05\x01p\x11\x01@\0\0\x12\x04\0\x06prices\x01\x13\x01kw\x01p\x14\
+\x01@\0\0\x15\x04\0\x0econtext-tokens\x01\x16\x01k\x7f\x01p\x17\x01@\x01\x04what\
+\x07\0\x18\x04\0\x06offers\x01\x19\x01p\x01\x01@\0\0\x1a\x04\0\x08breakers\x01\x1b\
+\x01py\x01@\0\0\x1c\x04\0\x09in-flight\x01\x1d\x01ky\x01p\x1e\x01@\0\0\x1f\x04\0\
+\x06queued\x01\x20\x01ku\x01p!\x01@\0\0\"\x04\0\x0efirst-token-ms\x01#\x04\0\x12\
 first-token-p90-ms\x01#\x04\0\x11tokens-per-second\x01#\x04\0\x15tokens-per-seco\
 nd-p10\x01#\x04\0\x0berror-rates\x01#\x04\0\x11prefix-hit-tokens\x01\x16\x01o\x02\
 uu\x01k$\x01@\0\0%\x04\0\x06budget\x01&\x03\0\x1dlockgate:plugin/catalog@0.1.0\x05\
@@ -3675,13 +5103,44 @@ ement\x01\x0d\x03\0\x1blockgate:plugin/state@0.1.0\x05\x0b\x01B\x03\x01@\0\0w\x0
 \0\x06now-ms\x01\0\x04\0\x0cmonotonic-ms\x01\0\x03\0\x1blockgate:plugin/clock@0.\
 1.0\x05\x0c\x01B\x05\x01p}\x01@\x01\x05county\0\0\x04\0\x05bytes\x01\x01\x01@\0\0\
 w\x04\0\x06number\x01\x02\x03\0\x1clockgate:plugin/random@0.1.0\x05\x0d\x02\x03\0\
-\x01\x07request\x02\x03\0\x03\x04plan\x02\x03\0\x03\x07refusal\x01B\x0c\x02\x03\x02\
-\x01\x0e\x04\0\x07request\x03\0\0\x02\x03\x02\x01\x0f\x04\0\x04plan\x03\0\x02\x02\
-\x03\x02\x01\x10\x04\0\x07refusal\x03\0\x04\x01h\x01\x01i\x03\x01i\x05\x01j\x01\x07\
-\x01\x08\x01@\x01\x07request\x06\0\x09\x04\0\x05route\x01\x0a\x04\0\x1blockgate:\
-plugin/route@0.1.0\x05\x11\x04\0\x1clockgate:plugin/router@0.1.0\x04\0\x0b\x0c\x01\
-\0\x06router\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
-0.258.3\x10wit-bindgen-rust\x060.61.1";
+\x01\x07request\x01B$\x02\x03\x02\x01\x01\x04\0\x04role\x03\0\0\x02\x03\x02\x01\x0e\
+\x04\0\x07request\x03\0\x02\x04\0\x06prompt\x03\x01\x01q\x0a\x06denied\0\0\x13fo\
+rbidden-by-labels\0\0\x0bunsupported\0\0\x10context-exceeded\0\0\x0aoverloaded\0\
+\0\x0bunavailable\0\0\x07timeout\0\0\x05limit\0\0\x06failed\0\0\x05other\x01s\0\x04\
+\0\x05error\x03\0\x05\x01q\x04\x04stop\0\0\x06length\0\0\x0econtent-filter\0\0\x05\
+other\x01s\0\x04\0\x06finish\x03\0\x07\x01r\x02\x05inputw\x06outputw\x04\0\x05us\
+age\x03\0\x09\x01q\x05\x04text\x01s\0\x09reasoning\x01s\0\x06finish\x01\x08\0\x05\
+usage\x01\x0a\0\x05other\x01s\0\x04\0\x05event\x03\0\x0b\x04\0\x0ageneration\x03\
+\x01\x01i\x04\x01@\0\0\x0e\x04\0\x13[constructor]prompt\x01\x0f\x01h\x03\x01@\x01\
+\x07request\x10\0\x0e\x04\0\x19[static]prompt.of-request\x01\x11\x01h\x04\x01@\x03\
+\x04self\x12\x04role\x01\x04texts\x01\0\x04\0\x12[method]prompt.add\x01\x13\x01@\
+\x02\x04self\x12\x06tokensy\x01\0\x04\0\x1d[method]prompt.set-max-tokens\x01\x14\
+\x01@\x02\x04self\x12\x0btemperaturev\x01\0\x04\0\x1e[method]prompt.set-temperat\
+ure\x01\x15\x01@\x02\x04self\x12\x04seedw\x01\0\x04\0\x17[method]prompt.set-seed\
+\x01\x16\x01@\x02\x04self\x12\x04texts\x01\0\x04\0\x17[method]prompt.add-stop\x01\
+\x17\x01h\x0d\x01p\x0c\x01j\x01\x19\x01\x06\x01@\x02\x04self\x18\x03maxy\0\x1a\x04\
+\0\x17[method]generation.next\x01\x1b\x03\0\x20lockgate:plugin/generation@0.1.0\x05\
+\x0f\x02\x03\0\x09\x06prompt\x02\x03\0\x09\x0ageneration\x02\x03\0\x09\x05error\x01\
+B\x1a\x02\x03\x02\x01\x10\x04\0\x06prompt\x03\0\0\x02\x03\x02\x01\x11\x04\0\x0ag\
+eneration\x03\0\x02\x02\x03\x02\x01\x12\x04\0\x05error\x03\0\x04\x01r\x02\x0flog\
+-probabilityu\x06tokensy\x04\0\x0alikelihood\x03\0\x06\x01h\x01\x01i\x03\x01j\x01\
+\x09\x01\x05\x01@\x02\x05models\x06prompt\x08\0\x0a\x04\0\x08generate\x01\x0b\x01\
+ps\x01p\x07\x01j\x01\x0d\x01\x05\x01@\x03\x05models\x06prompt\x08\x0dcontinuatio\
+ns\x0c\0\x0e\x04\0\x06choose\x01\x0f\x01pv\x01p\x10\x01j\x01\x11\x01\x05\x01@\x02\
+\x05models\x05texts\x0c\0\x12\x04\0\x05embed\x01\x13\x01j\x01w\x01\x05\x01@\x02\x05\
+models\x06prompt\x08\0\x14\x04\0\x0ccount-tokens\x01\x15\x03\0\x1flockgate:plugi\
+n/inference@0.1.0\x05\x13\x01B\x11\x02\x03\x02\x01\x10\x04\0\x06prompt\x03\0\0\x02\
+\x03\x02\x01\x11\x04\0\x0ageneration\x03\0\x02\x02\x03\x02\x01\x12\x04\0\x05erro\
+r\x03\0\x04\x01h\x01\x01i\x03\x01j\x01\x07\x01\x05\x01@\x02\x06targets\x06prompt\
+\x06\0\x08\x04\0\x08generate\x01\x09\x01ps\x01pv\x01p\x0b\x01j\x01\x0c\x01\x05\x01\
+@\x02\x06targets\x05texts\x0a\0\x0d\x04\0\x05embed\x01\x0e\x03\0\x1blockgate:plu\
+gin/cloud@0.1.0\x05\x14\x02\x03\0\x03\x04plan\x02\x03\0\x03\x07refusal\x01B\x0c\x02\
+\x03\x02\x01\x0e\x04\0\x07request\x03\0\0\x02\x03\x02\x01\x15\x04\0\x04plan\x03\0\
+\x02\x02\x03\x02\x01\x16\x04\0\x07refusal\x03\0\x04\x01h\x01\x01i\x03\x01i\x05\x01\
+j\x01\x07\x01\x08\x01@\x01\x07request\x06\0\x09\x04\0\x05route\x01\x0a\x04\0\x1b\
+lockgate:plugin/route@0.1.0\x05\x17\x04\0\x1clockgate:plugin/router@0.1.0\x04\0\x0b\
+\x0c\x01\0\x06router\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-comp\
+onent\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -3694,42 +5153,42 @@ pub use __export_router_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2860] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x8f\x15\x01A\x02\x01\
-A\x17\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\
-\0\x08locality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09as\
-sistant\0\0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tool\
-s\0\0\x06images\0\0\x04json\0\0\x08logprobs\0\0\x07choices\0\0\x05other\x01s\0\x04\
-\0\x04want\x03\0\x04\x01r\x02\x05inputu\x06outputu\x04\0\x05price\x03\0\x06\x01m\
-\x03\x06closed\x09half-open\x04open\x04\0\x07breaker\x03\0\x08\x03\0\x1blockgate\
-:plugin/types@0.1.0\x05\0\x02\x03\0\0\x04role\x02\x03\0\0\x04want\x01B,\x02\x03\x02\
-\x01\x01\x04\0\x04role\x03\0\0\x02\x03\x02\x01\x02\x04\0\x04want\x03\0\x02\x04\0\
-\x07message\x03\x01\x04\0\x07request\x03\x01\x01h\x04\x01@\x01\x04self\x06\0\x01\
-\x04\0\x14[method]message.role\x01\x07\x01@\x01\x04self\x06\0w\x04\0\x16[method]\
-message.length\x01\x08\x01@\x02\x04self\x06\x05limity\0s\x04\0\x14[method]messag\
-e.text\x01\x09\x01h\x05\x01@\x01\x04self\x0a\0s\x04\0\x15[method]request.model\x01\
-\x0b\x01ks\x01@\x01\x04self\x0a\0\x0c\x04\0\x13[method]request.key\x01\x0d\x04\0\
-\x16[method]request.tenant\x01\x0d\x01ps\x01@\x01\x04self\x0a\0\x0e\x04\0\x16[me\
-thod]request.labels\x01\x0f\x01p\x03\x01@\x01\x04self\x0a\0\x10\x04\0\x15[method\
-]request.wants\x01\x11\x04\0\x15[method]request.tools\x01\x0f\x04\0\x1d[method]r\
-equest.answer-schema\x01\x0d\x01kw\x01@\x01\x04self\x0a\0\x12\x04\0![method]requ\
-est.answer-tokens-max\x01\x13\x01@\x01\x04self\x0a\0w\x04\0\x1f[method]request.e\
-stimate-tokens\x01\x14\x01@\x01\x04self\x0a\0y\x04\0\x1d[method]request.message-\
-count\x01\x15\x01i\x04\x01k\x16\x01@\x02\x04self\x0a\x05indexy\0\x17\x04\0\x17[m\
-ethod]request.message\x01\x18\x04\0\x16[method]request.length\x01\x14\x01@\x02\x04\
-self\x0a\x05limity\0s\x04\0\x14[method]request.text\x01\x19\x01@\x03\x04self\x0a\
-\x06offsetw\x05limity\0s\x04\0\x14[method]request.read\x01\x1a\x03\0\x1dlockgate\
-:plugin/request@0.1.0\x05\x03\x02\x03\0\0\x07breaker\x02\x03\0\0\x08locality\x02\
-\x03\0\0\x05price\x01B9\x02\x03\x02\x01\x04\x04\0\x07breaker\x03\0\0\x02\x03\x02\
-\x01\x05\x04\0\x08locality\x03\0\x02\x02\x03\x02\x01\x06\x04\0\x05price\x03\0\x04\
-\x02\x03\x02\x01\x02\x04\0\x04want\x03\0\x06\x01ps\x01@\0\0\x08\x04\0\x03ids\x01\
-\x09\x04\0\x06models\x01\x09\x01p\x03\x01@\0\0\x0a\x04\0\x0alocalities\x01\x0b\x01\
-ks\x01p\x0c\x01@\0\0\x0d\x04\0\x07regions\x01\x0e\x01p\x7f\x01@\0\0\x0f\x04\0\x09\
-permitted\x01\x10\x01k\x05\x01p\x11\x01@\0\0\x12\x04\0\x06prices\x01\x13\x01kw\x01\
-p\x14\x01@\0\0\x15\x04\0\x0econtext-tokens\x01\x16\x01k\x7f\x01p\x17\x01@\x01\x04\
-what\x07\0\x18\x04\0\x06offers\x01\x19\x01p\x01\x01@\0\0\x1a\x04\0\x08breakers\x01\
-\x1b\x01py\x01@\0\0\x1c\x04\0\x09in-flight\x01\x1d\x01ky\x01p\x1e\x01@\0\0\x1f\x04\
-\0\x06queued\x01\x20\x01ku\x01p!\x01@\0\0\"\x04\0\x0efirst-token-ms\x01#\x04\0\x12\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 4187] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xbe\x1f\x01A\x02\x01\
+A!\x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\0\x08\
+locality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09assistan\
+t\0\0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tools\0\0\x06\
+images\0\0\x04json\0\0\x08logprobs\0\0\x07choices\0\0\x05other\x01s\0\x04\0\x04w\
+ant\x03\0\x04\x01r\x02\x05inputu\x06outputu\x04\0\x05price\x03\0\x06\x01m\x03\x06\
+closed\x09half-open\x04open\x04\0\x07breaker\x03\0\x08\x03\0\x1blockgate:plugin/\
+types@0.1.0\x05\0\x02\x03\0\0\x04role\x02\x03\0\0\x04want\x01B,\x02\x03\x02\x01\x01\
+\x04\0\x04role\x03\0\0\x02\x03\x02\x01\x02\x04\0\x04want\x03\0\x02\x04\0\x07mess\
+age\x03\x01\x04\0\x07request\x03\x01\x01h\x04\x01@\x01\x04self\x06\0\x01\x04\0\x14\
+[method]message.role\x01\x07\x01@\x01\x04self\x06\0w\x04\0\x16[method]message.le\
+ngth\x01\x08\x01@\x02\x04self\x06\x05limity\0s\x04\0\x14[method]message.text\x01\
+\x09\x01h\x05\x01@\x01\x04self\x0a\0s\x04\0\x15[method]request.model\x01\x0b\x01\
+ks\x01@\x01\x04self\x0a\0\x0c\x04\0\x13[method]request.key\x01\x0d\x04\0\x16[met\
+hod]request.tenant\x01\x0d\x01ps\x01@\x01\x04self\x0a\0\x0e\x04\0\x16[method]req\
+uest.labels\x01\x0f\x01p\x03\x01@\x01\x04self\x0a\0\x10\x04\0\x15[method]request\
+.wants\x01\x11\x04\0\x15[method]request.tools\x01\x0f\x04\0\x1d[method]request.a\
+nswer-schema\x01\x0d\x01kw\x01@\x01\x04self\x0a\0\x12\x04\0![method]request.answ\
+er-tokens-max\x01\x13\x01@\x01\x04self\x0a\0w\x04\0\x1f[method]request.estimate-\
+tokens\x01\x14\x01@\x01\x04self\x0a\0y\x04\0\x1d[method]request.message-count\x01\
+\x15\x01i\x04\x01k\x16\x01@\x02\x04self\x0a\x05indexy\0\x17\x04\0\x17[method]req\
+uest.message\x01\x18\x04\0\x16[method]request.length\x01\x14\x01@\x02\x04self\x0a\
+\x05limity\0s\x04\0\x14[method]request.text\x01\x19\x01@\x03\x04self\x0a\x06offs\
+etw\x05limity\0s\x04\0\x14[method]request.read\x01\x1a\x03\0\x1dlockgate:plugin/\
+request@0.1.0\x05\x03\x02\x03\0\0\x07breaker\x02\x03\0\0\x08locality\x02\x03\0\0\
+\x05price\x01B9\x02\x03\x02\x01\x04\x04\0\x07breaker\x03\0\0\x02\x03\x02\x01\x05\
+\x04\0\x08locality\x03\0\x02\x02\x03\x02\x01\x06\x04\0\x05price\x03\0\x04\x02\x03\
+\x02\x01\x02\x04\0\x04want\x03\0\x06\x01ps\x01@\0\0\x08\x04\0\x03ids\x01\x09\x04\
+\0\x06models\x01\x09\x01p\x03\x01@\0\0\x0a\x04\0\x0alocalities\x01\x0b\x01ks\x01\
+p\x0c\x01@\0\0\x0d\x04\0\x07regions\x01\x0e\x01p\x7f\x01@\0\0\x0f\x04\0\x09permi\
+tted\x01\x10\x01k\x05\x01p\x11\x01@\0\0\x12\x04\0\x06prices\x01\x13\x01kw\x01p\x14\
+\x01@\0\0\x15\x04\0\x0econtext-tokens\x01\x16\x01k\x7f\x01p\x17\x01@\x01\x04what\
+\x07\0\x18\x04\0\x06offers\x01\x19\x01p\x01\x01@\0\0\x1a\x04\0\x08breakers\x01\x1b\
+\x01py\x01@\0\0\x1c\x04\0\x09in-flight\x01\x1d\x01ky\x01p\x1e\x01@\0\0\x1f\x04\0\
+\x06queued\x01\x20\x01ku\x01p!\x01@\0\0\"\x04\0\x0efirst-token-ms\x01#\x04\0\x12\
 first-token-p90-ms\x01#\x04\0\x11tokens-per-second\x01#\x04\0\x15tokens-per-seco\
 nd-p10\x01#\x04\0\x0berror-rates\x01#\x04\0\x11prefix-hit-tokens\x01\x16\x01o\x02\
 uu\x01k$\x01@\0\0%\x04\0\x06budget\x01&\x03\0\x1dlockgate:plugin/catalog@0.1.0\x05\
@@ -3755,10 +5214,42 @@ keys\x08expected\x03\x05value\x02\x06ttl-ms\x06\0\x0a\x04\0\x10compare-and-swap\
 ement\x01\x0d\x03\0\x1blockgate:plugin/state@0.1.0\x05\x0b\x01B\x03\x01@\0\0w\x04\
 \0\x06now-ms\x01\0\x04\0\x0cmonotonic-ms\x01\0\x03\0\x1blockgate:plugin/clock@0.\
 1.0\x05\x0c\x01B\x05\x01p}\x01@\x01\x05county\0\0\x04\0\x05bytes\x01\x01\x01@\0\0\
-w\x04\0\x06number\x01\x02\x03\0\x1clockgate:plugin/random@0.1.0\x05\x0d\x04\0<lo\
-ckgate:plugin/router-with-all-of-its-exports-removed@0.1.0\x04\0\x0b,\x01\0&rout\
-er-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\
-\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+w\x04\0\x06number\x01\x02\x03\0\x1clockgate:plugin/random@0.1.0\x05\x0d\x02\x03\0\
+\x01\x07request\x01B$\x02\x03\x02\x01\x01\x04\0\x04role\x03\0\0\x02\x03\x02\x01\x0e\
+\x04\0\x07request\x03\0\x02\x04\0\x06prompt\x03\x01\x01q\x0a\x06denied\0\0\x13fo\
+rbidden-by-labels\0\0\x0bunsupported\0\0\x10context-exceeded\0\0\x0aoverloaded\0\
+\0\x0bunavailable\0\0\x07timeout\0\0\x05limit\0\0\x06failed\0\0\x05other\x01s\0\x04\
+\0\x05error\x03\0\x05\x01q\x04\x04stop\0\0\x06length\0\0\x0econtent-filter\0\0\x05\
+other\x01s\0\x04\0\x06finish\x03\0\x07\x01r\x02\x05inputw\x06outputw\x04\0\x05us\
+age\x03\0\x09\x01q\x05\x04text\x01s\0\x09reasoning\x01s\0\x06finish\x01\x08\0\x05\
+usage\x01\x0a\0\x05other\x01s\0\x04\0\x05event\x03\0\x0b\x04\0\x0ageneration\x03\
+\x01\x01i\x04\x01@\0\0\x0e\x04\0\x13[constructor]prompt\x01\x0f\x01h\x03\x01@\x01\
+\x07request\x10\0\x0e\x04\0\x19[static]prompt.of-request\x01\x11\x01h\x04\x01@\x03\
+\x04self\x12\x04role\x01\x04texts\x01\0\x04\0\x12[method]prompt.add\x01\x13\x01@\
+\x02\x04self\x12\x06tokensy\x01\0\x04\0\x1d[method]prompt.set-max-tokens\x01\x14\
+\x01@\x02\x04self\x12\x0btemperaturev\x01\0\x04\0\x1e[method]prompt.set-temperat\
+ure\x01\x15\x01@\x02\x04self\x12\x04seedw\x01\0\x04\0\x17[method]prompt.set-seed\
+\x01\x16\x01@\x02\x04self\x12\x04texts\x01\0\x04\0\x17[method]prompt.add-stop\x01\
+\x17\x01h\x0d\x01p\x0c\x01j\x01\x19\x01\x06\x01@\x02\x04self\x18\x03maxy\0\x1a\x04\
+\0\x17[method]generation.next\x01\x1b\x03\0\x20lockgate:plugin/generation@0.1.0\x05\
+\x0f\x02\x03\0\x09\x06prompt\x02\x03\0\x09\x0ageneration\x02\x03\0\x09\x05error\x01\
+B\x1a\x02\x03\x02\x01\x10\x04\0\x06prompt\x03\0\0\x02\x03\x02\x01\x11\x04\0\x0ag\
+eneration\x03\0\x02\x02\x03\x02\x01\x12\x04\0\x05error\x03\0\x04\x01r\x02\x0flog\
+-probabilityu\x06tokensy\x04\0\x0alikelihood\x03\0\x06\x01h\x01\x01i\x03\x01j\x01\
+\x09\x01\x05\x01@\x02\x05models\x06prompt\x08\0\x0a\x04\0\x08generate\x01\x0b\x01\
+ps\x01p\x07\x01j\x01\x0d\x01\x05\x01@\x03\x05models\x06prompt\x08\x0dcontinuatio\
+ns\x0c\0\x0e\x04\0\x06choose\x01\x0f\x01pv\x01p\x10\x01j\x01\x11\x01\x05\x01@\x02\
+\x05models\x05texts\x0c\0\x12\x04\0\x05embed\x01\x13\x01j\x01w\x01\x05\x01@\x02\x05\
+models\x06prompt\x08\0\x14\x04\0\x0ccount-tokens\x01\x15\x03\0\x1flockgate:plugi\
+n/inference@0.1.0\x05\x13\x01B\x11\x02\x03\x02\x01\x10\x04\0\x06prompt\x03\0\0\x02\
+\x03\x02\x01\x11\x04\0\x0ageneration\x03\0\x02\x02\x03\x02\x01\x12\x04\0\x05erro\
+r\x03\0\x04\x01h\x01\x01i\x03\x01j\x01\x07\x01\x05\x01@\x02\x06targets\x06prompt\
+\x06\0\x08\x04\0\x08generate\x01\x09\x01ps\x01pv\x01p\x0b\x01j\x01\x0c\x01\x05\x01\
+@\x02\x06targets\x05texts\x0a\0\x0d\x04\0\x05embed\x01\x0e\x03\0\x1blockgate:plu\
+gin/cloud@0.1.0\x05\x14\x04\0<lockgate:plugin/router-with-all-of-its-exports-rem\
+oved@0.1.0\x04\0\x0b,\x01\0&router-with-all-of-its-exports-removed\x03\0\0\0G\x09\
+producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rus\
+t\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {
