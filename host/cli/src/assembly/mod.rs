@@ -88,7 +88,7 @@ fn gateway_options(config: &Config) -> GatewayOptions {
         config::Named::Route => Named::Route,
         config::Named::Refuse => Named::Refuse,
     };
-    GatewayOptions { named, ..GatewayOptions::default() }
+    GatewayOptions { named, policy_timeout: policy::timeout(config), ..GatewayOptions::default() }
 }
 
 /// A list of targets on their way into a gateway.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lockgate_api::{Guard, Preprocessor, Router};
+use lockgate_gateway::setup::TIMER_MAX;
 use lockgate_gateway::{Canary, OnError, Policies, Route};
 use lockgate_sandbox::{Grant, Limits, LoadError, PluginSpec, Sandbox};
 use tracing::warn;
@@ -99,6 +100,23 @@ fn limits(plugin: &PluginConfig) -> Limits {
         output_bytes_max: scaled(set.output_kib, 10, defaults.output_bytes_max),
         time_max: set.time_ms.map_or(defaults.time_max, |time| Duration::from_millis(time.into())),
         host_calls_max: set.host_calls.map_or(defaults.host_calls_max, u64::from),
+        input_bytes_max: scaled(set.input_kib, 10, defaults.input_bytes_max),
+        handles_max: scaled(set.handles, 0, defaults.handles_max),
+        log_bytes_max: scaled(set.log_kib, 10, defaults.log_bytes_max),
+        wait_max: set.wait_ms.map_or(defaults.wait_max, |time| Duration::from_millis(time.into())),
+        tokens_max: set.tokens.unwrap_or(defaults.tokens_max),
+        // Saturates at the type's bounds; the file's check lets no other number through.
+        nano_usd_max: set.usd.map_or(defaults.nano_usd_max, |usd| (usd * 1e9).round() as u64),
+        state_bytes_max: scaled(set.state_kib, 10, defaults.state_bytes_max),
         ..defaults
     }
+}
+
+/// The longest that a call of any plugin may take: waiting for an instance, its own time, and its waiting for
+/// others. The gateway gives up on a plugin after this, and after 10 s at the least.
+pub(super) fn timeout(config: &Config) -> Duration {
+    let routers = config.routers.iter().flat_map(RouterConfig::plugins);
+    let plugins = routers.chain(&config.preprocessors).chain(&config.guards).map(limits);
+    let longest = plugins.map(|limits| limits.time_max * 2 + limits.wait_max + Duration::from_secs(1)).max();
+    longest.unwrap_or_default().clamp(Duration::from_secs(10), TIMER_MAX)
 }

@@ -20,6 +20,7 @@ pub(crate) fn check(path: &Path, text: &str, file: File) -> Result<Config, Probl
     let mut checker = Checker { text, folder: &folder, problems: Problems::none(path), ids: HashSet::new() };
     let (routers, preprocessors, guards) = checker.plugins(&file.plugins);
     checker.key_routers(&file.keys, &routers);
+    checker.grants(&file);
     let config = Config {
         server: checker.server(&file.server),
         models: file.models.iter().map(|model| checker.model(model)).collect(),

@@ -72,6 +72,13 @@ pub(crate) struct Adapter {
     pub(crate) scale: Option<Spanned<f32>>,
 }
 
+impl Adapter {
+    /// The id that clients, policies and grants use.
+    pub(crate) fn target_id(&self) -> String {
+        format!("{}:{}", self.model.get_ref(), self.id.get_ref())
+    }
+}
+
 /// Where a model computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Device {
@@ -185,13 +192,20 @@ pub(crate) enum OnError {
 }
 
 /// A plugin's limits; what is left out keeps the host's default.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Limits {
     pub(crate) memory_mib: Option<u32>,
     pub(crate) time_ms: Option<u32>,
     pub(crate) host_calls: Option<u32>,
     pub(crate) output_kib: Option<u32>,
+    pub(crate) input_kib: Option<u32>,
+    pub(crate) handles: Option<u32>,
+    pub(crate) log_kib: Option<u32>,
+    pub(crate) wait_ms: Option<u32>,
+    pub(crate) tokens: Option<u64>,
+    pub(crate) usd: Option<f64>,
+    pub(crate) state_kib: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,11 +1,12 @@
 //! The configuration file: TOML in, a checked [`Config`] out.
 //!
-//! `file` is the file's shape, `check`, `plugins` and `routers` the rules between its parts, `problem` how a mistake is
+//! `file` is the file's shape, `check`, `plugins`, `routers` and `grants` the rules between its parts, `problem` how a mistake is
 //! told: always with file, line and column, with the nearest known name for an unknown key. Nothing
 //! here opens a connection, loads a model or compiles a plugin. Secrets are read, never printed.
 
 mod check;
 mod file;
+mod grants;
 mod plugins;
 mod problem;
 mod routers;

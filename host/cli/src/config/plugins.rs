@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use lockgate_sandbox::{Grant, Pin};
+use lockgate_sandbox::Pin;
 
 use toml::Spanned;
 
@@ -71,11 +71,6 @@ impl Checker<'_> {
         if !path.is_file() {
             self.problem(&plugin.path, format!("there is no component {}", path.display()));
         }
-        for grant in &plugin.grants {
-            if let Err(message) = grant.get_ref().parse::<Grant>() {
-                self.problem(grant, message);
-            }
-        }
         let on_error = plugin.on_error.as_ref().map_or(OnError::default(), |on_error| *on_error.get_ref());
         if let (World::Preprocessor | World::Guard, Some(spanned), OnError::FirstTarget) =
             (plugin.world.get_ref(), &plugin.on_error, on_error)
@@ -91,9 +86,16 @@ impl Checker<'_> {
             ("time_ms", limits.time_ms),
             ("host_calls", limits.host_calls),
             ("output_kib", limits.output_kib),
+            ("input_kib", limits.input_kib),
+            ("handles", limits.handles),
+            ("log_kib", limits.log_kib),
+            ("state_kib", limits.state_kib),
         ];
         for (name, _) in zero.iter().filter(|(_, limit)| *limit == Some(0)) {
             self.problem(&plugin.id, format!("limits.{name} is 0, which lets the plugin do nothing"));
+        }
+        if limits.usd.is_some_and(|usd| !(usd.is_finite() && usd >= 0.0)) {
+            self.problem(&plugin.id, "limits.usd is an amount of USD, not negative");
         }
         PluginConfig {
             id: plugin.id.get_ref().clone(),

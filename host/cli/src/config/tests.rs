@@ -311,3 +311,75 @@ fn a_secret_is_never_shown() {
     assert_eq!(config.providers[0].api_key, Some(lockgate_providers::Secret::new("hunter2")));
     assert!(!format!("{config:?}").contains("hunter2"));
 }
+
+/// A cloud target `claude`, one on this machine, `small`, a model `m` and an adapter `m:a`; 26 lines.
+const WHOM_TO_ASK: &str = "[[provider]]\nid = \"p\"\nkind = \"bedrock\"\nregion = \"x\"\n[[provider]]\nid = \"l\"\n\
+    kind = \"openai-compatible\"\nendpoint = \"http://127.0.0.1:1/v1\"\nlocality = \"local\"\n\
+    [[target]]\nid = \"claude\"\nprovider = \"p\"\nmodel = \"m\"\n\
+    [[target]]\nid = \"small\"\nprovider = \"l\"\nmodel = \"m\"\n\
+    [[model]]\nid = \"m\"\npath = \"Cargo.toml\"\n\
+    [[adapter]]\nid = \"a\"\nmodel = \"m\"\npath = \"Cargo.toml\"\n[server]\nnamed = \"direct\"\n";
+
+fn asking(id: &str, world: &str, grants: &str) -> String {
+    format!("[[plugin]]\nid = \"{id}\"\npath = \"Cargo.toml\"\nworld = \"{world}\"\ngrants = [{grants}]\n")
+}
+
+#[test]
+fn grants_name_who_exists_and_where_it_is() {
+    let grants = r#""cloud:claude", "inference:small", "inference:m", "inference:m:a", "state""#;
+    for world in ["router", "preprocessor", "guard"] {
+        parse_text(&(WHOM_TO_ASK.to_owned() + &asking("p", world, grants))).expect("it is valid");
+    }
+    let place = WHOM_TO_ASK.lines().count() + 5;
+    for (grants, column, words) in [
+        (r#""cloud:claud""#, 11, "there is no model or target `claud`; did you mean `claude`?"),
+        (r#""inference:qqqq""#, 11, "add a [[model]] or a [[target]]"),
+        (
+            r#""log", "inference:claude""#,
+            18,
+            "is not on this machine (its locality is cloud): it needs \"cloud:claude\"",
+        ),
+        (r#""cloud:small""#, 11, "is on this machine: it needs \"inference:small\""),
+        (r#""cloud:m:a""#, 11, "is on this machine: it needs \"inference:m:a\""),
+    ] {
+        let text = WHOM_TO_ASK.to_owned() + &asking("p", "router", grants);
+        let problems = parse_text(&text).expect_err(grants).to_string();
+        assert!(problems.starts_with(&format!("lockgate.toml:{place}:{column}: ")), "{problems}");
+        assert!(problems.contains(words), "{problems}");
+    }
+}
+
+#[test]
+fn a_preprocessor_ahead_of_another_asks_nobody_elsewhere() {
+    let chain = |first: &str, second: &str| {
+        let plugins = [asking("one", "preprocessor", first), asking("two", "preprocessor", second)];
+        parse_text(&(WHOM_TO_ASK.to_owned() + &plugins.concat()))
+    };
+    chain(r#""inference:small""#, r#""cloud:claude""#).expect("the last one may");
+    let problems = chain(r#""cloud:claude""#, "").expect_err("the first one may not").to_string();
+    let place = WHOM_TO_ASK.lines().count() + 5;
+    assert!(problems.starts_with(&format!("lockgate.toml:{place}:11: ")), "{problems}");
+    assert!(problems.contains("before the preprocessor `two` adds a label"), "{problems}");
+    assert_eq!(problems.lines().count(), 1, "{problems}");
+    // A router and a guard are asked when every preprocessor has said what it has to say.
+    let plugins = [asking("r", "router", r#""cloud:claude""#), asking("two", "preprocessor", "")];
+    parse_text(&(WHOM_TO_ASK.to_owned() + &plugins.concat())).expect("it is valid");
+}
+
+#[test]
+fn limits_are_understood_and_make_sense() {
+    let plugin = |limits: &str| asking("p", "router", "") + &format!("limits = {{ {limits} }}\n");
+    let all = "wait_ms = 100, tokens = 0, usd = 0.5, input_kib = 1, handles = 5, log_kib = 1, state_kib = 1";
+    let config = parse_text(&plugin(all)).expect("it is valid");
+    let limits = config.routers[0].plugin.as_ref().expect("there is one").limits;
+    assert_eq!((limits.wait_ms, limits.tokens, limits.usd), (Some(100), Some(0), Some(0.5)));
+    for (limits, words) in [
+        ("state_kib = 0", "limits.state_kib is 0"),
+        ("usd = -1.0", "not negative"),
+        ("usd = nan", "not negative"),
+        ("tokns = 1", "did you mean `tokens`?"),
+    ] {
+        let problems = parse_text(&plugin(limits)).expect_err(limits).to_string();
+        assert!(problems.contains(words), "{problems}");
+    }
+}

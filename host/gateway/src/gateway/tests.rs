@@ -1,5 +1,6 @@
 //! The gateway over scripted targets and plugins, on a paused clock.
 
+mod asks;
 mod embeddings;
 mod execution;
 mod filters;
