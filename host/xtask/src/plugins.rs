@@ -7,8 +7,16 @@ use anyhow::{Context, Result};
 use crate::step;
 
 /// The crates under `plugins/` that are plugins, not tools for making them.
-const SHIPPED: [&str; 7] =
-    ["cascade", "cost-saver", "failover", "json-guard", "personal-data", "privacy-first", "redactor"];
+const SHIPPED: [&str; 8] = [
+    "cascade",
+    "cost-saver",
+    "failover",
+    "json-guard",
+    "personal-data",
+    "privacy-first",
+    "redactor",
+    "semantic-router",
+];
 
 pub(crate) fn build(root: &Path) -> Result<()> {
     let out = root.join("target/plugins");

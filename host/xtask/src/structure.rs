@@ -35,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plugins/failover", &["lockgate-plugin"]),
     ("plugins/json-guard", &["lockgate-plugin"]),
     ("plugins/cost-saver", &["lockgate-difficulty", "lockgate-plugin"]),
+    ("plugins/semantic-router", &["lockgate-difficulty", "lockgate-plugin"]),
     ("plugins/personal-data", &["lockgate-plugin", "lockgate-scan"]),
     ("plugins/redactor", &["lockgate-plugin", "lockgate-scan"]),
     ("tests/clouds", &[]),

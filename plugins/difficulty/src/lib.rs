@@ -88,7 +88,7 @@ impl Difficulty {
 
 /// The last message of the user's: of a long one its beginning and its end. One that is longer than what is
 /// read of it is hard by its length.
-fn last_question(request: &dyn Request) -> Option<String> {
+pub fn last_question(request: &dyn Request) -> Option<String> {
     let count = request.message_count();
     let message = (count.saturating_sub(MESSAGES_BACK_MAX)..count)
         .rev()
