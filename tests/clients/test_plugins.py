@@ -106,3 +106,54 @@ def test_a_component_is_replaced_while_requests_go_on(component, start, model_pa
         stop.set()
         asking.join()
     assert set(statuses) == {200}
+
+
+def test_compiled_plugins_are_kept_and_a_forged_one_is_not_used(component, tmp_path):
+    home = tmp_path / "home"
+
+    def check():
+        done = lockgate("plugin", "check", str(component), LOCKGATE_HOME=str(home))
+        assert done.returncode == 0, done.stderr
+        return done.stderr.decode()
+
+    assert "not written by this host" not in check()
+    (kept,) = (home / "plugins").glob("*.compiled")
+    written = kept.read_bytes()
+    assert "not written by this host" not in check()
+    assert kept.read_bytes() == written and oct((home / "plugins").stat().st_mode & 0o777) == "0o700"
+    forged = bytearray(written)
+    forged[len(forged) // 2] ^= 1
+    kept.write_bytes(forged)
+    assert "not written by this host" in check()
+    assert kept.read_bytes() == written, "it was compiled anew"
+
+
+def leb(number: int) -> bytes:
+    out = bytearray()
+    while True:
+        number, byte = number >> 7, number & 0x7F
+        out.append(byte | (0x80 if number else 0))
+        if not number:
+            return bytes(out)
+
+
+def section(number: int, body: bytes) -> bytes:
+    return bytes([number]) + leb(len(body)) + body
+
+
+def bomb() -> bytes:
+    """A component of a few small megabytes whose one function has a million branches."""
+    branches = b"\x20\x00\x0d\x00" * 1_000_000  # local.get 0, br_if 0
+    body = b"\x00\x02\x40" + branches + b"\x0b\x0b"  # no locals; block … end; end
+    code = leb(1) + leb(len(body)) + body
+    types, functions = b"\x01\x60\x01\x7f\x00", b"\x01\x00"
+    module = b"\0asm\x01\0\0\0" + section(1, types) + section(3, functions) + section(10, code)
+    return b"\0asm\x0d\0\x01\0" + section(1, module)
+
+
+def test_a_compile_bomb_dies_of_its_limits():
+    for limits in [("--seconds=1", "--memory-bytes=4294967296"), ("--seconds=60", "--memory-bytes=150000000")]:
+        begun = time.monotonic()
+        done = lockgate("compile-plugin", *limits, stdin=bomb())
+        assert done.returncode != 0 and not done.stdout.startswith(b"\0"), limits
+        assert time.monotonic() - begun < SECONDS_MAX

@@ -42,10 +42,21 @@ pub(crate) enum Command {
     /// Look into plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Compile a component for this program's own use.
+    #[command(hide = true)]
+    CompilePlugin(CompilePluginArgs),
     /// Validate a configuration file; contacts nothing.
     Check(CheckArgs),
     /// What this machine can do.
     Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompilePluginArgs {
+    #[arg(long)]
+    pub(crate) seconds: u64,
+    #[arg(long)]
+    pub(crate) memory_bytes: u64,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use lockgate_compiler::Workshop;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     RegallocAlgorithm, Strategy, WasmBacktraceDetails,
@@ -32,6 +33,8 @@ pub struct SandboxOptions {
     pub memory_resident_bytes: usize,
     /// Whether a fresh memory maps the component's image, rather than having it copied in.
     pub copy_on_write: bool,
+    /// Where components are compiled; in this process where there is none, which is for tests.
+    pub workshop: Option<Workshop>,
 }
 
 impl Default for SandboxOptions {
@@ -44,6 +47,7 @@ impl Default for SandboxOptions {
             tick: Duration::from_millis(2),
             memory_resident_bytes: 128 << 10,
             copy_on_write: true,
+            workshop: None,
         }
     }
 }
@@ -56,7 +60,19 @@ const CALL_STACK_BYTES: usize = 1 << 20;
 /// Bytes of a call's stack that are wiped and kept.
 const CALL_STACK_RESIDENT_BYTES: usize = 16 << 10;
 
+/// The engine that plugins run in.
 pub(crate) fn engine(options: &SandboxOptions) -> Result<Engine, SandboxError> {
+    let mut config = config(options);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+    Engine::new(&config).map_err(|error| SandboxError::Engine { message: format!("{error:#}") })
+}
+
+/// An engine that compiles what the other one runs, and has no pool.
+pub(crate) fn compiling_engine(options: &SandboxOptions) -> Result<Engine, SandboxError> {
+    Engine::new(&config(options)).map_err(|error| SandboxError::Engine { message: format!("{error:#}") })
+}
+
+fn config(options: &SandboxOptions) -> Config {
     let mut config = Config::new();
     compiler(&mut config);
     features(&mut config);
@@ -73,9 +89,8 @@ pub(crate) fn engine(options: &SandboxOptions) -> Result<Engine, SandboxError> {
         .memory_reservation(reservation(options.memory_bytes_max))
         .memory_reservation_for_growth(0)
         .memory_guard_size(64 << 10)
-        .memory_may_move(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
-    Engine::new(&config).map_err(|error| SandboxError::Engine { message: format!("{error:#}") })
+        .memory_may_move(false);
+    config
 }
 
 fn compiler(config: &mut Config) {

@@ -42,7 +42,6 @@ use lockgate_api::{Spending, Spent};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::sync::Semaphore;
-use wasmtime::Engine;
 use wasmtime::component::InstancePre;
 
 use crate::call::Call;
@@ -50,6 +49,7 @@ use crate::contract::bindings::{
     guard::GuardPre, preprocessor::PreprocessorPre, reviewer::ReviewerPre, router::RouterPre,
 };
 use crate::environment::Machine;
+use crate::load::Compiler;
 use crate::metrics::Metrics;
 use crate::plugin::Plugin;
 use crate::powers::Powers;
@@ -62,6 +62,7 @@ pub use grant::{Grant, World};
 pub use guard::GuardPlugin;
 pub use limits::Limits;
 pub use load::{COMPONENT_BYTES_MAX, LoadError, Report};
+pub use lockgate_compiler::{Limits as CompileLimits, Workshop};
 pub use pin::{Digest, Pin, Signer};
 pub use preprocessor::PreprocessorPlugin;
 pub use router::RouterPlugin;
@@ -110,7 +111,7 @@ pub struct Sandbox {
 
 /// What the calls of all plugins share.
 struct Shared {
-    engine: Engine,
+    compiler: Compiler,
     ticker: Ticker,
     tick: Duration,
     metrics: Metrics,
@@ -131,6 +132,17 @@ fn router_hooks(
     let reviews = load::exports(instance.component(), "review");
     let reviewer = reviews.then(|| ReviewerPre::new(instance.clone())).transpose()?;
     Ok((RouterPre::new(instance)?, reviewer))
+}
+
+/// The work of a [`Workshop`]'s program: confines this process, compiles the component on its standard input and
+/// writes the result to its standard output. `options` must be those of the sandbox that asks.
+///
+/// # Errors
+/// The limits cannot be set, there is no compiler, or the pipes break.
+pub fn compile_apart(options: &SandboxOptions, limits: &CompileLimits) -> std::io::Result<()> {
+    lockgate_compiler::confine(limits)?;
+    let engine = engine::compiling_engine(options).map_err(std::io::Error::other)?;
+    lockgate_compiler::work(&engine, std::io::stdin().lock(), std::io::stdout().lock())
 }
 
 impl Sandbox {
@@ -162,7 +174,7 @@ impl Sandbox {
         let free_guards = Arc::new(Semaphore::new(options.guards_max as usize));
         Ok(Self {
             shared: Arc::new(Shared {
-                engine,
+                compiler: Compiler { engine, workshop: options.workshop.clone() },
                 ticker,
                 tick: options.tick,
                 metrics: Metrics::default(),
@@ -228,7 +240,7 @@ impl Sandbox {
     /// [`LoadError`] names the file and what to do.
     pub fn inspect(&self, path: &Path) -> Result<Report, LoadError> {
         let bytes = load::read(path)?;
-        load::inspect(&self.shared.engine, &path.display().to_string(), &bytes)
+        load::inspect(&self.shared.compiler, &path.display().to_string(), &bytes)
     }
 
     /// What the asks of each plugin have taken so far, by its id, for as long as this host runs.
@@ -270,7 +282,7 @@ impl Sandbox {
         let digest = Digest::of(bytes);
         pin.check(name, bytes, digest, signature)?;
         self.check_pool(name, &limits)?;
-        let loaded = load::load(&self.shared.engine, name, bytes, world, &grants, &limits, bind)?;
+        let loaded = load::load(&self.shared.compiler, name, bytes, world, &grants, &limits, bind)?;
         let plugin = Plugin {
             world,
             digest,

@@ -8,6 +8,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use lockgate_compiler::{CompileError, Workshop};
 use thiserror::Error;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -66,6 +67,14 @@ pub enum LoadError {
         /// The compiler's words.
         problem: String,
     },
+    /// Compiling it took more than it may.
+    #[error("{name}: {source}")]
+    Compile {
+        /// The file, or the plugin.
+        name: String,
+        /// What happened.
+        source: CompileError,
+    },
     /// A component of another world.
     #[error("{name}: not a component of the world `{world}`: {problem}")]
     WrongWorld {
@@ -116,6 +125,13 @@ pub enum LoadError {
 fn with(had: &[Grant], more: &Grant) -> String {
     let all = had.iter().chain([more]).map(|grant| format!("\"{grant}\""));
     all.collect::<Vec<_>>().join(", ")
+}
+
+/// What turns bytes into components.
+pub(crate) struct Compiler {
+    /// Which WebAssembly is taken, and what its machine code is for.
+    pub(crate) engine: Engine,
+    pub(crate) workshop: Option<Workshop>,
 }
 
 /// What a component is and wants, found without calling it.
@@ -169,8 +185,9 @@ pub(crate) fn read_signature(path: &Path) -> Result<Option<String>, LoadError> {
 }
 
 /// Compiles the component and says what it is.
-pub(crate) fn inspect(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Report, LoadError> {
-    let (component, compile_time) = compile(engine, name, bytes)?;
+pub(crate) fn inspect(compiler: &Compiler, name: &str, bytes: &[u8]) -> Result<Report, LoadError> {
+    let engine = &compiler.engine;
+    let (component, compile_time) = compile(compiler, name, bytes)?;
     let imports = import_names(engine, &component);
     let exported = |world: &World| export_version(engine, &component, *world);
     let worlds: Vec<World> = World::ALL.into_iter().filter(|world| exported(world).is_some()).collect();
@@ -189,7 +206,7 @@ pub(crate) fn inspect(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Repor
 
 /// Compiles and links a component of the world. `bind` finds the world's exports in it.
 pub(crate) fn load<T>(
-    engine: &Engine,
+    compiler: &Compiler,
     name: &str,
     bytes: &[u8],
     world: World,
@@ -197,7 +214,8 @@ pub(crate) fn load<T>(
     limits: &Limits,
     bind: impl FnOnce(InstancePre<Call>) -> wasmtime::Result<T>,
 ) -> Result<Loaded<T>, LoadError> {
-    let (component, compile_time) = compile(engine, name, bytes)?;
+    let engine = &compiler.engine;
+    let (component, compile_time) = compile(compiler, name, bytes)?;
     check_world(engine, name, &component, world)?;
     let mut used = Vec::new();
     for import in import_names(engine, &component) {
@@ -233,7 +251,7 @@ pub(crate) fn load<T>(
     Ok(Loaded { instance, compile_time, grants_unused })
 }
 
-fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<(Component, Duration), LoadError> {
+fn compile(compiler: &Compiler, name: &str, bytes: &[u8]) -> Result<(Component, Duration), LoadError> {
     if bytes.len() as u64 > COMPONENT_BYTES_MAX {
         return Err(LoadError::TooLarge { name: name.to_owned() });
     }
@@ -241,8 +259,16 @@ fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<(Component, Dura
         return Err(LoadError::NotAComponent { name: name.to_owned(), problem: problem.to_owned() });
     }
     let start = Instant::now();
-    let component = Component::from_binary(engine, bytes)
-        .map_err(|error| LoadError::Invalid { name: name.to_owned(), problem: format!("{error:#}") })?;
+    let invalid = |problem: String| LoadError::Invalid { name: name.to_owned(), problem };
+    let component = match &compiler.workshop {
+        None => {
+            Component::from_binary(&compiler.engine, bytes).map_err(|error| invalid(format!("{error:#}")))?
+        }
+        Some(workshop) => workshop.component(&compiler.engine, bytes).map_err(|error| match error {
+            CompileError::Invalid(problem) => invalid(problem),
+            error => LoadError::Compile { name: name.to_owned(), source: error },
+        })?,
+    };
     Ok((component, start.elapsed()))
 }
 

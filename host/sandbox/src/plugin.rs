@@ -37,7 +37,7 @@ impl Plugin {
     /// A store for a fresh instance, whose first call begins now.
     pub(crate) fn store(&self, facts: Facts) -> Store<Call> {
         let call = Call::new(facts, Arc::clone(&self.powers), self.deadline());
-        let mut store = Store::new(&self.shared.engine, call);
+        let mut store = Store::new(&self.shared.compiler.engine, call);
         store.limiter(|call| &mut call.meter);
         store.set_max_component_handles(self.powers.limits.handles_max);
         store.set_hostcall_fuel(self.powers.limits.output_bytes_max);

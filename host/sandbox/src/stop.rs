@@ -6,7 +6,7 @@
 
 use lockgate_api::{Forbidden, PolicyError};
 use thiserror::Error;
-use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 /// A reason of the host's own to end a call. Travels through wasmtime as the error of a host function.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -61,16 +61,57 @@ pub(crate) fn classify(
     let Some(code) = error.downcast_ref::<Trap>() else {
         return not_a_trap(error, refused_growth);
     };
+    let frames = frames(error);
     match (code, refused_growth) {
         (Trap::StackOverflow, _) => limit(&Stop::Stack),
         // A guest that gets no more memory dies of it, each language in its own way.
         (_, Some(stop)) => limit(stop),
         (Trap::MemoryOutOfBounds, None) => {
-            trap("out of bounds memory access; a guest whose own stack runs out ends so, too", last_words)
+            let what = "out of bounds memory access; a guest whose own stack runs out ends so, too";
+            trap(&format!("{what}{frames}"), last_words)
         }
-        (code, None) => trap(&code.to_string(), last_words),
+        (code, None) => trap(&format!("{code}{frames}"), last_words),
     }
 }
+
+/// The functions that the guest was in, innermost first, by name where the component has names. They are its author's
+/// words and say nothing of a request. Those of Rust's own panicking come before everything that matters and are left
+/// out.
+fn frames(error: &wasmtime::Error) -> String {
+    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let text = trace.to_string();
+    let names: Vec<&str> =
+        text.lines().filter_map(|line| line.split_once('!')).map(|(_, name)| name.trim()).collect();
+    let of_panicking = |name: &&str| PANICKING.iter().any(|part| name.contains(part));
+    let begin = names.iter().rposition(of_panicking).map_or(0, |last| last + 1);
+    let mut told = String::new();
+    for (place, name) in names[begin..].iter().take(FRAMES_MAX).enumerate() {
+        told.push_str(if place == 0 { "; in " } else { " < " });
+        told.extend(without_hash(name).chars().take(FRAME_CHARS_MAX));
+    }
+    told
+}
+
+/// Rust's names end with a hash that tells two builds apart and nothing else.
+fn without_hash(name: &str) -> &str {
+    match name.rsplit_once("::h") {
+        Some((rest, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => rest,
+        _ => name,
+    }
+}
+
+/// Parts of the names of functions that Rust panics through.
+const PANICKING: &[&str] = &[
+    "rust_panic",
+    "panicking::",
+    "panic_impl",
+    "__rust_start_panic",
+    "__rust_end_short_backtrace",
+    "rust_begin_unwind",
+];
+/// Frames of a backtrace that are told, and characters of each.
+const FRAMES_MAX: usize = 8;
+const FRAME_CHARS_MAX: usize = 120;
 
 /// Wasmtime keeps the types of a few limits to itself: these words are part of its texts.
 fn not_a_trap(error: &wasmtime::Error, refused_growth: Option<&Stop>) -> PolicyError {

@@ -10,15 +10,18 @@ mod local;
 #[path = "no_engine.rs"]
 mod local;
 mod policy;
+mod workshop;
 
 use anyhow::Result;
 use lockgate_api::Labels;
 use lockgate_gateway::{Gateway, GatewayOptions, GatewayTarget, Key, KeyHash, Keys, Metrics, Named};
-use lockgate_sandbox::{Sandbox, SandboxOptions};
+use lockgate_sandbox::Sandbox;
 use lockgate_server::Serving;
 use prometheus_client::registry::Registry;
 
 use crate::config::{self, Config};
+
+pub(crate) use workshop::sandbox_options;
 
 /// What outlives a configuration: the sandbox, and the models that the next one may still name.
 pub(crate) struct Host {
@@ -31,7 +34,7 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
-            sandbox: Sandbox::new(&SandboxOptions::default())?,
+            sandbox: Sandbox::new(&sandbox_options())?,
             models: local::Models::default(),
             metrics: Metrics::default(),
         })
@@ -67,7 +70,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     keys(config)?;
     local::check(&config.models, &config.adapters)?;
     elsewhere::targets(config)?;
-    policy::policies(&Sandbox::new(&SandboxOptions::default())?, config)?;
+    policy::policies(&Sandbox::new(&sandbox_options())?, config)?;
     Ok(())
 }
 

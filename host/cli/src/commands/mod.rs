@@ -3,6 +3,7 @@
 #[cfg(feature = "engine")]
 mod bench;
 mod check;
+mod compile_plugin;
 mod doctor;
 mod key;
 #[cfg(feature = "engine")]
@@ -42,6 +43,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Rm(args) => model::remove(&args),
         Command::Key(args) => key::key(args),
         Command::Plugin(args) => plugin::plugin(args),
+        Command::CompilePlugin(args) => compile_plugin::compile(&args),
         Command::Check(args) => check::check(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         #[cfg(feature = "engine")]

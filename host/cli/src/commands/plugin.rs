@@ -8,9 +8,10 @@ use lockgate_api::{
     ChatRequest, Health, Labels, Locality, Message, PolicyError, Role, RouteInput, Router as _, Scope,
     Target, TargetFacts,
 };
-use lockgate_sandbox::{PluginSpec, Report, RouterPlugin, Sandbox, SandboxOptions, World};
+use lockgate_sandbox::{PluginSpec, Report, RouterPlugin, Sandbox, World};
 
 use crate::args::PluginCommand;
+use crate::assembly;
 use crate::failure::Failure;
 use crate::terminal;
 
@@ -25,7 +26,7 @@ const SENTENCE: &str = "The committee met on Tuesday and asked whether the new l
 
 pub(super) fn plugin(command: PluginCommand) -> Result<(), Failure> {
     let PluginCommand::Check { component } = command;
-    let sandbox = Sandbox::new(&SandboxOptions::default())?;
+    let sandbox = Sandbox::new(&assembly::sandbox_options())?;
     let report = sandbox.inspect(&component)?;
     terminal::result(&facts(&report))?;
     if report.worlds.is_empty() {

@@ -22,4 +22,4 @@ pub(crate) use loading::Loading;
 pub(crate) use progress::human_bytes;
 pub(crate) use pull::{PullError, pull, pull_entry};
 pub(crate) use source::Source;
-pub(crate) use store::Store;
+pub(crate) use store::{Store, data_folder};

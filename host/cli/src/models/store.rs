@@ -49,19 +49,23 @@ pub(crate) struct Origin {
     pub(crate) licence: Option<String>,
 }
 
+/// Where Lockgate's own files lie: `LOCKGATE_HOME`, else in the user's data folder.
+pub(crate) fn data_folder() -> Result<PathBuf, StoreError> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("LOCKGATE_HOME")
+        .or_else(|| set("XDG_DATA_HOME").map(|data| data.join("lockgate")))
+        .or_else(|| {
+            let below =
+                if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/share" };
+            set("HOME").map(|home| home.join(below).join("lockgate"))
+        })
+        .ok_or(StoreError::NoHome)
+}
+
 impl Store {
     /// The folder that the environment names: `LOCKGATE_HOME`, else the user's data folder.
     pub(crate) fn from_environment() -> Result<Self, StoreError> {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let home = set("LOCKGATE_HOME")
-            .or_else(|| set("XDG_DATA_HOME").map(|data| data.join("lockgate")))
-            .or_else(|| {
-                let below =
-                    if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/share" };
-                set("HOME").map(|home| home.join(below).join("lockgate"))
-            })
-            .ok_or(StoreError::NoHome)?;
-        Ok(Self { folder: home.join("models") })
+        Ok(Self { folder: data_folder()?.join("models") })
     }
 
     #[cfg(test)]

@@ -81,6 +81,8 @@ fn a_panic_says_where_and_why() {
     let plugin = attacker();
     let message = trap(&plugin, "panic");
     assert!(message.contains("panicked at tests/hostile/src/lib.rs:"), "{message}");
+    let (_, frames) = message.split_once("; in ").expect("it has a backtrace");
+    assert!(frames.contains("route") && !frames.contains("panicking"), "{message}");
     assert!(message.contains("the prompt was: hello"), "{message}");
 
     // On a labelled request its words stay in.
@@ -96,7 +98,11 @@ fn a_panic_says_where_and_why() {
 #[test]
 fn traps_and_exits_are_told_apart() {
     let plugin = attacker();
-    assert_eq!(trap(&plugin, "trap"), "wasm `unreachable` instruction executed");
+    let message = trap(&plugin, "trap");
+    assert!(
+        message.starts_with("wasm `unreachable` instruction executed; in <hostile::Hostile as lockgate_plugin::Router>::route <"),
+        "{message}"
+    );
     assert_eq!(trap(&plugin, "exit"), "the guest exited instead of answering");
 }
 

@@ -1,0 +1,33 @@
+//! The sandbox of every command, and by which program it compiles components: this one, started anew.
+
+use std::path::PathBuf;
+
+use lockgate_sandbox::{CompileLimits, SandboxOptions, Workshop};
+
+use crate::models;
+
+/// The sandbox of every command: it compiles by this program, and keeps the results in the data folder's `plugins`.
+pub(crate) fn sandbox_options() -> SandboxOptions {
+    let limits = CompileLimits::default();
+    let arguments = [
+        "compile-plugin".to_owned(),
+        format!("--seconds={}", limits.time_max.as_secs()),
+        format!("--memory-bytes={}", limits.memory_bytes_max),
+    ];
+    let workshop = Workshop {
+        program: program(),
+        arguments: arguments.into(),
+        limits,
+        // Without a data folder nothing is kept.
+        folder: models::data_folder().map(|folder| folder.join("plugins")).ok(),
+    };
+    SandboxOptions { workshop: Some(workshop), ..SandboxOptions::default() }
+}
+
+/// This very program, also after its file was replaced by a newer one.
+fn program() -> PathBuf {
+    if cfg!(target_os = "linux") {
+        return PathBuf::from("/proc/self/exe");
+    }
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("lockgate"))
+}
