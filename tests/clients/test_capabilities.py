@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -79,6 +80,9 @@ def test_a_plugin_asks_a_cloud_only_where_the_labels_permit_it(start, guest, mod
         answer = ask(server, "my secret", **{"x-lockgate-labels": label})
         assert answer.status_code == 403 and "forbidden by labels" in answer.json()["error"]["message"]
     assert sent(cloud) == ["Hello"]
+    metrics = httpx.get(f"{server.url}/metrics", timeout=10).text
+    usd = re.search(r'lockgate_plugin_usd_total\{plugin="hostile_filter"\} (\S+)', metrics)
+    assert usd and float(usd[1]) > 0 and 'lockgate_plugin_asks_total{plugin="hostile_filter"}' in metrics, metrics
 
 
 def test_a_plugin_asks_a_model_on_this_machine(start, guest, model_path, cloud):

@@ -27,6 +27,7 @@ mod powers;
 mod preprocessor;
 mod router;
 mod slots;
+mod spendings;
 mod state;
 mod stop;
 mod text;
@@ -35,10 +36,10 @@ mod wasi;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_api::{Spending, Spent};
+use lockgate_api::Spent;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -53,6 +54,7 @@ use crate::load::Compiler;
 use crate::metrics::Metrics;
 use crate::plugin::Plugin;
 use crate::powers::Powers;
+use crate::spendings::Spendings;
 use crate::state::Store;
 use crate::ticker::Ticker;
 
@@ -104,7 +106,7 @@ pub struct Sandbox {
     /// Outlives what is loaded, so that a reload keeps what plugins remember.
     store: Arc<Store>,
     /// By plugin id; outlives what is loaded, too.
-    spending: Arc<Mutex<BTreeMap<String, Arc<Spending>>>>,
+    spending: Spendings,
     memory_bytes_max: usize,
     table_elements_max: usize,
 }
@@ -185,7 +187,7 @@ impl Sandbox {
             }),
             environment,
             store: Arc::default(),
-            spending: Arc::default(),
+            spending: Spendings::default(),
             memory_bytes_max: options.memory_bytes_max,
             table_elements_max: options.table_elements_max,
         })
@@ -194,6 +196,7 @@ impl Sandbox {
     /// Makes known what is counted of plugins. Once a registry.
     pub fn register(&self, registry: &mut Registry) {
         self.shared.metrics.register(registry);
+        registry.register_collector(Box::new(self.spending.clone()));
     }
 
     /// Loads a router from its component's bytes. Compiles it, which takes a tenth of a second or more: not
@@ -245,13 +248,7 @@ impl Sandbox {
 
     /// What the asks of each plugin have taken so far, by its id, for as long as this host runs.
     pub fn spending(&self) -> BTreeMap<String, Spent> {
-        let all = self.spending.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().map(|(id, spending)| (id.clone(), spending.spent())).collect()
-    }
-
-    fn spending_of(&self, id: &str) -> Arc<Spending> {
-        let mut all = self.spending.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry(id.to_owned()).or_default())
+        self.spending.spent()
     }
 
     fn load_path<T>(
@@ -294,7 +291,7 @@ impl Sandbox {
                 environment: Arc::clone(&self.environment),
                 store: Arc::clone(&self.store),
                 grants,
-                spending: self.spending_of(&id),
+                spending: self.spending.of(&id),
                 waits: Arc::clone(match world {
                     World::Router | World::Preprocessor => &self.shared.call_waits,
                     World::Guard => &self.shared.guard_waits,

@@ -1,6 +1,7 @@
 //! The sandbox, called with real components: what loads, what a plugin sees, and what hostile ones can do.
 
 mod behaviour;
+mod frozen;
 mod guard;
 mod hostile;
 mod loading;
