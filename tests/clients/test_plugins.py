@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -157,3 +158,12 @@ def test_a_compile_bomb_dies_of_its_limits():
         done = lockgate("compile-plugin", *limits, stdin=bomb())
         assert done.returncode != 0 and not done.stdout.startswith(b"\0"), limits
         assert time.monotonic() - begun < SECONDS_MAX
+
+
+def test_a_host_with_less_memory_than_the_compiler_may_use_still_compiles(component, tmp_path):
+    # The compiler's process inherits the limit, which it cannot raise; the host itself reserves more than that.
+    command = ["sh", "-c", 'ulimit -v 3000000; exec "$0" compile-plugin --seconds=60 --memory-bytes=4294967296']
+    done = subprocess.run(
+        [*command, os.environ["LOCKGATE_BIN"]], input=component.read_bytes(), capture_output=True, timeout=SECONDS_MAX
+    )
+    assert done.returncode == 0 and done.stdout.startswith(b"\0"), done.stderr

@@ -11,7 +11,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmtime::Engine;
 
 use crate::CompileError;
@@ -46,13 +46,17 @@ impl Default for Limits {
 /// # Errors
 /// The system refuses.
 pub fn confine(limits: &Limits) -> io::Result<()> {
-    let exactly = |most| Rlimit { current: Some(most), maximum: Some(most) };
-    setrlimit(Resource::As, exactly(limits.memory_bytes_max))?;
+    // What the host itself was given may be less already, and cannot be raised.
+    let limit = |resource, most: u64| {
+        let most = getrlimit(resource).maximum.map_or(most, |given| given.min(most));
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+    };
+    limit(Resource::As, limits.memory_bytes_max)?;
     // Per thread of work it may be less than the time that passes; never is it more than all cores' together.
     let cores = thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    setrlimit(Resource::Cpu, exactly(limits.time_max.as_secs().max(1).saturating_mul(cores)))?;
-    setrlimit(Resource::Core, exactly(0))?;
-    setrlimit(Resource::Fsize, exactly(0))?;
+    limit(Resource::Cpu, limits.time_max.as_secs().max(1).saturating_mul(cores))?;
+    limit(Resource::Core, 0)?;
+    limit(Resource::Fsize, 0)?;
     Ok(())
 }
 
