@@ -1,9 +1,9 @@
 //! Compiles components apart from the host, and keeps what was compiled.
 //!
-//! A compiler is a large program that reads hostile bytes, so it runs in a process of its own ([`child`]) with limits
+//! A compiler is a large program that reads hostile bytes, so it runs in a process of its own (`child`) with limits
 //! on time, memory and output, which the host outlives whatever becomes of it. What it made is kept in a folder
-//! ([`cache`]) under the component's content, the compiler's version and settings, with a code that only this host's
-//! key gives. Machine code is loaded ([`trusted`]) from nowhere else.
+//! (`cache`) under the component's content, the compiler's version and settings, with a code that only this host's
+//! key gives. Machine code is loaded (`trusted`) from nowhere else.
 //!
 //! Not owned here: which WebAssembly is allowed and how it is compiled (the engine that is passed in), what a
 //! component may import, and where the folder lies.
