@@ -149,7 +149,7 @@ pub struct Report {
     pub bytes: u64,
     /// The SHA-256 of those bytes.
     pub digest: Digest,
-    /// What compiling it took.
+    /// What compiling it took, or loading what was kept of an earlier time.
     pub compile_time: Duration,
 }
 

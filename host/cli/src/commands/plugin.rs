@@ -64,7 +64,7 @@ fn facts(report: &Report) -> String {
     format!(
         "world       {worlds}{version}\n\
          size        {} bytes, SHA-256 {}\n\
-         compiled in {:.0} ms\n\
+         loaded in {:.0} ms, compiled before or now\n\
          imports     {imports}",
         report.bytes,
         report.digest,
