@@ -58,6 +58,14 @@ def test_check_says_what_a_component_is_and_prints_a_block_that_loads_it(compone
     assert done.returncode == 0, done.stderr
 
 
+def test_check_measures_both_halves_of_a_filter():
+    done = lockgate("plugin", "check", str(COMPONENT.parent / "redactor.wasm"))
+    assert done.returncode == 0, done.stderr
+    costs = [line for line in done.stdout.decode().splitlines() if line.startswith("one call")]
+    assert ["(preprocessor)" in costs[0], "(guard)" in costs[1], len(costs)] == [True, True, 2]
+    assert all("µs median" in cost for cost in costs), costs
+
+
 def test_check_refuses_what_is_no_component(tmp_path):
     path = tmp_path / "policy.wasm"
     path.write_bytes(b"not wasm")

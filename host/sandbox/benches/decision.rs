@@ -1,4 +1,5 @@
-//! One routing decision: a fresh instance of `privacy-first`, the whole prompt read and nothing found in it.
+//! One routing decision with a fresh instance: of `privacy-first`, which reads the whole prompt and finds nothing in
+//! it, and of `cost-saver`, which reads at most the last question's first 16 KiB.
 //!
 //! Criterion gives the distribution of the median; a plain loop before it prints p50 and p99, which is what
 //! a request feels, and compares the pool's settings when `LOCKGATE_TUNE` is set.
@@ -46,11 +47,11 @@ fn input(prompt_bytes: usize) -> RouteInput {
     }
 }
 
-fn plugin(options: &SandboxOptions) -> RouterPlugin {
+fn plugin(name: &str, options: &SandboxOptions) -> RouterPlugin {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let out = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let built = lockgate_plugin_build::build(root.join("plugins/privacy-first"), out).expect("it compiles");
-    let spec = PluginSpec { id: "privacy-first".to_owned(), ..PluginSpec::default() };
+    let built = lockgate_plugin_build::build(root.join("plugins").join(name), out).expect("it compiles");
+    let spec = PluginSpec { id: name.to_owned(), ..PluginSpec::default() };
     let sandbox = Sandbox::new(options).expect("the pool fits");
     sandbox.load_file(&built.path, spec).expect("the component loads")
 }
@@ -80,19 +81,21 @@ fn decision(criterion: &mut Criterion) {
     if std::env::var_os("LOCKGATE_TUNE").is_some() {
         tune(&runtime);
     }
-    let plugin = plugin(&SandboxOptions::default());
-    println!("compiling privacy-first took {:?}", plugin.compile_time());
-    for (name, bytes) in [("4 KiB", 4 << 10), ("100 KiB", 100 << 10)] {
-        let input = input(bytes);
-        let [p50, p99] = percentiles(&runtime, &plugin, &input, 4000);
-        println!("privacy-first, {name} prompt: p50 {p50:?}, p99 {p99:?}");
-        criterion.bench_function(&format!("decision/privacy-first/{name}"), |bencher| {
-            bencher.iter_batched(
-                || input.clone(),
-                |input| black_box(runtime.block_on(plugin.route(input))),
-                BatchSize::SmallInput,
-            );
-        });
+    for policy in ["privacy-first", "cost-saver"] {
+        let plugin = plugin(policy, &SandboxOptions::default());
+        println!("compiling {policy} took {:?}", plugin.compile_time());
+        for (name, bytes) in [("4 KiB", 4 << 10), ("100 KiB", 100 << 10)] {
+            let input = input(bytes);
+            let [p50, p99] = percentiles(&runtime, &plugin, &input, 4000);
+            println!("{policy}, {name} prompt: p50 {p50:?}, p99 {p99:?}");
+            criterion.bench_function(&format!("decision/{policy}/{name}"), |bencher| {
+                bencher.iter_batched(
+                    || input.clone(),
+                    |input| black_box(runtime.block_on(plugin.route(input))),
+                    BatchSize::SmallInput,
+                );
+            });
+        }
     }
 }
 
@@ -106,7 +109,7 @@ fn tune(runtime: &Runtime) {
                 memory_resident_bytes: resident_kib << 10,
                 ..SandboxOptions::default()
             };
-            let plugin = plugin(&options);
+            let plugin = plugin("privacy-first", &options);
             let [none, short, long] =
                 inputs.each_ref().map(|input| percentiles(runtime, &plugin, input, 3000));
             println!(

@@ -123,6 +123,8 @@ pub(crate) struct Call {
     /// What this call remembers and writes down, once it has begun to.
     memory: Option<Memory>,
     began: Instant,
+    /// Of the time since, spent waiting for others.
+    waited: Duration,
     deadline: Instant,
     host_calls: u64,
     wasi_calls: u64,
@@ -153,6 +155,7 @@ impl Call {
             meter: Meter::new(&powers.limits),
             memory: None,
             began: Instant::now(),
+            waited: Duration::ZERO,
             deadline,
             host_calls: 0,
             wasi_calls: 0,
@@ -174,6 +177,7 @@ impl Call {
     /// nor is the number of log lines.
     pub(crate) fn begin_again(&mut self, deadline: Instant) {
         self.began = Instant::now();
+        self.waited = Duration::ZERO;
         self.deadline = deadline;
         self.host_calls = 0;
         self.wasi_calls = 0;
@@ -191,6 +195,7 @@ impl Call {
         Ended {
             end: error.map_or("ok", PolicyError::kind),
             took: self.began.elapsed(),
+            waited: self.waited,
             memory_bytes: self.meter.memory_bytes(),
             host_calls: self.host_calls,
         }
@@ -340,6 +345,7 @@ impl Call {
 
     /// Time that it waited for others is not its own.
     pub(crate) fn extend_deadline(&mut self, waited: Duration) {
+        self.waited += waited;
         self.deadline += waited;
     }
 

@@ -20,6 +20,7 @@ mod grant;
 mod guard;
 mod limits;
 mod load;
+mod log_rate;
 mod metrics;
 mod pin;
 mod plugin;
@@ -36,7 +37,7 @@ mod wasi;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lockgate_api::Spent;
@@ -298,6 +299,7 @@ impl Sandbox {
                 }),
             }),
             id,
+            log_rate: Mutex::default(),
             compile_time: loaded.compile_time,
             grants_unused: loaded.grants_unused,
         };

@@ -2,6 +2,7 @@
 //!
 //! By plugin and world, over all versions that a reload brings. No text of a request or plugin becomes a label.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -31,6 +32,8 @@ pub(crate) struct Ended {
     /// `ok`, or the kind of its error.
     pub(crate) end: &'static str,
     pub(crate) took: Duration,
+    /// Of it, waiting for whom it asked.
+    pub(crate) waited: Duration,
     pub(crate) memory_bytes: usize,
     pub(crate) host_calls: u64,
 }
@@ -41,6 +44,7 @@ pub(crate) struct Metrics {
     times: Family<PluginLabels, Histogram>,
     memory: Family<PluginLabels, Gauge>,
     host_calls: Family<PluginLabels, Counter>,
+    waited: Family<PluginLabels, Counter<f64, AtomicU64>>,
 }
 
 /// From 1 µs, doubling, to some 8 s.
@@ -55,6 +59,7 @@ impl Default for Metrics {
             times: Family::new_with_constructor(times),
             memory: Family::default(),
             host_calls: Family::default(),
+            waited: Family::default(),
         }
     }
 }
@@ -75,6 +80,12 @@ impl Metrics {
             self.memory.clone(),
         );
         registry.register("plugin_host_calls", "Calls of the host by plugins", self.host_calls.clone());
+        registry.register_with_unit(
+            "plugin_host_wait",
+            "Time of calls that plugins waited for whom they asked",
+            Unit::Seconds,
+            self.waited.clone(),
+        );
     }
 
     pub(crate) fn record(&self, plugin: &str, world: World, ended: &Ended) {
@@ -84,6 +95,9 @@ impl Metrics {
         let labels = PluginLabels { plugin: labels.plugin, world };
         self.times.get_or_create(&labels).observe(ended.took.as_secs_f64());
         self.host_calls.get_or_create(&labels).inc_by(ended.host_calls);
+        if !ended.waited.is_zero() {
+            self.waited.get_or_create(&labels).inc_by(ended.waited.as_secs_f64());
+        }
         let bytes = i64::try_from(ended.memory_bytes).unwrap_or(i64::MAX);
         let peak = self.memory.get_or_create(&labels);
         // Two calls that end at once may lose the larger of two new peaks until the next one.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -15,6 +15,7 @@ use wasmtime::{Store, UpdateDeadline};
 use crate::Shared;
 use crate::call::{Call, Facts, LogLevel};
 use crate::grant::{Grant, World};
+use crate::log_rate::{Admitted, LogRate};
 use crate::pin::Digest;
 use crate::powers::Powers;
 use crate::stop::{Stop, classify, last_words};
@@ -29,6 +30,7 @@ pub(crate) struct Plugin {
     pub(crate) digest: Digest,
     pub(crate) shared: Arc<Shared>,
     pub(crate) powers: Arc<Powers>,
+    pub(crate) log_rate: Mutex<LogRate>,
     pub(crate) compile_time: Duration,
     pub(crate) grants_unused: Vec<Grant>,
 }
@@ -114,7 +116,11 @@ impl Plugin {
             return;
         }
         let (lines, dropped) = call.take_log();
-        for (level, line) in lines {
+        let Admitted { lines: admitted, dropped_before } = self.admit_lines(lines.len());
+        if dropped_before > 0 {
+            warn!(target: TARGET, plugin, dropped = dropped_before, "the plugin's calls wrote more log lines than it may");
+        }
+        for (level, line) in lines.into_iter().take(admitted) {
             match level {
                 LogLevel::Trace => trace!(target: TARGET, plugin, request, "{line}"),
                 LogLevel::Debug => debug!(target: TARGET, plugin, request, "{line}"),
@@ -123,13 +129,21 @@ impl Plugin {
                 LogLevel::Error => error!(target: TARGET, plugin, request, "{line}"),
             }
         }
-        if dropped > 0 {
+        if dropped > 0 && admitted > 0 {
             warn!(target: TARGET, plugin, request, dropped, "the plugin wrote more log lines than it may");
         }
         let words = last_words(call.standard_error(), false);
         if error.is_none() && !words.is_empty() {
             debug!(target: TARGET, plugin, request, "standard error: {words}");
         }
+    }
+
+    /// How many lines of a call may be written, by what the plugin's calls have written lately.
+    fn admit_lines(&self, lines: usize) -> Admitted {
+        if lines == 0 {
+            return Admitted { lines: 0, dropped_before: 0 };
+        }
+        self.log_rate.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now(), lines)
     }
 
     /// A place in the pool for one call.
