@@ -42,17 +42,7 @@ def config(model_path, cloud, *plugins):
 [[model]]
 id = "here"
 path = "{model_path}"
-[[provider]]
-id = "elsewhere"
-kind = "openai-compatible"
-endpoint = "{cloud.url}/v1"
-locality = "cloud"
-[[target]]
-id = "claude"
-provider = "elsewhere"
-model = "big"
-price = {{ input = 1.0, output = 2.0 }}
-""" + "".join(plugins)
+{cloud.target("claude", "{ input = 1.0, output = 2.0 }")}""" + "".join(plugins)
 
 
 def plugin(path, world, mode=None, grants=GRANTS, name=None):

@@ -27,16 +27,7 @@ REDACTOR = plugin("redactor", "preprocessor") + plugin("redactor", "guard")
 
 def config(cloud, plugins):
     return f"""
-[[provider]]
-id = "elsewhere"
-kind = "openai-compatible"
-endpoint = "{cloud.url}/v1"
-locality = "cloud"
-[[target]]
-id = "big"
-provider = "elsewhere"
-model = "big"
-{plugins}"""
+{cloud.target()}{plugins}"""
 
 
 def said(*pieces):

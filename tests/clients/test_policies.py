@@ -9,21 +9,8 @@ from upstream import Upstream
 
 PLUGINS = Path(__file__).resolve().parents[2] / "target" / "plugins"
 
-CONFIG = """
-[[model]]
-id = "small"
-path = "{model}"
-[[provider]]
-id = "elsewhere"
-kind = "openai-compatible"
-endpoint = "{cloud}/v1"
-locality = "cloud"
-[[target]]
-id = "big"
-provider = "elsewhere"
-model = "big"
-price = {{ input = 3.0, output = 15.0 }}
-"""
+CONFIG = '[[model]]\nid = "small"\npath = "{model}"\n'
+PRICE = "{ input = 3.0, output = 15.0 }"
 
 
 def plugin(name: str, world: str = "router", **settings: str) -> str:
@@ -40,7 +27,7 @@ def begin(start, model_path):
     def begin_one(plugins: str, *pieces: str):
         cloud = Upstream(deltas=[{"content": piece} for piece in pieces])
         clouds.append(cloud)
-        server = start(CONFIG.format(model=model_path, cloud=cloud.url) + plugins)
+        server = start(CONFIG.format(model=model_path) + cloud.target(price=PRICE) + plugins)
         return cloud, openai.OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0)
 
     yield begin_one

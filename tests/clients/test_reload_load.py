@@ -19,27 +19,18 @@ RELOAD_EVERY_SECONDS = 0.1
 # Allocators keep what they had; a leak of a compiled plugin a reload would be hundreds.
 GROWTH_MIB_MAX = 48
 
-CONFIG = """
-[[provider]]
-id = "elsewhere"
-kind = "openai-compatible"
-endpoint = "{cloud}/v1"
-locality = "cloud"
-[[target]]
-id = "big"
-provider = "elsewhere"
-model = "big"
+PLUGIN_BLOCKS = f"""
 [[plugin]]
 id = "redactor"
-path = "{plugins}/redactor.wasm"
+path = "{PLUGINS}/redactor.wasm"
 world = "preprocessor"
 [[plugin]]
 id = "redactor"
-path = "{plugins}/redactor.wasm"
+path = "{PLUGINS}/redactor.wasm"
 world = "guard"
 [[plugin]]
 id = "policy"
-path = "{plugins}/privacy-first.wasm"
+path = "{PLUGINS}/privacy-first.wasm"
 world = "router"
 """
 
@@ -53,7 +44,7 @@ def resident_mib(pid: int) -> float:
 
 def test_requests_pass_while_plugins_are_reloaded_again_and_again(start):
     cloud = Upstream(deltas=[{"content": piece} for piece in ["Dear [EMA", "IL-1], ", "hello"]])
-    server = start(CONFIG.format(cloud=cloud.url, plugins=PLUGINS))
+    server = start(cloud.target() + PLUGIN_BLOCKS)
     body = {
         "model": "auto",
         "messages": [{"role": "user", "content": "Write to anna.schmidt@posteo.de"}],

@@ -63,6 +63,12 @@ class Upstream:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
+    def target(self, name: str = "big", price: str | None = None) -> str:
+        """This server as a cloud's in a configuration: a provider and one target of it."""
+        provider = f'[[provider]]\nid = "elsewhere"\nkind = "openai-compatible"\nendpoint = "{self.url}/v1"\nlocality = "cloud"\n'
+        target = f'[[target]]\nid = "{name}"\nprovider = "elsewhere"\nmodel = "big"\n'
+        return provider + target + (f"price = {price}\n" if price else "")
+
     def close(self):
         self.server.shutdown()
         self.server.server_close()

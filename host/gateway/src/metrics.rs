@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_api::{BreakerState, TargetFacts, Usage};
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -17,45 +16,13 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::shadow::Comparison;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    policy: String,
-    outcome: &'static str,
-}
+/// A target's id.
+type Target = [(&'static str, String); 1];
+/// An id and a word.
+type Named = [(&'static str, String); 2];
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TargetLabels {
-    target: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AttemptLabels {
-    target: String,
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TokenLabels {
-    target: String,
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ShadowLabels {
-    plugin: String,
-    comparison: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CanaryLabels {
-    plugin: String,
-    decided: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReviewLabels {
-    plugin: String,
-    verdict: &'static str,
+fn named(id: (&'static str, &str), word: (&'static str, &str)) -> Named {
+    [id, word].map(|(name, value)| (name, value.to_owned()))
 }
 
 /// The gateway's counters. Clones count into the same.
@@ -63,17 +30,17 @@ struct ReviewLabels {
 pub struct Metrics(Arc<Inner>);
 
 struct Inner {
-    requests: Family<RequestLabels, Counter>,
-    attempts: Family<AttemptLabels, Counter>,
-    first_event: Family<TargetLabels, Histogram>,
-    answer: Family<TargetLabels, Histogram>,
-    tokens: Family<TokenLabels, Counter>,
-    in_flight: Family<TargetLabels, Gauge>,
-    queued: Family<TargetLabels, Gauge>,
-    breaker: Family<TargetLabels, Gauge>,
-    shadows: Family<ShadowLabels, Counter>,
-    canaries: Family<CanaryLabels, Counter>,
-    reviews: Family<ReviewLabels, Counter>,
+    requests: Family<Named, Counter>,
+    attempts: Family<Named, Counter>,
+    first_event: Family<Target, Histogram>,
+    answer: Family<Target, Histogram>,
+    tokens: Family<Named, Counter>,
+    in_flight: Family<Target, Gauge>,
+    queued: Family<Target, Gauge>,
+    breaker: Family<Target, Gauge>,
+    shadows: Family<Named, Counter>,
+    canaries: Family<Named, Counter>,
+    reviews: Family<Named, Counter>,
 }
 
 /// From 1 ms, doubling, to some 9 minutes.
@@ -159,7 +126,7 @@ impl Metrics {
             family.clear();
         }
         for TargetFacts { target, health, .. } in targets {
-            let labels = TargetLabels { target: target.id.clone() };
+            let labels = [("target", target.id.clone())];
             in_flight.get_or_create(&labels).set(health.in_flight.into());
             if let Some(waiting) = health.queued {
                 queued.get_or_create(&labels).set(waiting.into());
@@ -174,18 +141,17 @@ impl Metrics {
     }
 
     pub(crate) fn request(&self, policy: &str, outcome: &'static str) {
-        self.0.requests.get_or_create(&RequestLabels { policy: policy.to_owned(), outcome }).inc();
+        self.0.requests.get_or_create(&named(("policy", policy), ("outcome", outcome))).inc();
     }
 
     pub(crate) fn first_event(&self, target: &str, after: Duration) {
-        let labels = TargetLabels { target: target.to_owned() };
+        let labels = [("target", target.to_owned())];
         self.0.first_event.get_or_create(&labels).observe(after.as_secs_f64());
     }
 
     pub(crate) fn attempt(&self, target: &str, result: &'static str, after: Duration) {
-        let labels = AttemptLabels { target: target.to_owned(), result };
-        self.0.attempts.get_or_create(&labels).inc();
-        let labels = TargetLabels { target: target.to_owned() };
+        self.0.attempts.get_or_create(&named(("target", target), ("result", result))).inc();
+        let labels = [("target", target.to_owned())];
         self.0.answer.get_or_create(&labels).observe(after.as_secs_f64());
     }
 
@@ -199,23 +165,21 @@ impl Metrics {
             ("reasoning", reasoning),
         ] {
             if count > 0 {
-                let labels = TokenLabels { target: target.to_owned(), kind };
-                self.0.tokens.get_or_create(&labels).inc_by(count);
+                self.0.tokens.get_or_create(&named(("target", target), ("kind", kind))).inc_by(count);
             }
         }
     }
 
     pub(crate) fn shadow(&self, plugin: &str, comparison: Comparison) {
-        let labels = ShadowLabels { plugin: plugin.to_owned(), comparison: comparison.name() };
-        self.0.shadows.get_or_create(&labels).inc();
+        self.0.shadows.get_or_create(&named(("plugin", plugin), ("comparison", comparison.name()))).inc();
     }
 
     pub(crate) fn review(&self, plugin: &str, verdict: &'static str) {
-        self.0.reviews.get_or_create(&ReviewLabels { plugin: plugin.to_owned(), verdict }).inc();
+        self.0.reviews.get_or_create(&named(("plugin", plugin), ("verdict", verdict))).inc();
     }
 
     pub(crate) fn canary(&self, plugin: &str, decided: bool) {
         let decided = if decided { "yes" } else { "no" };
-        self.0.canaries.get_or_create(&CanaryLabels { plugin: plugin.to_owned(), decided }).inc();
+        self.0.canaries.get_or_create(&named(("plugin", plugin), ("decided", decided))).inc();
     }
 }

@@ -5,6 +5,7 @@
 //! back to the old one when it fails, and *shadows* (`shadow`), which are asked and never obeyed. Labels are
 //! applied to whatever comes out, in [`crate::selection`].
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use lockgate_api::{Plan, PolicyError, RouteInput, Router};
@@ -97,10 +98,9 @@ pub(crate) fn for_named<'a>(routes: &'a [Route], key: Option<&Key>) -> Option<&'
 
 /// Whether the canary decides. The same request id always falls on the same side.
 fn falls_to(canary: &Canary, request_id: &str) -> bool {
-    // FNV-1a, and a multiplication to spread its last bits over the first.
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = request_id.bytes().fold(0xcbf2_9ce4_8422_2325, step).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((hash >> 11) as f64) < canary.share * (1_u64 << 53) as f64
+    let mut hasher = DefaultHasher::new();
+    request_id.hash(&mut hasher);
+    ((hasher.finish() >> 11) as f64) < canary.share * (1_u64 << 53) as f64
 }
 
 /// A decision and whose it is.

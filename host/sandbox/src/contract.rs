@@ -22,6 +22,7 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::call::Call;
 use crate::grant::{Grant, World};
 
+pub(crate) use plan::REASON_BYTES_MAX;
 #[allow(unreachable_pub, reason = "the generated bindings name them in their own public items")]
 pub use {
     answer::AnswerHandle,

@@ -15,14 +15,11 @@ use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceAny};
 
 use crate::call::{Call, Facts};
-use crate::contract::Refused;
 use crate::contract::bindings::guard::exports::lockgate::plugin::watch;
 use crate::contract::bindings::guard::{Guard as Instance, GuardPre};
+use crate::contract::{REASON_BYTES_MAX, Refused};
 use crate::grant::Grant;
 use crate::plugin::Plugin;
-
-/// Bytes of the reason of a stop.
-const REASON_BYTES_MAX: usize = 4096;
 
 /// A guard that runs as a component.
 ///

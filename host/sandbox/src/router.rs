@@ -9,10 +9,10 @@ use lockgate_api::{Plan, PolicyError, ReviewInput, ReviewVerdict, RouteInput, Ro
 use wasmtime::Store;
 
 use crate::call::{Call, Facts};
-use crate::contract::Draft;
 use crate::contract::bindings::reviewer::ReviewerPre;
 use crate::contract::bindings::reviewer::exports::lockgate::plugin::review;
 use crate::contract::bindings::router::RouterPre;
+use crate::contract::{Draft, REASON_BYTES_MAX};
 use crate::grant::Grant;
 use crate::pin::Digest;
 use crate::plugin::Plugin;
@@ -78,11 +78,8 @@ impl RouterPlugin {
     }
 }
 
-/// Bytes of a verdict's reason.
-const REASON_BYTES_MAX: usize = 4096;
-
 impl RouterPlugin {
-    async fn judge(&self, input: ReviewInput) -> Result<ReviewVerdict, PolicyError> {
+    async fn review_answer(&self, input: ReviewInput) -> Result<ReviewVerdict, PolicyError> {
         let Some(reviewer) = &self.reviewer else {
             let problem = "the component has no `review`".to_owned();
             return Err(PolicyError::InvalidPlan { problem });
@@ -129,7 +126,7 @@ impl Router for RouterPlugin {
 
     /// Needs a Tokio runtime with its clock.
     fn review(&self, input: ReviewInput) -> BoxFuture<'_, Result<ReviewVerdict, PolicyError>> {
-        Box::pin(self.judge(input))
+        Box::pin(self.review_answer(input))
     }
 }
 

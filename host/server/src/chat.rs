@@ -6,19 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use futures_util::StreamExt;
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
-use lockgate_api::Labels;
 use lockgate_gateway::{Answer, AnswerEvents, Ask, Outcome};
 
 use crate::answer::{AnswerBody, EventBody, Live, event_stream_headers, failure, json};
-use crate::body;
 use crate::error::ApiError;
+use crate::exchange::{Received, answered, receive};
 use crate::handler::Call;
-use crate::headers::{describe, labels_asked};
+use crate::headers::describe;
 use crate::linger::Lingering;
 use crate::openai::{ChunkEncoder, Collected, Decoded, ResponseId, decode};
-
-/// Bodies beyond this are decoded on a thread of their own, so that others are served meanwhile.
-const DECODE_INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Answers a chat completion.
 pub(crate) async fn complete(
@@ -34,17 +30,12 @@ async fn answer(
     headers: &HeaderMap,
     body: Lingering<Incoming>,
 ) -> Result<Response<AnswerBody>, ApiError> {
-    let labels = labels_asked(headers)?;
-    let body = body::read(body, headers, &call.state.options, &call.state.body_budget).await?;
-    let bytes = body.bytes;
-    let decoded = if bytes.len() <= DECODE_INLINE_BYTES_MAX {
-        decode(&bytes)
-    } else {
-        tokio::task::spawn_blocking(move || decode(&bytes)).await.map_err(|_| ApiError::internal())?
-    };
-    let Decoded { request, include_usage } = decoded?;
+    let Received { labels, decoded, share } = receive(call, headers, body, decode).await?;
+    let Decoded { request, include_usage } = decoded;
     let (stream, choices) = (request.stream, request.choices);
-    let Answer { outcome, events } = ask(call, request, labels).await?;
+    let request_id = Arc::clone(&call.request_id);
+    let ask = Ask { request_id, request: Arc::new(request), labels, key: call.key.clone() };
+    let Answer { outcome, events } = answered(call, call.serving.gateway.answer(ask)).await?;
 
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let id = ResponseId::new(&call.request_id, created);
@@ -59,7 +50,7 @@ async fn answer(
     // An answer that has begun has a target.
     let target = outcome.target.clone().ok_or_else(ApiError::internal)?;
     let stream = EventBody::new(
-        Live { events, _memory: body.share },
+        Live { events, _memory: share },
         ChunkEncoder::new(id, choices, include_usage),
         target,
         call.state.options.keep_alive,
@@ -69,25 +60,6 @@ async fn answer(
     event_stream_headers(response.headers_mut());
     describe(response.headers_mut(), &outcome);
     Ok(response)
-}
-
-async fn ask(call: &Call, request: lockgate_api::ChatRequest, labels: Labels) -> Result<Answer, ApiError> {
-    let ask = Ask {
-        request_id: Arc::clone(&call.request_id),
-        request: Arc::new(request),
-        labels,
-        key: call.key.clone(),
-    };
-    let answer = call.serving.gateway.answer(ask);
-    let answered = tokio::select! {
-        biased;
-        answered = answer => answered,
-        () = call.state.cut.cancelled() => return Err(ApiError::shutting_down()),
-    };
-    answered.map_err(|failed| {
-        let error = ApiError::from_gateway(&failed.error);
-        ApiError { outcome: Some(Box::new(failed.outcome)), ..error }
-    })
 }
 
 /// Reads an answer to its end.

@@ -7,16 +7,12 @@ use hyper::body::Incoming;
 use lockgate_gateway::{EmbedAsk, Vectors};
 
 use crate::answer::{AnswerBody, failure, json};
-use crate::body;
 use crate::error::ApiError;
+use crate::exchange::{Received, answered, beside, receive};
 use crate::handler::Call;
-use crate::headers::{describe, labels_asked};
+use crate::headers::describe;
 use crate::linger::Lingering;
 use crate::openai::{EmbeddingsRequest, decode_embeddings, embeddings_body};
-
-/// Bodies beyond this, and answers of more numbers, are converted on a thread of their own, so that others are served
-/// meanwhile.
-const INLINE_MAX: usize = 64 << 10;
 
 /// Answers a request for embeddings.
 pub(crate) async fn embed(
@@ -32,23 +28,12 @@ async fn answer(
     headers: &HeaderMap,
     body: Lingering<Incoming>,
 ) -> Result<Response<AnswerBody>, ApiError> {
-    let labels = labels_asked(headers)?;
-    let body = body::read(body, headers, &call.state.options, &call.state.body_budget).await?;
-    let bytes = body.bytes;
-    let decoded = beside(bytes.len(), move || decode_embeddings(&bytes)).await?;
-    let EmbeddingsRequest { model, inputs, format } = decoded?;
+    // The body's memory is free again once it is decoded: the texts are all that is left of it.
+    let Received { labels, decoded, share: _ } = receive(call, headers, body, decode_embeddings).await?;
+    let EmbeddingsRequest { model, inputs, format } = decoded;
     let request_id = Arc::clone(&call.request_id);
     let ask = EmbedAsk { request_id, model, inputs, labels, key: call.key.clone() };
-    let embedding = call.serving.gateway.embed(ask);
-    let embedded = tokio::select! {
-        biased;
-        embedded = embedding => embedded,
-        () = call.state.cut.cancelled() => return Err(ApiError::shutting_down()),
-    };
-    let Vectors { outcome, embedded } = embedded.map_err(|failed| {
-        let error = ApiError::from_gateway(&failed.error);
-        ApiError { outcome: Some(Box::new(failed.outcome)), ..error }
-    })?;
+    let Vectors { outcome, embedded } = answered(call, call.serving.gateway.embed(ask)).await?;
     // What was embedded has a target.
     let target = outcome.target.clone().ok_or_else(ApiError::internal)?;
     let numbers = embedded.vectors.iter().map(Vec::len).sum();
@@ -56,15 +41,4 @@ async fn answer(
     let mut response = json(StatusCode::OK, encoded);
     describe(response.headers_mut(), &outcome);
     Ok(response)
-}
-
-/// Small work here, large work on a thread for it.
-async fn beside<T: Send + 'static>(
-    size: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    if size <= INLINE_MAX {
-        return Ok(work());
-    }
-    tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::internal())
 }

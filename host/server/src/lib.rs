@@ -15,6 +15,7 @@ mod chat;
 mod connection;
 mod embeddings;
 mod error;
+mod exchange;
 mod handler;
 mod headers;
 mod linger;

@@ -24,9 +24,10 @@ impl Router for Cascade {
     fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal> {
         // A setting that makes no sense is told now, not when an answer waits for its review.
         Options::read(settings)?;
-        let able = able(catalog, &request.wants());
+        let all = targets(catalog);
+        let able = able(catalog, &request.wants(), all.len());
         let mut steps: Vec<(Target, bool)> =
-            targets(catalog).into_iter().zip(able).filter(|(target, _)| target.permitted).collect();
+            all.into_iter().zip(able).filter(|(target, _)| target.permitted).collect();
         if steps.is_empty() {
             return Err(Refusal::new("no target is permitted for this request"));
         }

@@ -21,7 +21,7 @@ impl Options {
                 "likelihood_min" => match settings.number(&key)? {
                     Some(number) if number <= 0.0 => options.likelihood_min = number,
                     _ => {
-                        return Err(unusable(
+                        return Err(Refusal::unusable_setting(
                             &key,
                             "the logarithm of a probability: a number up to 0, such as -1.0",
                         ));
@@ -29,23 +29,17 @@ impl Options {
                 },
                 "characters_min" => match value.trim().parse() {
                     Ok(characters) => options.characters_min = characters,
-                    Err(_) => return Err(unusable(&key, "a whole number")),
+                    Err(_) => return Err(Refusal::unusable_setting(&key, "a whole number")),
                 },
                 "phrases" => {
                     let phrases = value.split('|').map(|phrase| phrase.trim().to_lowercase());
                     options.phrases = phrases.filter(|phrase| !phrase.is_empty()).collect();
                 }
                 _ => {
-                    return Err(Refusal::new(format!(
-                        "the routing policy has no setting `{key}`: it has likelihood_min, characters_min, phrases"
-                    )));
+                    return Err(Refusal::unknown_setting(&key, "likelihood_min, characters_min, phrases"));
                 }
             }
         }
         Ok(options)
     }
-}
-
-fn unusable(key: &str, expected: &str) -> Refusal {
-    Refusal::new(format!("the routing policy's setting `{key}` must be {expected}"))
 }

@@ -22,25 +22,29 @@ impl Options {
             match key.as_str() {
                 "levels" => {
                     options.levels = levels(&value).ok_or_else(|| {
-                        unusable(&key, "targets and levels from 1 to 3, such as `small=1, claude=3`")
+                        Refusal::unusable_setting(
+                            &key,
+                            "targets and levels from 1 to 3, such as `small=1, claude=3`",
+                        )
                     })?;
                 }
                 "usd_max" => match settings.number(&key)? {
                     Some(usd) if usd >= 0.0 => options.usd_max = Some(usd),
-                    _ => return Err(unusable(&key, "USD for one request, not negative")),
+                    _ => return Err(Refusal::unusable_setting(&key, "USD for one request, not negative")),
                 },
                 "answer_tokens" => match settings.number(&key)? {
                     Some(tokens) if tokens >= 1.0 => options.answer_tokens = tokens,
-                    _ => return Err(unusable(&key, "a number of tokens, at least 1")),
+                    _ => return Err(Refusal::unusable_setting(&key, "a number of tokens, at least 1")),
                 },
                 "tokens_hard" => match value.trim().parse() {
                     Ok(tokens) if tokens > 0 => options.tokens_hard = tokens,
-                    _ => return Err(unusable(&key, "a whole number from 1 on")),
+                    _ => return Err(Refusal::unusable_setting(&key, "a whole number from 1 on")),
                 },
                 _ => {
-                    return Err(Refusal::new(format!(
-                        "the routing policy has no setting `{key}`: it has levels, usd_max, answer_tokens, tokens_hard"
-                    )));
+                    return Err(Refusal::unknown_setting(
+                        &key,
+                        "levels, usd_max, answer_tokens, tokens_hard",
+                    ));
                 }
             }
         }
@@ -68,8 +72,4 @@ fn levels(text: &str) -> Option<Vec<(String, u8)>> {
         Some((id.trim().to_owned(), level))
     };
     text.split(',').map(entry).collect()
-}
-
-fn unusable(key: &str, expected: &str) -> Refusal {
-    Refusal::new(format!("the routing policy's setting `{key}` must be {expected}"))
 }

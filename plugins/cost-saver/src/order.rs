@@ -60,9 +60,11 @@ pub(crate) fn plan(
     means: Means,
     reason: String,
 ) -> Result<Plan, Refusal> {
-    let mut candidates: Vec<Candidate> = targets(catalog)
+    let all = targets(catalog);
+    let able = able(catalog, wants, all.len());
+    let mut candidates: Vec<Candidate> = all
         .into_iter()
-        .zip(able(catalog, wants))
+        .zip(able)
         .filter(|(target, _)| target.permitted)
         .map(|(target, is_able)| Candidate {
             usd: usd(request, &target, options.answer_tokens),

@@ -36,28 +36,29 @@ impl Options {
                         "conversation" => Sticky::Conversation,
                         "key" => Sticky::Key,
                         "tenant" => Sticky::Tenant,
-                        _ => return Err(unusable(&key, "none, conversation, key or tenant")),
+                        _ => {
+                            return Err(Refusal::unusable_setting(&key, "none, conversation, key or tenant"));
+                        }
                     }
                 }
                 "slack" => match settings.number(&key)? {
                     Some(slack) if slack >= 1.0 => options.slack = slack,
-                    _ => return Err(unusable(&key, "a number from 1 on, such as 2")),
+                    _ => return Err(Refusal::unusable_setting(&key, "a number from 1 on, such as 2")),
                 },
                 "errors_max" => match settings.number(&key)? {
                     Some(share) if share > 0.0 && share <= 1.0 => options.errors_max = share,
-                    _ => return Err(unusable(&key, "a share above 0 and up to 1, such as 0.5")),
+                    _ => {
+                        return Err(Refusal::unusable_setting(
+                            &key,
+                            "a share above 0 and up to 1, such as 0.5",
+                        ));
+                    }
                 },
                 _ => {
-                    return Err(Refusal::new(format!(
-                        "the routing policy has no setting `{key}`: it has sticky, slack, errors_max"
-                    )));
+                    return Err(Refusal::unknown_setting(&key, "sticky, slack, errors_max"));
                 }
             }
         }
         Ok(options)
     }
-}
-
-fn unusable(key: &str, expected: &str) -> Refusal {
-    Refusal::new(format!("the routing policy's setting `{key}` must be {expected}"))
 }

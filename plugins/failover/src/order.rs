@@ -66,11 +66,12 @@ fn candidates(
     session: Option<&str>,
 ) -> Vec<Candidate> {
     let tokens = request.answer_tokens_max().map_or(ANSWER_TOKENS, |most| ANSWER_TOKENS.min(most as f64));
-    let able = able(catalog, &request.wants());
+    let ids = catalog.ids();
+    let able = able(catalog, &request.wants(), ids.len());
     let facts = catalog.permitted().into_iter().zip(catalog.breakers()).zip(able).zip(catalog.error_rates());
     let load = catalog.in_flight().into_iter().zip(catalog.queued());
     let speed = catalog.first_token_ms().into_iter().zip(catalog.tokens_per_second());
-    let rows = catalog.ids().into_iter().zip(facts).zip(load.zip(speed));
+    let rows = ids.into_iter().zip(facts).zip(load.zip(speed));
     rows.filter(|((_, (((permitted, _), _), _)), _)| *permitted)
         .map(|((id, (((_, breaker), able), errors)), ((in_flight, queued), (first, speed)))| {
             let health = match breaker {

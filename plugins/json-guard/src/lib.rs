@@ -28,7 +28,7 @@ pub struct JsonGuard {
 impl Preprocessor for JsonGuard {
     fn prepare(draft: &mut dyn Draft, settings: &dyn Settings) -> Result<(), Refusal> {
         if let Some((key, _)) = settings.all().first() {
-            return Err(unknown(key, "the first half has none"));
+            return Err(Refusal::unknown_setting(key, "none for its first half"));
         }
         let schema = {
             let request = draft.request();
@@ -55,9 +55,9 @@ impl Guard for JsonGuard {
             match (key.as_str(), value.as_str()) {
                 ("mode", "repair") => repairs = true,
                 ("mode", "stop") => repairs = false,
-                ("mode", _) => return Err(Refusal::new("the guard's setting `mode` must be repair or stop")),
+                ("mode", _) => return Err(Refusal::unusable_setting("mode", "repair or stop")),
                 ("schema", text) => schema = Some(text.to_owned()),
-                _ => return Err(unknown(&key, "it has mode, schema")),
+                _ => return Err(Refusal::unknown_setting(&key, "mode, schema")),
             }
         }
         let noted = answer.note().map(|note| String::from_utf8_lossy(&note).into_owned());
@@ -91,10 +91,6 @@ impl Guard for JsonGuard {
             _ => Verdict::Pass,
         }
     }
-}
-
-fn unknown(key: &str, known: &str) -> Refusal {
-    Refusal::new(format!("json-guard has no setting `{key}`: {known}"))
 }
 
 lockgate_plugin::export_preprocessor!(JsonGuard);

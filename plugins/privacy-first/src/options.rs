@@ -28,26 +28,25 @@ impl Options {
         for (key, value) in settings.all() {
             match key.as_str() {
                 "threshold" => {
-                    options.threshold = hundredths(&value)
-                        .ok_or_else(|| unusable(&key, "a number from 0 to 1, such as 0.7"))?;
+                    options.threshold = hundredths(&value).ok_or_else(|| {
+                        Refusal::unusable_setting(&key, "a number from 0 to 1, such as 0.7")
+                    })?;
                 }
                 "tokens_hard" => {
                     options.tokens_hard = match value.trim().parse() {
                         Ok(tokens) if tokens > 0 => tokens,
-                        _ => return Err(unusable(&key, "a whole number from 1 on")),
+                        _ => return Err(Refusal::unusable_setting(&key, "a whole number from 1 on")),
                     }
                 }
                 "pictures" => {
                     options.pictures = match value.as_str() {
                         "personal" => Pictures::Personal,
                         "ignore" => Pictures::Ignore,
-                        _ => return Err(unusable(&key, "personal or ignore")),
+                        _ => return Err(Refusal::unusable_setting(&key, "personal or ignore")),
                     }
                 }
                 _ => {
-                    return Err(Refusal::new(format!(
-                        "the routing policy has no setting `{key}`: it has threshold, tokens_hard, pictures"
-                    )));
+                    return Err(Refusal::unknown_setting(&key, "threshold, tokens_hard, pictures"));
                 }
             }
         }
@@ -65,8 +64,4 @@ fn hundredths(text: &str) -> Option<u32> {
     let digit = |place: usize| part.as_bytes().get(place).map_or(0, |digit| u32::from(digit - b'0'));
     let hundredths = whole.parse::<u32>().ok()?.checked_mul(100)? + digit(0) * 10 + digit(1);
     (hundredths <= 100).then_some(hundredths)
-}
-
-fn unusable(key: &str, expected: &str) -> Refusal {
-    Refusal::new(format!("the routing policy's setting `{key}` must be {expected}"))
 }

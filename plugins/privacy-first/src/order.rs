@@ -4,7 +4,7 @@
 //! for come after those that can, and those whose breaker is open come last: a plan would rather wait for
 //! one than give up.
 
-use lockgate_plugin::{Breaker, Catalog, Locality, Plan, Refusal, Request, Want};
+use lockgate_plugin::{Breaker, Catalog, Locality, Plan, Refusal, Request, Want, able};
 
 /// Which side the work goes to first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +71,9 @@ fn plan(mut candidates: Vec<Candidate>, side: impl Fn(&Candidate) -> u8, reason:
 
 /// The targets that the labels permit, in the operator's order.
 fn candidates(catalog: &dyn Catalog, wants: &[Want]) -> Vec<Candidate> {
-    let ids = catalog.ids();
-    let mut is_able = vec![true; ids.len()];
-    for want in wants.iter().filter(|want| matches!(want, Want::Tools | Want::Images)) {
-        for (able, offer) in is_able.iter_mut().zip(catalog.offers(want.clone())) {
-            *able &= offer != Some(false);
-        }
-    }
     let facts = catalog.localities().into_iter().zip(catalog.permitted()).zip(catalog.breakers());
+    let ids = catalog.ids();
+    let is_able = able(catalog, wants, ids.len());
     ids.into_iter()
         .zip(facts)
         .zip(is_able)

@@ -70,4 +70,15 @@ impl Refusal {
     pub fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into() }
     }
+
+    /// Refuses a setting that makes no sense: a plugin whose operator meant something else must not act. `expected`
+    /// goes on from "must be".
+    pub fn unusable_setting(key: &str, expected: &str) -> Self {
+        Self::new(format!("the plugin's setting `{key}` must be {expected}"))
+    }
+
+    /// Refuses a setting that does not exist. `known` names those that do.
+    pub fn unknown_setting(key: &str, known: &str) -> Self {
+        Self::new(format!("the plugin has no setting `{key}`: it has {known}"))
+    }
 }

@@ -136,10 +136,10 @@ pub struct Target {
     pub breaker: Breaker,
 }
 
-/// Whether each target can do all of `wants`, as far as is known. Costs a call of the host for each want that
-/// tells targets apart.
-pub fn able(catalog: &dyn Catalog, wants: &[Want]) -> Vec<bool> {
-    let mut able = vec![true; catalog.ids().len()];
+/// Whether each of the `count` targets can do all of `wants`, as far as is known. Costs a call of the host for each
+/// want that tells targets apart.
+pub fn able(catalog: &dyn Catalog, wants: &[Want], count: usize) -> Vec<bool> {
+    let mut able = vec![true; count];
     for want in wants.iter().filter(|want| matches!(want, Want::Tools | Want::Images)) {
         for (able, offer) in able.iter_mut().zip(catalog.offers(want.clone())) {
             *able &= offer != Some(false);

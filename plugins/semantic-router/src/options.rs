@@ -60,7 +60,7 @@ impl Options {
                 "tokens_hard" => {
                     options.tokens_hard = match value.parse() {
                         Ok(tokens) if tokens > 0 => tokens,
-                        _ => return Err(unusable(&key, "a whole number from 1 on")),
+                        _ => return Err(Refusal::unusable_setting(&key, "a whole number from 1 on")),
                     }
                 }
                 _ => match key.split_once('.') {
@@ -70,7 +70,7 @@ impl Options {
                     Some(("target", name)) if !name.is_empty() => {
                         targets.push((name.to_owned(), value.to_owned()));
                     }
-                    _ => return Err(unknown(&key)),
+                    _ => return Err(Refusal::unknown_setting(&key, KNOWN)),
                 },
             }
         }
@@ -84,7 +84,7 @@ impl Options {
             match options.intents.iter_mut().find(|intent| intent.name == name) {
                 Some(intent) if !target.is_empty() => intent.target = target,
                 _ => {
-                    return Err(unusable(
+                    return Err(Refusal::unusable_setting(
                         &format!("target.{name}"),
                         "the target of an intent that has examples",
                     ));
@@ -92,7 +92,10 @@ impl Options {
             }
         }
         if let Some(without) = options.intents.iter().find(|intent| intent.target.is_empty()) {
-            return Err(unusable(&format!("target.{}", without.name), "the id of a target for that intent"));
+            return Err(Refusal::unusable_setting(
+                &format!("target.{}", without.name),
+                "the id of a target for that intent",
+            ));
         }
         if options.intents.len() == 1 {
             return Err(Refusal::new(
@@ -112,27 +115,20 @@ fn intent(key: &str, name: &str, value: &str) -> Result<Intent, Refusal> {
     let examples: Vec<String> =
         value.split('|').map(str::trim).filter(|example| !example.is_empty()).map(str::to_owned).collect();
     if examples.is_empty() {
-        return Err(unusable(key, "examples, separated by `|`"));
+        return Err(Refusal::unusable_setting(key, "examples, separated by `|`"));
     }
     Ok(Intent { name: name.to_owned(), examples, target: String::new() })
 }
 
 fn number(key: &str, value: &str, most: f64) -> Result<f64, Refusal> {
     let number = value.parse().ok().filter(|number| (0.0..=most).contains(number));
-    number.ok_or_else(|| unusable(key, &format!("a number from 0 to {most}")))
+    number.ok_or_else(|| Refusal::unusable_setting(key, &format!("a number from 0 to {most}")))
 }
 
 fn hundredths(key: &str, value: &str) -> Result<u32, Refusal> {
     number(key, value, 1.0).map(|number| (number * 100.0).round() as u32)
 }
 
-fn unusable(key: &str, expected: &str) -> Refusal {
-    Refusal::new(format!("the semantic router's setting `{key}` must be {expected}"))
-}
-
-fn unknown(key: &str) -> Refusal {
-    Refusal::new(format!(
-        "the semantic router has no setting `{key}`: it has model, threshold, margin, certainty, words_lead, meaning_lead, \
-         tokens_hard, intent.NAME and target.NAME"
-    ))
-}
+/// Settings that there are.
+const KNOWN: &str =
+    "model, threshold, margin, certainty, words_lead, meaning_lead, tokens_hard, intent.NAME and target.NAME";

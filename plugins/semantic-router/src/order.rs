@@ -36,8 +36,9 @@ pub(crate) fn plan(
         (Locality::Lan, _) => 3,
         _ => 4,
     };
-    let permitted =
-        targets(catalog).into_iter().zip(able(catalog, wants)).filter(|(target, _)| target.permitted);
+    let all = targets(catalog);
+    let able = able(catalog, wants, all.len());
+    let permitted = all.into_iter().zip(able).filter(|(target, _)| target.permitted);
     let mut ranked: Vec<_> = permitted
         .map(|(target, is_able)| {
             let rank = (target.breaker == Breaker::Open, !is_able, side(&target.id, &target.locality));

@@ -12,7 +12,8 @@ use crate::stop::Stop;
 
 const ATTEMPTS_MAX: usize = 16;
 const LABELS_MAX: usize = 16;
-const REASON_BYTES_MAX: usize = 4096;
+/// Bytes of any reason that a plugin gives: of a plan, a refusal, a stop, a verdict.
+pub(crate) const REASON_BYTES_MAX: usize = 4096;
 
 /// A plan as the guest builds it. Nothing of it is believed.
 #[derive(Debug, Default)]
