@@ -33,6 +33,8 @@ pub struct SandboxOptions {
     pub memory_resident_bytes: usize,
     /// Whether a fresh memory maps the component's image, rather than having it copied in.
     pub copy_on_write: bool,
+    /// Whether instances come from a pool, rather than each being mapped anew. `memory_resident_bytes` is the pool's.
+    pub pooling: bool,
     /// Where components are compiled; in this process where there is none, which is for tests.
     pub workshop: Option<Workshop>,
 }
@@ -47,6 +49,7 @@ impl Default for SandboxOptions {
             tick: Duration::from_millis(2),
             memory_resident_bytes: 128 << 10,
             copy_on_write: true,
+            pooling: true,
             workshop: None,
         }
     }
@@ -63,7 +66,9 @@ const CALL_STACK_RESIDENT_BYTES: usize = 16 << 10;
 /// The engine that plugins run in.
 pub(crate) fn engine(options: &SandboxOptions) -> Result<Engine, SandboxError> {
     let mut config = config(options);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+    if options.pooling {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+    }
     Engine::new(&config).map_err(|error| SandboxError::Engine { message: format!("{error:#}") })
 }
 
