@@ -60,6 +60,16 @@ impl Breaker {
         Self { policy, state: State::Closed, failures: 0, openings: 0 }
     }
 
+    /// Goes on from this state, as if it had just come to it.
+    pub fn assume(&mut self, state: BreakerState, now: Instant) {
+        let (state, openings) = match state {
+            BreakerState::Closed => (State::Closed, 0),
+            BreakerState::HalfOpen => (State::HalfOpen { probing: false }, 1),
+            BreakerState::Open => (State::Open { until: now + self.policy.open_first }, 1),
+        };
+        *self = Self { policy: self.policy, state, failures: 0, openings };
+    }
+
     /// What a policy sees.
     pub fn state(&self, now: Instant) -> BreakerState {
         match self.state {

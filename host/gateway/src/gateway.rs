@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_api::{
-    Backend, ChatRequest, Labels, Plan, PolicyError, RouteInput, Scope, Services, Target, TargetFacts, permit,
+    Backend, ChatRequest, Health, Labels, Plan, PolicyError, RouteInput, Scope, Services, Target,
+    TargetFacts, permit,
 };
 use tracing::debug;
 
@@ -146,6 +147,13 @@ impl Gateway {
     /// The targets in configuration order.
     pub fn targets(&self) -> impl ExactSizeIterator<Item = &Arc<Target>> + Clone {
         self.entries.iter().map(|entry| &entry.target)
+    }
+
+    /// Takes this for the health of the target `id`, if there is one, until it has shown its own: for simulations.
+    pub fn assume_health(&self, id: &str, health: Health) {
+        if let Some(entry) = self.entries.iter().find(|entry| entry.target.id == id) {
+            entry.monitor.assume(now(), health);
+        }
     }
 
     /// Brings the gauges of [`crate::Metrics`] up to date.

@@ -119,12 +119,15 @@ pub struct Monitor {
 struct Inner {
     breaker: Breaker,
     window: Window,
+    /// What holds as long as nothing else has been seen.
+    assumed: Health,
 }
 
 impl Monitor {
     /// A target of which nothing is known yet.
     pub fn new(policy: BreakerPolicy) -> Arc<Self> {
-        let inner = Inner { breaker: Breaker::new(policy), window: Window::default() };
+        let inner =
+            Inner { breaker: Breaker::new(policy), window: Window::default(), assumed: Health::default() };
         Arc::new(Self { in_flight: AtomicU32::new(0), inner: Mutex::new(inner) })
     }
 
@@ -135,7 +138,24 @@ impl Monitor {
         let mut inner = self.lock();
         health.breaker = inner.breaker.state(now);
         inner.window.describe(now, &mut health);
-        health
+        let assumed = inner.assumed;
+        Health {
+            breaker: health.breaker,
+            in_flight: health.in_flight.saturating_add(assumed.in_flight),
+            queued: health.queued.or(assumed.queued),
+            first_token_median: health.first_token_median.or(assumed.first_token_median),
+            first_token_p90: health.first_token_p90.or(assumed.first_token_p90),
+            tokens_per_second_median: health.tokens_per_second_median.or(assumed.tokens_per_second_median),
+            tokens_per_second_p10: health.tokens_per_second_p10.or(assumed.tokens_per_second_p10),
+            error_rate: health.error_rate.or(assumed.error_rate),
+        }
+    }
+
+    /// Takes this for the target's health until it has shown its own; requests in flight are beside the real ones.
+    pub fn assume(&self, now: Instant, health: Health) {
+        let mut inner = self.lock();
+        inner.breaker.assume(health.breaker, now);
+        inner.assumed = health;
     }
 
     /// Leave to send one request.

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lockgate_api::{
     ChatRequest, KeyFacts, Label, Labels, PolicyError, PrepareInput, ReviewInput, Reviewed, RouteInput,
     Scope, TargetFacts, WatchInput,
 };
+use tokio::time::Instant;
 use wasmtime::component::Resource;
 
 use crate::budget::Budget;
@@ -201,6 +202,11 @@ impl Call {
         }
     }
 
+    /// Calls of the host's functions so far.
+    pub(crate) fn host_calls(&self) -> u64 {
+        self.host_calls
+    }
+
     /// The one request's handle, lent to the guest for the call.
     pub(crate) fn request_handle() -> Resource<RequestHandle> {
         Resource::new_borrow(0)
@@ -310,7 +316,12 @@ impl Call {
         if self.host_calls > calls_max {
             return Err(Stop::HostCalls { calls_max });
         }
-        Ok(())
+        match &self.powers.probe {
+            Some(probe) => {
+                probe.host_call(&self.powers.plugin).map_or(Ok(()), |fault| Err(Stop::Injected(fault)))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Counts one call that hands over this many bytes.

@@ -35,8 +35,21 @@ pub struct SandboxOptions {
     pub copy_on_write: bool,
     /// Whether instances come from a pool, rather than each being mapped anew. `memory_resident_bytes` is the pool's.
     pub pooling: bool,
+    /// What a plugin's time is measured by.
+    pub metering: Metering,
     /// Where components are compiled; in this process where there is none, which is for tests.
     pub workshop: Option<Workshop>,
+}
+
+/// What a plugin's own time is measured by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metering {
+    /// The machine's clock.
+    #[default]
+    Clock,
+    /// Instructions, so that a call takes as much on any machine at any time: see [`crate::Limits::fuel_max`]. Slower,
+    /// and for simulations. Other time limits follow Tokio's clock, which may be paused.
+    Fuel,
 }
 
 impl Default for SandboxOptions {
@@ -50,6 +63,7 @@ impl Default for SandboxOptions {
             memory_resident_bytes: 128 << 10,
             copy_on_write: true,
             pooling: true,
+            metering: Metering::Clock,
             workshop: None,
         }
     }
@@ -84,6 +98,7 @@ fn config(options: &SandboxOptions) -> Config {
     config
         // Guests yield at a tick and are ended at their deadline.
         .epoch_interruption(true)
+        .consume_fuel(options.metering == Metering::Fuel)
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(CALL_STACK_BYTES)
         // One call's stack holds another request's text otherwise.

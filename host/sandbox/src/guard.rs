@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceAny};
 
+use crate::Sandbox;
 use crate::call::{Call, Facts};
 use crate::contract::bindings::guard::exports::lockgate::plugin::watch;
 use crate::contract::bindings::guard::{Guard as Instance, GuardPre};
@@ -40,6 +41,12 @@ impl GuardPlugin {
         &self.plugin.grants_unused
     }
 
+    /// The same guard as if `sandbox` had loaded it; see [`Sandbox::apart`].
+    #[must_use]
+    pub fn within(&self, sandbox: &Sandbox) -> Self {
+        Self { plugin: Arc::new(self.plugin.within(sandbox)), instance: self.instance.clone() }
+    }
+
     async fn begin(&self, input: WatchInput) -> Result<Box<dyn Watch>, PolicyError> {
         let place = self.plugin.free_guard().await?;
         let _running = self.plugin.shared.ticker.running();
@@ -56,7 +63,7 @@ impl GuardPlugin {
             Ok((_, Err(refusal))) => Err(refused(store.data_mut(), &refusal)),
             Err(error) => Err(error),
         };
-        self.plugin.report(store.data_mut(), outcome.as_ref().err());
+        self.plugin.report(&mut store, outcome.as_ref().err());
         let (instance, watcher) = outcome?;
         let plugin = Arc::clone(&self.plugin);
         Ok(Box::new(Watcher { store, instance, watcher, plugin, is_sound: true, _place: place }))
@@ -90,9 +97,10 @@ impl Watcher {
         let _running = plugin.shared.ticker.running();
         self.store.data_mut().begin_again(plugin.deadline());
         self.store.set_epoch_deadline(1);
+        plugin.refuel(&mut self.store);
         let answer = plugin.limited(self.enter(question)).await;
         let outcome = plugin.judge(self.store.data(), answer).and_then(verdict);
-        plugin.report(self.store.data_mut(), outcome.as_ref().err());
+        plugin.report(&mut self.store, outcome.as_ref().err());
         self.is_sound = outcome.is_ok();
         outcome
     }

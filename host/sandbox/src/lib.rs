@@ -26,6 +26,7 @@ mod pin;
 mod plugin;
 mod powers;
 mod preprocessor;
+mod probe;
 mod router;
 mod slots;
 mod spendings;
@@ -59,7 +60,7 @@ use crate::spendings::Spendings;
 use crate::state::Store;
 use crate::ticker::Ticker;
 
-pub use engine::SandboxOptions;
+pub use engine::{Metering, SandboxOptions};
 pub use environment::Environment;
 pub use grant::{Grant, World};
 pub use guard::GuardPlugin;
@@ -68,6 +69,7 @@ pub use load::{COMPONENT_BYTES_MAX, LoadError, Report};
 pub use lockgate_compiler::{Limits as CompileLimits, Workshop};
 pub use pin::{Digest, Pin, Signer};
 pub use preprocessor::PreprocessorPlugin;
+pub use probe::{Fault, Probe, Used};
 pub use router::RouterPlugin;
 
 /// Why there is no sandbox.
@@ -108,6 +110,7 @@ pub struct Sandbox {
     store: Arc<Store>,
     /// By plugin id; outlives what is loaded, too.
     spending: Spendings,
+    probe: Option<Arc<dyn Probe>>,
     memory_bytes_max: usize,
     table_elements_max: usize,
 }
@@ -117,6 +120,7 @@ struct Shared {
     compiler: Compiler,
     ticker: Ticker,
     tick: Duration,
+    metering: Metering,
     metrics: Metrics,
     /// One permit for each instance that the pool has for calls.
     free_instances: Semaphore,
@@ -180,6 +184,7 @@ impl Sandbox {
                 compiler: Compiler { engine, workshop: options.workshop.clone() },
                 ticker,
                 tick: options.tick,
+                metering: options.metering,
                 metrics: Metrics::default(),
                 free_instances,
                 free_guards,
@@ -189,9 +194,23 @@ impl Sandbox {
             environment,
             store: Arc::default(),
             spending: Spendings::default(),
+            probe: None,
             memory_bytes_max: options.memory_bytes_max,
             table_elements_max: options.table_elements_max,
         })
+    }
+
+    /// A sandbox that shares this one's engine and pool and nothing else: its plugins remember nothing yet, live in
+    /// `environment`, and `probe` looks on. Cheap. Plugins come into it by `within`, without being loaded anew.
+    #[must_use]
+    pub fn apart(&self, environment: Arc<dyn Environment>, probe: Arc<dyn Probe>) -> Self {
+        Self {
+            environment,
+            store: Arc::default(),
+            spending: Spendings::default(),
+            probe: Some(probe),
+            ..self.clone()
+        }
     }
 
     /// Makes known what is counted of plugins. Once a registry.
@@ -293,6 +312,7 @@ impl Sandbox {
                 store: Arc::clone(&self.store),
                 grants,
                 spending: self.spending.of(&id),
+                probe: self.probe.clone(),
                 waits: Arc::clone(match world {
                     World::Router | World::Preprocessor => &self.shared.call_waits,
                     World::Guard => &self.shared.guard_waits,

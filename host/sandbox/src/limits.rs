@@ -60,6 +60,18 @@ impl Default for Limits {
     }
 }
 
+/// Instructions that stand for a nanosecond where fuel is the measure: what a slow machine runs in one.
+const FUEL_PER_NANOSECOND: u64 = 1;
+
+impl Limits {
+    /// The fuel that stands for [`Limits::time_max`] where [`crate::Metering::Fuel`] is the measure: roughly one for
+    /// each instruction.
+    pub fn fuel_max(&self) -> u64 {
+        let nanoseconds = u64::try_from(self.time_max.as_nanos()).unwrap_or(u64::MAX);
+        nanoseconds.saturating_mul(FUEL_PER_NANOSECOND)
+    }
+}
+
 /// Memories that one instance may have. Two, since some toolchains add a small one for their adapter.
 pub(crate) const MEMORIES_MAX: usize = 2;
 /// Tables that one instance may have.

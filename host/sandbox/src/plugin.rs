@@ -4,24 +4,30 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use lockgate_api::PolicyError;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, debug, debug_span, error, info, trace, warn};
 use wasmtime::{Store, UpdateDeadline};
 
-use crate::Shared;
 use crate::call::{Call, Facts, LogLevel};
+use crate::engine::Metering;
 use crate::grant::{Grant, World};
 use crate::log_rate::{Admitted, LogRate};
 use crate::pin::Digest;
 use crate::powers::Powers;
+use crate::probe::Used;
 use crate::stop::{Stop, classify, last_words};
+use crate::{Sandbox, Shared};
 
 /// Where the lines of plugins appear in the log.
 pub(crate) const TARGET: &str = "lockgate::plugin";
+
+/// The longest that a call runs by the machine's clock where fuel is the measure. A few instructions do work of any
+/// length for one unit.
+const FUEL_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// A loaded plugin, whatever its world.
 pub(crate) struct Plugin {
@@ -44,11 +50,55 @@ impl Plugin {
         store.set_max_component_handles(self.powers.limits.handles_max);
         store.set_hostcall_fuel(self.powers.limits.output_bytes_max);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context| {
-            context.data().check_time()?;
-            Ok(UpdateDeadline::Yield(1))
-        });
+        match self.shared.metering {
+            Metering::Clock => store.epoch_deadline_callback(|context| {
+                context.data().check_time()?;
+                Ok(UpdateDeadline::Yield(1))
+            }),
+            Metering::Fuel => {
+                self.refuel(&mut store);
+                let end = std::time::Instant::now() + FUEL_TIME_MAX;
+                store.epoch_deadline_callback(move |_| match std::time::Instant::now() < end {
+                    true => Ok(UpdateDeadline::Continue(1)),
+                    false => Err(Stop::Time { limit: FUEL_TIME_MAX }.into()),
+                });
+            }
+        }
         store
+    }
+
+    /// Fills up what stands for a call's time, where that is fuel.
+    pub(crate) fn refuel(&self, store: &mut Store<Call>) {
+        if self.shared.metering == Metering::Fuel {
+            // Fails only where fuel is not the engine's measure.
+            let _filled = store.set_fuel(self.powers.limits.fuel_max());
+        }
+    }
+
+    /// The same component with the same settings, as if `sandbox` had loaded it: its time, chance, memory of calls
+    /// and probe are that one's.
+    pub(crate) fn within(&self, sandbox: &Sandbox) -> Self {
+        let Powers { plugin, settings, limits, grants, waits, .. } = &*self.powers;
+        Self {
+            id: self.id.clone(),
+            world: self.world,
+            digest: self.digest,
+            shared: Arc::clone(&self.shared),
+            powers: Arc::new(Powers {
+                plugin: Arc::clone(plugin),
+                settings: settings.clone(),
+                limits: limits.clone(),
+                environment: Arc::clone(&sandbox.environment),
+                store: Arc::clone(&sandbox.store),
+                grants: grants.clone(),
+                spending: sandbox.spending.of(&self.id),
+                probe: sandbox.probe.clone(),
+                waits: Arc::clone(waits),
+            }),
+            log_rate: Mutex::default(),
+            compile_time: self.compile_time,
+            grants_unused: self.grants_unused.clone(),
+        }
     }
 
     /// When a call that begins now must be over.
@@ -97,7 +147,9 @@ impl Plugin {
     /// Ends a call: what it wrote down counts unless it failed, and the operator is told what it said and how it
     /// ended. What a plugin says is treated like the request's own text: once a label is on the request it goes
     /// nowhere.
-    pub(crate) fn report(&self, call: &mut Call, error: Option<&PolicyError>) {
+    pub(crate) fn report(&self, store: &mut Store<Call>, error: Option<&PolicyError>) {
+        let fuel_left = store.get_fuel().ok();
+        let call = store.data_mut();
         call.end_memory(matches!(error, None | Some(PolicyError::Refused { .. })));
         self.shared.metrics.record(&self.id, self.world, &call.ended(error));
         let request_id = Arc::clone(&call.facts().request_id);
@@ -112,10 +164,25 @@ impl Plugin {
                 warn!(target: TARGET, plugin, digest, request, kind = error.kind(), "{error}");
             }
         }
-        if call.labels().withhold_payload() {
+        let is_withheld = call.labels().withhold_payload();
+        let (lines, dropped) = if is_withheld { (Vec::new(), 0) } else { call.take_log() };
+        if let Some(probe) = &self.powers.probe {
+            let limits = &self.powers.limits;
+            let log: Vec<String> = lines.iter().map(|(_, line)| line.clone()).collect();
+            probe.ended(&Used {
+                plugin,
+                world: self.world,
+                fuel: fuel_left.map(|left| limits.fuel_max().saturating_sub(left)),
+                memory_bytes: call.meter.memory_bytes(),
+                host_calls: call.host_calls(),
+                limits,
+                error,
+                log: &log,
+            });
+        }
+        if is_withheld {
             return;
         }
-        let (lines, dropped) = call.take_log();
         let Admitted { lines: admitted, dropped_before } = self.admit_lines(lines.len());
         if dropped_before > 0 {
             warn!(target: TARGET, plugin, dropped = dropped_before, "the plugin's calls wrote more log lines than it may");
@@ -143,7 +210,7 @@ impl Plugin {
         if lines == 0 {
             return Admitted { lines: 0, dropped_before: 0 };
         }
-        self.log_rate.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now(), lines)
+        self.log_rate.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now().into_std(), lines)
     }
 
     /// A place in the pool for one call.

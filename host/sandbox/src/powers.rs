@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use crate::environment::Environment;
 use crate::grant::Grant;
 use crate::limits::Limits;
+use crate::probe::Probe;
 use crate::state::{Memory, Store};
 
 /// The same for every call of a plugin.
@@ -21,6 +22,8 @@ pub(crate) struct Powers {
     pub(crate) store: Arc<Store>,
     pub(crate) grants: Vec<Grant>,
     pub(crate) spending: Arc<Spending>,
+    /// Looks on, where a policy is tested.
+    pub(crate) probe: Option<Arc<dyn Probe>>,
     /// One permit for each call that may keep its place in the pool while it waits for somebody else.
     pub(crate) waits: Arc<Semaphore>,
 }

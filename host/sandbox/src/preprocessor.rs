@@ -8,6 +8,7 @@ use futures_core::future::BoxFuture;
 use lockgate_api::{PolicyError, PrepareInput, Prepared, Preprocessor};
 use wasmtime::Store;
 
+use crate::Sandbox;
 use crate::call::{Call, Facts};
 use crate::contract::bindings::preprocessor::PreprocessorPre;
 use crate::grant::Grant;
@@ -32,6 +33,12 @@ impl PreprocessorPlugin {
         &self.plugin.grants_unused
     }
 
+    /// The same preprocessor as if `sandbox` had loaded it; see [`Sandbox::apart`].
+    #[must_use]
+    pub fn within(&self, sandbox: &Sandbox) -> Self {
+        Self { plugin: self.plugin.within(sandbox), instance: self.instance.clone() }
+    }
+
     async fn call(&self, input: PrepareInput) -> Result<Prepared, PolicyError> {
         let _place = self.plugin.free_instance().await?;
         let _running = self.plugin.shared.ticker.running();
@@ -42,7 +49,7 @@ impl PreprocessorPlugin {
             Ok(Some(reason)) => Err(PolicyError::Refused { reason }),
             Err(error) => Err(error),
         };
-        self.plugin.report(store.data_mut(), outcome.as_ref().err());
+        self.plugin.report(&mut store, outcome.as_ref().err());
         outcome
     }
 

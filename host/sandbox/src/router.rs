@@ -8,6 +8,7 @@ use futures_core::future::BoxFuture;
 use lockgate_api::{Plan, PolicyError, ReviewInput, ReviewVerdict, RouteInput, Router};
 use wasmtime::Store;
 
+use crate::Sandbox;
 use crate::call::{Call, Facts};
 use crate::contract::bindings::reviewer::ReviewerPre;
 use crate::contract::bindings::reviewer::exports::lockgate::plugin::review;
@@ -49,6 +50,13 @@ impl RouterPlugin {
         &self.plugin.grants_unused
     }
 
+    /// The same router as if `sandbox` had loaded it; see [`Sandbox::apart`].
+    #[must_use]
+    pub fn within(&self, sandbox: &Sandbox) -> Self {
+        let (instance, reviewer) = (self.instance.clone(), self.reviewer.clone());
+        Self { plugin: self.plugin.within(sandbox), instance, reviewer }
+    }
+
     async fn call(&self, input: RouteInput) -> Result<Plan, PolicyError> {
         let _place = self.plugin.free_instance().await?;
         let _running = self.plugin.shared.ticker.running();
@@ -62,7 +70,7 @@ impl RouterPlugin {
             Ok(Answer::Refused(reason)) => Err(PolicyError::Refused { reason }),
             Err(error) => Err(error),
         };
-        self.plugin.report(store.data_mut(), outcome.as_ref().err());
+        self.plugin.report(&mut store, outcome.as_ref().err());
         outcome
     }
 
@@ -94,7 +102,7 @@ impl RouterPlugin {
         };
         let answer = self.plugin.limited(entered).await;
         let outcome = self.plugin.judge(store.data(), answer).and_then(verdict);
-        self.plugin.report(store.data_mut(), outcome.as_ref().err());
+        self.plugin.report(&mut store, outcome.as_ref().err());
         outcome
     }
 }

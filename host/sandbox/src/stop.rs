@@ -8,6 +8,8 @@ use lockgate_api::{Forbidden, PolicyError};
 use thiserror::Error;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use crate::probe::Fault;
+
 /// A reason of the host's own to end a call. Travels through wasmtime as the error of a host function.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Stop {
@@ -17,6 +19,8 @@ pub(crate) enum Stop {
     Table { elements_max: usize },
     #[error("time: {} ms", limit.as_millis())]
     Time { limit: std::time::Duration },
+    #[error("fuel: all that stands for its time is used up")]
+    Fuel,
     #[error("host calls: {calls_max}")]
     HostCalls { calls_max: u64 },
     #[error("output: {bytes_max} bytes handed to the host")]
@@ -36,6 +40,9 @@ pub(crate) enum Stop {
     /// Each version of a request that prompts were made of would be kept whole.
     #[error("a prompt of the request as it was before a change is held while one of it as it is now is made")]
     OlderPrompt,
+    /// Whoever tests the plugin wants to see what comes of it.
+    #[error("{} put in by a test", .0.name())]
+    Injected(Fault),
     /// The guest called `exit`.
     #[error("the guest exited instead of answering")]
     Exit,
@@ -51,7 +58,8 @@ pub(crate) fn classify(
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return match stop {
             Stop::Denied { .. } | Stop::Breach { .. } => PolicyError::Denied { what: stop.to_string() },
-            Stop::Exit => trap(&stop.to_string(), last_words),
+            Stop::Exit | Stop::Injected(Fault::Trap) => trap(&stop.to_string(), last_words),
+            Stop::Injected(Fault::Denial) => PolicyError::Denied { what: stop.to_string() },
             _ => limit(stop),
         };
     }
@@ -64,6 +72,7 @@ pub(crate) fn classify(
     let frames = frames(error);
     match (code, refused_growth) {
         (Trap::StackOverflow, _) => limit(&Stop::Stack),
+        (Trap::OutOfFuel, _) => limit(&Stop::Fuel),
         // A guest that gets no more memory dies of it, each language in its own way.
         (_, Some(stop)) => limit(stop),
         (Trap::MemoryOutOfBounds, None) => {

@@ -26,6 +26,7 @@ mod routes;
 mod serve;
 mod state;
 
+pub use openai::decode_chat;
 pub use options::{ServerOptions, UnsafeListen, ensure_safe_to_listen};
 pub use serve::{ServeError, serve};
 pub use state::{AppState, Readiness, Serving};

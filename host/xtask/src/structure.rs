@@ -14,6 +14,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host/providers", &["lockgate-api"]),
     ("host/gateway", &["lockgate-api"]),
     ("host/server", &["lockgate-api", "lockgate-gateway"]),
+    ("host/problems", &[]),
+    (
+        "host/workbench",
+        &[
+            "lockgate-api",
+            "lockgate-gateway",
+            "lockgate-plugin-build",
+            "lockgate-problems",
+            "lockgate-sandbox",
+        ],
+    ),
     (
         "host/cli",
         &[
@@ -21,9 +32,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "lockgate-engine",
             "lockgate-gateway",
             "lockgate-kernels",
+            "lockgate-problems",
             "lockgate-providers",
             "lockgate-sandbox",
             "lockgate-server",
+            "lockgate-workbench",
         ],
     ),
     ("host/xtask", &["lockgate-plugin-build"]),

@@ -117,6 +117,8 @@ pub(crate) const PERSONAL: &[(&str, Kind)] = &[
     ("high blood pressure", Health),
     ("high blood\npressure", Health),
     ("chemotherapy starts Monday", Health),
+    ("My HbA1c is 8.1, what now?", Health),
+    ("low blood sugar", Health),
     ("Ist sie schwanger?", Health),
     ("I am pregnant", Health),
     ("my therapist says", Health),

@@ -9,10 +9,10 @@ use lockgate_api::{Label, Locality, Price};
 use toml::Spanned;
 
 use super::file::{self, Device, File, ProviderKind};
-use super::problem::{Problems, nearest};
 use super::{
     AdapterConfig, Config, DEFAULT_LISTEN, KeyConfig, ModelConfig, ProviderConfig, ServerConfig, TargetConfig,
 };
+use lockgate_problems::{Problems, nearest};
 
 /// Checks the file's parts against each other and resolves its secrets.
 pub(crate) fn check(path: &Path, text: &str, file: File) -> Result<Config, Problems> {

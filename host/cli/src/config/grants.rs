@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::file::{File, Plugin, ProviderKind, World};
-use super::problem::nearest;
+use lockgate_problems::nearest;
 
 impl Checker<'_> {
     /// Checks every grant against what the file has.

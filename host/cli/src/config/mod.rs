@@ -1,14 +1,13 @@
 //! The configuration file: TOML in, a checked [`Config`] out.
 //!
-//! `file` is the file's shape, `check`, `plugins`, `routers` and `grants` the rules between its parts, `problem` how a mistake is
-//! told: always with file, line and column, with the nearest known name for an unknown key. Nothing
+//! `file` is the file's shape, `check`, `plugins`, `routers` and `grants` the rules between its parts. A mistake is
+//! told always with file, line and column, with the nearest known name for an unknown key. Nothing
 //! here opens a connection, loads a model or compiles a plugin. Secrets are read, never printed.
 
 mod check;
 mod file;
 mod grants;
 mod plugins;
-mod problem;
 mod routers;
 mod secret;
 
@@ -22,7 +21,7 @@ use lockgate_sandbox::Pin;
 
 use check::check;
 pub(crate) use file::{Device, Limits, Named, OnError, ProviderKind};
-pub(crate) use problem::Problems;
+pub(crate) use lockgate_problems::Problems;
 pub(crate) use routers::BUILT_IN_ROUTER;
 
 /// The address when neither file nor flag gives one.

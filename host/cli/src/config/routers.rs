@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::check::Checker;
 use super::file::{Key, Mode, Plugin, World};
-use super::problem::nearest;
 use super::{CanaryConfig, PluginConfig, RouterConfig};
+use lockgate_problems::nearest;
 
 /// The router that decides where the file configures none. `plugins/privacy-first`, carried by the binary.
 pub(crate) const BUILT_IN_ROUTER: &str = "privacy-first";

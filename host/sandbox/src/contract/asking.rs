@@ -3,13 +3,12 @@
 //! Whether labels permit an ask is decided behind [`lockgate_api::Services`], at the send.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use lockgate_api::{
     Asking, CONTINUATIONS_MAX, Choose, EMBED_INPUTS_MAX, Embed, ErrorKind, Locality, ServiceError, Services,
     Target, Usage,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 use wasmtime::component::Resource;
 
@@ -43,6 +42,9 @@ impl Call {
     fn granted(&self, from: Door, name: &str) -> Result<Granted, generation::Error> {
         let (plugin, scope) = (&*self.powers().plugin, &self.facts().scope);
         let request = &**scope.request_id();
+        if let Some(probe) = &self.powers().probe {
+            probe.asks(plugin, name);
+        }
         let grant = match from {
             Door::Inference => Grant::Inference(name.to_owned()),
             Door::Cloud => Grant::Cloud(name.to_owned()),

@@ -38,6 +38,15 @@ pub(crate) fn decode(body: &[u8]) -> Result<Decoded, ApiError> {
     request(object_of(body)?).map_err(|invalid| ApiError::field(invalid.path, invalid.code, invalid.message))
 }
 
+/// Decodes the body of a chat completion just as `POST /v1/chat/completions` does, for requests that come from
+/// somewhere else.
+///
+/// # Errors
+/// What the API would answer: which field, and what is wrong with it.
+pub fn decode_chat(body: &[u8]) -> Result<ChatRequest, String> {
+    decode(body).map(|decoded| decoded.request).map_err(|error| error.message)
+}
+
 fn object_of(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     let body: Value = serde_json::from_slice(body)
         .map_err(|error| ApiError::invalid_json(format!("the body is not valid JSON in UTF-8: {error}")))?;

@@ -13,6 +13,7 @@ mod wire;
 
 pub(crate) use chunks::ChunkEncoder;
 pub(crate) use collected::Collected;
+pub use decode::decode_chat;
 pub(crate) use decode::{Decoded, EmbeddingsRequest, decode, decode_embeddings};
 pub(crate) use embeddings::embeddings_body;
 pub(crate) use models::{model_body, models_body};

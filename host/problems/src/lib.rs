@@ -1,4 +1,8 @@
-//! How a mistake in the configuration is told: `file:line:column: what is wrong; what to do`.
+//! How a mistake in a TOML file is told: `file:line:column: what is wrong; what to do`, with the nearest known name for
+//! an unknown one.
+//!
+//! Used for every file that people write by hand. Does not own what is right: each kind of file has its own rules.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::io;
@@ -7,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Every mistake found in one file, in its order.
 #[derive(Debug)]
-pub(crate) struct Problems {
+pub struct Problems {
     path: PathBuf,
     entries: Vec<Problem>,
 }
@@ -20,35 +24,39 @@ struct Problem {
 }
 
 impl Problems {
-    pub(crate) fn none(path: &Path) -> Self {
+    /// No mistake yet in the file at `path`.
+    pub fn none(path: &Path) -> Self {
         Self { path: path.to_owned(), entries: Vec::new() }
     }
 
-    pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Self {
+    /// A file that cannot be read at all.
+    pub fn unreadable(path: &Path, error: &io::Error) -> Self {
         let mut problems = Self::none(path);
         problems.entries.push(Problem { place: None, message: format!("cannot read it: {error}") });
         problems
     }
 
     /// From the TOML reader's error, which knows the place but not what the author may have meant.
-    pub(crate) fn from_toml(path: &Path, text: &str, error: &toml::de::Error) -> Self {
+    pub fn from_toml(path: &Path, text: &str, error: &toml::de::Error) -> Self {
         let mut problems = Self::none(path);
         let place = error.span().map(|span| place(text, span.start));
         problems.entries.push(Problem { place, message: with_nearest_name(error.message()) });
         problems
     }
 
-    pub(crate) fn add(&mut self, text: &str, span: Range<usize>, message: impl Into<String>) {
+    /// Adds a mistake at a place of the file's text, in bytes.
+    pub fn add(&mut self, text: &str, span: Range<usize>, message: impl Into<String>) {
         self.entries.push(Problem { place: Some(place(text, span.start)), message: message.into() });
     }
 
     /// A place in the file as problems name it.
-    pub(crate) fn place_of(&self, text: &str, span: Range<usize>) -> String {
+    pub fn place_of(&self, text: &str, span: Range<usize>) -> String {
         let (line, column) = place(text, span.start);
         format!("{}:{line}:{column}", self.path.display())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 }
@@ -94,7 +102,7 @@ fn with_nearest_name(message: &str) -> String {
 }
 
 /// The name most like `unknown`, if any is like it at all.
-pub(crate) fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|name| (strsim::jaro_winkler(unknown, name), name))
