@@ -4,6 +4,8 @@
 //! at most one [`Event::Usage`], which is last. A stream that ends before every choice has finished was
 //! cut, and whoever reads it must say so ([`crate::ErrorKind::Cut`]); the end alone proves nothing.
 
+use serde::{Deserialize, Serialize};
+
 /// One step of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -53,7 +55,8 @@ pub enum Event {
 }
 
 /// Why a choice ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// The model was done, or a stop string was reached.
     Stop,
@@ -68,7 +71,7 @@ pub enum FinishReason {
 }
 
 /// Tokens of one request in disjoint buckets: their sum is everything that was processed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Prompt tokens that were computed, not read from a cache.
     pub input: u64,

@@ -9,12 +9,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::target::{Locality, Target};
 
 /// A rule about where a request's bytes may go.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Label {
     /// This machine only.
     LocalOnly,
@@ -49,6 +51,20 @@ impl fmt::Display for Label {
 #[error("unknown label `{0}`: use local-only, no-cloud or region:NAME")]
 pub struct UnknownLabel(pub String);
 
+impl From<Label> for String {
+    fn from(label: Label) -> Self {
+        label.to_string()
+    }
+}
+
+impl TryFrom<String> for Label {
+    type Error = UnknownLabel;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
 impl FromStr for Label {
     type Err = UnknownLabel;
 
@@ -70,7 +86,8 @@ impl FromStr for Label {
 }
 
 /// The labels of one request. There is no way to take one away.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Labels(BTreeSet<Label>);
 
 impl Labels {

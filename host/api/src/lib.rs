@@ -4,6 +4,7 @@
 //! policy answers with a [`Plan`]; a [`Backend`] answers a request with one stream of [`Event`]s; each
 //! [`Guard`] may change that; the front end encodes it.
 //! What the plugins of one request share, and may ask for, is its [`Scope`].
+//! Types that request logs hold have a serde form, which is that of the logs; it is no client's or provider's.
 //! Nothing here performs I/O, reads a clock or needs a runtime. Wire formats live in `server` and
 //! `providers`, policies run in `sandbox`, attempts in `gateway`.
 //!
@@ -14,6 +15,7 @@ pub mod backend;
 pub mod error;
 pub mod event;
 pub mod guard;
+pub mod journal;
 pub mod labels;
 pub mod measure;
 pub mod policy;
@@ -30,6 +32,7 @@ pub use backend::{AttemptContext, Backend, Events, Timeouts};
 pub use error::{BackendError, ErrorKind, TimeoutKind};
 pub use event::{Event, FinishReason, TokenLogprob, TopLogprob, Usage};
 pub use guard::{Chunk, ChunkKind, Guard, HELD_BYTES_MAX, Verdict, Watch, WatchInput};
+pub use journal::{HostCall, Journal};
 pub use labels::{Forbidden, Label, Labels, Permit, permit};
 pub use measure::{CONTINUATIONS_MAX, Choose, Chosen, EMBED_INPUTS_MAX, Embed, Embedded, Likelihood};
 pub use policy::{KeyFacts, Plan, PlannedAttempt, PolicyError, RouteInput, Router, TargetFacts};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::labels::{Label, Labels};
@@ -49,7 +50,7 @@ pub struct RouteInput {
 }
 
 /// A target and how it is doing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TargetFacts {
     /// The target.
     pub target: Arc<Target>,
@@ -60,7 +61,7 @@ pub struct TargetFacts {
 }
 
 /// The caller's identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyFacts {
     /// The key's name.
     pub name: Arc<str>,
@@ -69,7 +70,7 @@ pub struct KeyFacts {
 }
 
 /// Where to send a request, in order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Targets to try, first to last; at least one.
     pub attempts: Vec<PlannedAttempt>,
@@ -80,7 +81,7 @@ pub struct Plan {
 }
 
 /// One step of a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedAttempt {
     /// The target's id.
     pub target: String,

@@ -3,12 +3,13 @@
 //! Owns the shape of a conversation and of its tools. Does not own validation of a wire format's
 //! ranges (each front end does that, naming its own fields) nor who asks (see `policy::KeyFacts`).
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::sampling::Sampling;
 
 /// A conversation to continue.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChatRequest {
     /// The model that the client named: `auto`, or the id of a target.
     pub model: String,
@@ -70,7 +71,8 @@ impl ChatRequest {
 }
 
 /// Who wrote a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Instructions from the application.
     System,
@@ -99,7 +101,7 @@ impl Role {
 }
 
 /// One turn of the conversation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// Who wrote it.
     pub role: Role,
@@ -146,7 +148,8 @@ impl Message {
 }
 
 /// A piece of a message.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Text.
     Text(String),
@@ -165,7 +168,8 @@ impl Part {
 }
 
 /// Where an image's bytes are.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ImageSource {
     /// A URL that the target fetches itself.
     Url(String),
@@ -179,7 +183,7 @@ pub enum ImageSource {
 }
 
 /// A function that the model may call.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tool {
     /// Its name.
     pub name: String,
@@ -200,7 +204,8 @@ impl Tool {
 }
 
 /// Whether tools are called.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ToolChoice {
     /// The model decides.
     #[default]
@@ -214,7 +219,7 @@ pub enum ToolChoice {
 }
 
 /// A call of a tool.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// The id that its result refers to.
     pub id: String,
@@ -225,7 +230,8 @@ pub struct ToolCall {
 }
 
 /// The form of an answer.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ResponseFormat {
     /// Free text.
     #[default]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::FinishReason;
 use crate::labels::Labels;
 use crate::policy::{KeyFacts, TargetFacts};
@@ -30,7 +32,7 @@ pub struct ReviewInput {
 }
 
 /// A whole answer to be judged.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reviewed {
     /// Who gave it.
     pub target: Arc<Target>,
@@ -51,7 +53,7 @@ pub struct Reviewed {
 }
 
 /// One choice of an answer to be judged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReviewedChoice {
     /// Its text, without reasoning.
     pub text: String,
@@ -62,7 +64,8 @@ pub struct ReviewedChoice {
 }
 
 /// What becomes of the answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReviewVerdict {
     /// The client gets it.
     Accept,

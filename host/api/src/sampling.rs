@@ -3,8 +3,10 @@
 //! `None` always means "the target's own default", never zero. Ranges are stated here and checked by
 //! each front end, which can name its own field.
 
+use serde::{Deserialize, Serialize};
+
 /// Sampling parameters of one request.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// 0 takes the most likely token; at most 2.
     pub temperature: Option<f32>,

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::journal::Journal;
 use crate::labels::{Forbidden, Label, Labels, Permit, permit};
 use crate::services::Services;
 use crate::target::{Locality, Target};
@@ -23,6 +24,7 @@ pub struct Scope {
     number: u64,
     request_id: Arc<str>,
     services: Option<Arc<dyn Services>>,
+    journal: Option<Arc<dyn Journal>>,
     state: Mutex<State>,
 }
 
@@ -37,10 +39,20 @@ struct State {
 impl Scope {
     /// The scope of a request that bears `labels` from the start and whose plugins may ask `services`.
     pub fn new(request_id: Arc<str>, labels: Arc<Labels>, services: Option<Arc<dyn Services>>) -> Arc<Self> {
+        Self::recorded(request_id, labels, services, None)
+    }
+
+    /// The same, with what its plugins are told kept in, or taken from, a journal.
+    pub fn recorded(
+        request_id: Arc<str>,
+        labels: Arc<Labels>,
+        services: Option<Arc<dyn Services>>,
+        journal: Option<Arc<dyn Journal>>,
+    ) -> Arc<Self> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let state = State { labels, asked: Vec::new(), is_settled: false, on_settled: Vec::new() };
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { number, request_id, services, state: Mutex::new(state) })
+        Arc::new(Self { number, request_id, services, journal, state: Mutex::new(state) })
     }
 
     /// A scope of its own for a call that must leave no trace: the labels of now, nobody to ask, and nothing that
@@ -62,6 +74,11 @@ impl Scope {
     /// Whom plugins may ask; none in a shadow.
     pub fn services(&self) -> Option<&Arc<dyn Services>> {
         self.services.as_ref()
+    }
+
+    /// Where what plugins are told is kept or taken from; none in a shadow.
+    pub fn journal(&self) -> Option<&Arc<dyn Journal>> {
+        self.journal.as_ref()
     }
 
     /// Every label on the request by now.

@@ -5,8 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Where bytes that are sent to a target end up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Locality {
     /// This machine.
     Local,
@@ -47,7 +50,7 @@ impl FromStr for Locality {
 }
 
 /// USD per million tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Price {
     /// Of the prompt.
     pub input: f64,
@@ -56,7 +59,7 @@ pub struct Price {
 }
 
 /// Something that can answer, as a policy sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// Unique over all models and targets.
     pub id: String,
@@ -77,7 +80,8 @@ pub struct Target {
 }
 
 /// A circuit breaker's state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Requests flow.
     #[default]
@@ -89,7 +93,7 @@ pub enum BreakerState {
 }
 
 /// How a target is doing. What is not known yet is `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// Its circuit breaker.
     pub breaker: BreakerState,

@@ -65,7 +65,7 @@ impl Gateway {
             labels: Arc::new(self.in_force(&labels, key.as_deref())),
             request_id,
         };
-        let scope = self.scope(&outcome);
+        let scope = self.scope(&outcome, None);
         let embedded = self.embed_as(&model, inputs, key.as_deref(), &scope, &mut outcome).await;
         let end = embedded.as_ref().map_or_else(GatewayError::kind, |_| "answered");
         self.options.metrics.request(&outcome.policy, end);

@@ -32,6 +32,7 @@ use crate::health::Flight;
 use crate::limiter::Slot;
 use crate::metrics::Metrics;
 use crate::policies::plugin_failed;
+use crate::record::Ending;
 use crate::review::{Judged, Reviewer, Unfit, judgeable};
 use crate::selection::Step;
 
@@ -313,6 +314,8 @@ impl Running {
 /// target's stream at once and frees the request's place.
 pub struct AnswerEvents {
     source: Source,
+    /// Takes the request down, where that is wanted.
+    ending: Option<Ending>,
     _slot: Slot,
 }
 
@@ -325,11 +328,15 @@ enum Source {
 
 impl AnswerEvents {
     pub(crate) fn new(running: Running, slot: Slot) -> Self {
-        Self { source: Source::Plain(Box::new(running)), _slot: slot }
+        Self { source: Source::Plain(Box::new(running)), ending: None, _slot: slot }
     }
 
     pub(crate) fn guarded(guarded: Guarded, slot: Slot) -> Self {
-        Self { source: Source::Guarded(Box::pin(guarded.into_stream())), _slot: slot }
+        Self { source: Source::Guarded(Box::pin(guarded.into_stream())), ending: None, _slot: slot }
+    }
+
+    pub(crate) fn recorded(self, ending: Option<Ending>) -> Self {
+        Self { ending, ..self }
     }
 }
 
@@ -337,9 +344,13 @@ impl Stream for AnswerEvents {
     type Item = Result<Event, BackendError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match &mut self.source {
+        let item = ready!(match &mut self.source {
             Source::Plain(running) => running.poll_next(context),
             Source::Guarded(events) => events.as_mut().poll_next(context),
+        });
+        if let Some(ending) = &mut self.ending {
+            ending.see(item.as_ref());
         }
+        Poll::Ready(item)
     }
 }

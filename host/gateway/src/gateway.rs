@@ -20,6 +20,7 @@ use crate::health::Monitor;
 use crate::keys::Key;
 use crate::limiter::{Limiter, RETRY_AFTER};
 use crate::policies::{Policies, plugin_failed};
+use crate::record::{Ending, Recording};
 use crate::review::Reviewer;
 use crate::routing::{Decision, Route, Wish, for_named, wish};
 use crate::selection::{NoSteps, Selection, Step, first_local, select, steps_of, unknown};
@@ -62,6 +63,7 @@ pub struct Ask {
 struct Parties<'a> {
     key: Option<&'a Key>,
     scope: &'a Arc<Scope>,
+    recording: Option<&'a Arc<Recording>>,
 }
 
 /// What is known of how a request was treated.
@@ -199,8 +201,10 @@ impl Gateway {
             labels: Arc::new(self.in_force(&labels, key.as_deref())),
             request_id,
         };
-        let scope = self.scope(&outcome);
-        let parties = Parties { key: key.as_deref(), scope: &scope };
+        let record = self.options.record.as_ref();
+        let recording = record.map(|log| Recording::begin(log, &request, key.as_deref().map(Key::facts)));
+        let scope = self.scope(&outcome, recording.as_ref());
+        let parties = Parties { key: key.as_deref(), scope: &scope, recording: recording.as_ref() };
         let answered = match wish {
             Wish::Unknown => Err(unknown(&request.model, self.targets())),
             Wish::Router(_) => self.answer_as(&request, None, route, &parties, &mut outcome).await,
@@ -212,8 +216,14 @@ impl Gateway {
         let end = answered.as_ref().map_or_else(GatewayError::kind, |_| "answered");
         self.options.metrics.request(&outcome.policy, end);
         match answered {
-            Ok(events) => Ok(Answer { outcome, events }),
+            Ok(events) => {
+                let ending = recording.map(|recording| Ending::new(recording, outcome.clone()));
+                Ok(Answer { outcome, events: events.recorded(ending) })
+            }
             Err(error) => {
+                if let Some(recording) = recording {
+                    recording.end(&outcome, error.kind(), None, None);
+                }
                 settle_refused(&scope, &error);
                 Err(Box::new(Failure { outcome, error }))
             }
@@ -238,7 +248,7 @@ impl Gateway {
         let selection = select(wanted, self.options.named, &outcome.labels, self.targets())?;
         let overloaded = |_| GatewayError::Overloaded { retry_after: RETRY_AFTER };
         let slot = self.limiter.enter().await.map_err(overloaded)?;
-        let &Parties { key, scope } = parties;
+        let &Parties { key, scope, .. } = parties;
         let passed = self.prepare(request, key, scope, outcome).await?;
         let selection = if self.policies.preprocessors.is_empty() {
             selection
@@ -286,7 +296,7 @@ impl Gateway {
         parties: &Parties<'_>,
         outcome: &mut Outcome,
     ) -> Result<(Vec<Step>, Option<Reviewer<'_>>), GatewayError> {
-        let &Parties { key, scope } = parties;
+        let &Parties { key, scope, recording } = parties;
         let input = RouteInput {
             request_id: Arc::clone(&outcome.request_id),
             request: Arc::clone(request),
@@ -295,9 +305,15 @@ impl Gateway {
             key: key.map(Key::facts),
             scope: Arc::clone(scope),
         };
+        if let Some(recording) = recording {
+            recording.routed(&input);
+        }
         let for_shadows = (!route.shadows.is_empty()).then(|| input.clone());
         let catalog = Arc::clone(&input.catalog);
         let Decision { policy, router, plan } = self.decide(route, input).await;
+        if let Some(recording) = recording {
+            recording.decided(&policy, &plan);
+        }
         let add_labels = plan.iter().flat_map(|plan| plan.add_labels.iter().cloned());
         absorb(scope, &policy, add_labels, outcome)?;
         outcome.policy = policy;
@@ -315,6 +331,7 @@ impl Gateway {
             scope: Arc::clone(scope),
             limit: self.options.policy_timeout,
             metrics: &self.options.metrics,
+            recording: recording.cloned(),
         });
         Ok((steps, reviewer))
     }

@@ -2,7 +2,8 @@
 //!
 //! The decisions are plain data structures that are told the time and what happened ([`attempt`],
 //! [`breaker`], [`health`], [`selection`], `window`); [`gateway`], [`policies`], [`routing`], `shadow`,
-//! [`execute`] and `guarded` perform them; [`metrics`] counts. This crate knows no wire format, no plugin runtime and no model: it sees the traits of
+//! [`execute`] and `guarded` perform them; [`metrics`] counts,
+//! [`record`] takes down. This crate knows no wire format, no plugin runtime and no model: it sees the traits of
 //! `lockgate_api` alone.
 //!
 //! Start with [`Gateway::answer`]; [`embed`] is what is asked beside it. The promise about labels rests on checks
@@ -24,6 +25,7 @@ pub mod keys;
 pub mod limiter;
 pub mod metrics;
 pub mod policies;
+pub mod record;
 mod review;
 pub mod routing;
 pub mod selection;
@@ -40,5 +42,6 @@ pub use keys::{InvalidKeyHash, KEY_RANDOM_BYTES, Key, KeyHash, Keys, NewKey};
 pub use limiter::Limits;
 pub use metrics::Metrics;
 pub use policies::Policies;
+pub use record::RequestLog;
 pub use routing::{Canary, Route};
 pub use setup::{AUTO, DIRECT, GatewayOptions, GatewayTarget, Named, OnError, SetupError};

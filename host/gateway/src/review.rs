@@ -16,6 +16,7 @@ use tracing::debug;
 
 use crate::execute::{Running, now};
 use crate::metrics::Metrics;
+use crate::record::Recording;
 
 /// Bytes of an answer that is kept for its review.
 const KEPT_BYTES_MAX: usize = 8 << 20;
@@ -29,6 +30,7 @@ pub(crate) struct Reviewer<'a> {
     /// The longest that a review may take.
     pub(crate) limit: Duration,
     pub(crate) metrics: &'a Metrics,
+    pub(crate) recording: Option<Arc<Recording>>,
 }
 
 /// The attempt whose answer is judged.
@@ -73,10 +75,14 @@ impl Reviewer<'_> {
             scope: Arc::clone(&self.scope),
             answer: Arc::new(reading.into_reviewed(&judged)),
         };
+        let answer = Arc::clone(&input.answer);
         let limit = self.limit;
         let verdict = tokio::time::timeout(limit, self.router.review(input)).await.unwrap_or_else(|_| {
             Err(PolicyError::Limit { limit: format!("no verdict within {:.1} s", limit.as_secs_f64()) })
         });
+        if let Some(recording) = &self.recording {
+            recording.reviewed(&answer, verdict.as_ref().ok());
+        }
         match verdict.map_err(Unfit::Policy)? {
             ReviewVerdict::Accept => {
                 self.metrics.review(self.router.id(), "accept");

@@ -6,17 +6,19 @@
 
 use std::sync::Arc;
 
-use lockgate_api::{Label, PolicyError, Scope};
+use lockgate_api::{Journal, Label, PolicyError, Scope};
 use tracing::warn;
 
 use crate::failure::GatewayError;
 use crate::gateway::{Gateway, Outcome};
+use crate::record::Recording;
 
 impl Gateway {
     /// What the plugins of a request are to share.
-    pub(crate) fn scope(&self, outcome: &Outcome) -> Arc<Scope> {
+    pub(crate) fn scope(&self, outcome: &Outcome, recording: Option<&Arc<Recording>>) -> Arc<Scope> {
         let services = Some(Arc::clone(&self.services));
-        Scope::new(Arc::clone(&outcome.request_id), Arc::clone(&outcome.labels), services)
+        let journal = recording.map(|recording| Arc::clone(recording) as Arc<dyn Journal>);
+        Scope::recorded(Arc::clone(&outcome.request_id), Arc::clone(&outcome.labels), services, journal)
     }
 }
 

@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::breaker::BreakerPolicy;
 use crate::limiter::Limits;
 use crate::metrics::Metrics;
+use crate::record::RequestLog;
 
 /// The model name that asks the router.
 pub const AUTO: &str = "auto";
@@ -67,6 +68,8 @@ pub struct GatewayOptions {
     pub breaker: BreakerPolicy,
     /// What is counted where.
     pub metrics: Metrics,
+    /// Where requests are taken down, if they are.
+    pub record: Option<Arc<RequestLog>>,
 }
 
 impl Default for GatewayOptions {
@@ -79,6 +82,7 @@ impl Default for GatewayOptions {
             limits: Limits::default(),
             breaker: BreakerPolicy::default(),
             metrics: Metrics::default(),
+            record: None,
         }
     }
 }

@@ -13,6 +13,7 @@ mod draft;
 mod generation;
 mod outcome;
 mod plan;
+mod recorded;
 mod request;
 mod rest;
 mod state;
@@ -52,6 +53,7 @@ pub(crate) mod bindings {
                 "lockgate:plugin/cloud.embed": async | trappable,
             },
             exports: { default: async },
+            additional_derives: [serde::Serialize, serde::Deserialize],
             with: {
                 "lockgate:plugin/generation.prompt": crate::contract::Prompt,
                 "lockgate:plugin/generation.generation": crate::contract::Generation,

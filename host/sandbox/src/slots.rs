@@ -28,6 +28,10 @@ impl<T: 'static> Slots<T> {
         Ok(Resource::new_own(number))
     }
 
+    pub(crate) fn get(&self, handle: &Resource<T>) -> Option<&T> {
+        self.values.get(&handle.rep())
+    }
+
     pub(crate) fn get_mut(&mut self, handle: &Resource<T>) -> wasmtime::Result<&mut T> {
         self.values.get_mut(&handle.rep()).ok_or_else(missing)
     }

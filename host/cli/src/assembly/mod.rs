@@ -10,6 +10,7 @@ mod local;
 #[path = "no_engine.rs"]
 mod local;
 mod policy;
+mod request_log;
 mod workshop;
 
 use anyhow::Result;
@@ -21,6 +22,7 @@ use prometheus_client::registry::Registry;
 
 use crate::config::{self, Config};
 
+pub(crate) use request_log::LogWriters;
 pub(crate) use workshop::sandbox_options;
 
 /// What outlives a configuration: the sandbox, and the models that the next one may still name.
@@ -29,6 +31,7 @@ pub(crate) struct Host {
     models: local::Models,
     /// Over all configurations.
     metrics: Metrics,
+    logs: LogWriters,
 }
 
 impl Host {
@@ -37,7 +40,13 @@ impl Host {
             sandbox: Sandbox::new(&sandbox_options())?,
             models: local::Models::default(),
             metrics: Metrics::default(),
+            logs: LogWriters::default(),
         })
+    }
+
+    /// Who writes the request logs.
+    pub(crate) fn logs(&self) -> LogWriters {
+        self.logs.clone()
     }
 
     /// Everything that is counted, for `/metrics`.
@@ -56,7 +65,8 @@ impl Host {
         // Models of this machine come first: `on_error = "first-target"` takes the first local target.
         let models = self.models.load(&config.models, &config.adapters)?;
         targets.splice(0..0, models);
-        let options = GatewayOptions { metrics: self.metrics.clone(), ..gateway_options(config) };
+        let record = self.logs.open(config)?;
+        let options = GatewayOptions { metrics: self.metrics.clone(), record, ..gateway_options(config) };
         let gateway = match previous {
             Some(previous) => previous.replaced(targets, policies, options)?,
             None => Gateway::new(targets, policies, options)?,

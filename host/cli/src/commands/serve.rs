@@ -36,11 +36,12 @@ async fn run(args: ServeArgs) -> Result<(), Failure> {
         .with_context(|| format!("cannot listen on {}", config.server.listen))?;
     let address = listener.local_addr()?;
 
-    let (host, config, serving, registry) = tokio::task::spawn_blocking(move || {
+    let (host, config, serving, registry, logs) = tokio::task::spawn_blocking(move || {
         let mut host = Host::new()?;
         let serving = host.assemble(&config, None)?;
         let registry = host.registry();
-        anyhow::Ok((host, config, serving, registry))
+        let logs = host.logs();
+        anyhow::Ok((host, config, serving, registry, logs))
     })
     .await??;
     let options = ServerOptions { allowed_hosts: config.server.hosts.clone(), ..ServerOptions::default() };
@@ -68,8 +69,9 @@ async fn run(args: ServeArgs) -> Result<(), Failure> {
     let mut background = JoinSet::new();
     background.spawn(reload::watch(watched, args, config.server.listen, host, Arc::clone(&state)));
     // What goes on in the background ends with the set.
-    lockgate_server::serve(vec![listener], state, shutdown).await?;
-    Ok(())
+    let served = lockgate_server::serve(vec![listener], state, shutdown).await;
+    tokio::task::block_in_place(|| logs.finish());
+    Ok(served?)
 }
 
 /// Says where it listens, what it has, and how to try it.

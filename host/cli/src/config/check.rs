@@ -8,7 +8,7 @@ use std::str::FromStr;
 use lockgate_api::{Label, Locality, Price};
 use toml::Spanned;
 
-use super::file::{self, Device, File, ProviderKind};
+use super::file::{self, Device, File, LogRequests, ProviderKind};
 use super::{
     AdapterConfig, Config, DEFAULT_LISTEN, KeyConfig, ModelConfig, ProviderConfig, ServerConfig, TargetConfig,
 };
@@ -60,11 +60,16 @@ impl Checker<'_> {
                 fallback
             }),
         };
+        let log_requests = match &server.log_requests {
+            LogRequests::On(is_on) => LogRequests::On(*is_on),
+            LogRequests::File(path) => LogRequests::File(self.folder.join(path)),
+        };
         ServerConfig {
             listen,
             air_gapped: server.air_gapped,
             named: server.named,
             hosts: server.hosts.clone(),
+            log_requests,
         }
     }
 

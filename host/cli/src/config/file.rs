@@ -39,6 +39,23 @@ pub(crate) struct Server {
     pub(crate) named: Named,
     #[serde(default)]
     pub(crate) hosts: Vec<String>,
+    #[serde(default)]
+    pub(crate) log_requests: LogRequests,
+}
+
+/// Whether requests are taken down, and where.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "`log_requests` is true, false or the path of a file")]
+pub(crate) enum LogRequests {
+    /// In the file of that name in Lockgate's own folder.
+    On(bool),
+    File(PathBuf),
+}
+
+impl Default for LogRequests {
+    fn default() -> Self {
+        Self::On(false)
+    }
 }
 
 /// What a model named by the client means.

@@ -20,7 +20,7 @@ use lockgate_providers::Secret;
 use lockgate_sandbox::Pin;
 
 use check::check;
-pub(crate) use file::{Device, Limits, Named, OnError, ProviderKind};
+pub(crate) use file::{Device, Limits, LogRequests, Named, OnError, ProviderKind};
 pub(crate) use lockgate_problems::Problems;
 pub(crate) use routers::BUILT_IN_ROUTER;
 
@@ -51,6 +51,8 @@ pub(crate) struct ServerConfig {
     pub(crate) named: Named,
     /// Names, beside loopback, that a `Host` or `Origin` header may carry.
     pub(crate) hosts: Vec<String>,
+    /// Whether requests are taken down, and in which file.
+    pub(crate) log_requests: LogRequests,
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod health;
 mod labels;
 mod policy;
 mod preprocessors;
+mod records;
 mod reviews;
 mod routers;
 mod support;

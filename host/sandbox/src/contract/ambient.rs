@@ -1,5 +1,7 @@
 //! The interfaces `clock` and `random`.
 
+use serde_json::json;
+
 use super::bindings::router::lockgate::plugin::{clock, random};
 use crate::call::Call;
 use crate::stop::Stop;
@@ -10,12 +12,12 @@ const RANDOM_BYTES_MAX: usize = 4096;
 impl clock::Host for Call {
     fn now_ms(&mut self) -> wasmtime::Result<u64> {
         self.enter()?;
-        Ok(self.environment().now_ms())
+        self.recorded("clock.now-ms", || json!([]), |call| Ok(call.environment().now_ms()))
     }
 
     fn monotonic_ms(&mut self) -> wasmtime::Result<u64> {
         self.enter()?;
-        Ok(self.environment().monotonic_ms())
+        self.recorded("clock.monotonic-ms", || json!([]), |call| Ok(call.environment().monotonic_ms()))
     }
 }
 
@@ -27,15 +29,27 @@ impl random::Host for Call {
             return Err(Stop::Part { part: "random bytes", length, max: RANDOM_BYTES_MAX }.into());
         }
         self.hand_over(length)?;
-        let mut bytes = vec![0; length];
-        self.environment().random(&mut bytes).map_err(wasmtime::Error::msg)?;
-        Ok(bytes)
+        self.recorded(
+            "random.bytes",
+            || json!([count]),
+            |call| {
+                let mut bytes = vec![0; length];
+                call.environment().random(&mut bytes).map_err(wasmtime::Error::msg)?;
+                Ok(bytes)
+            },
+        )
     }
 
     fn number(&mut self) -> wasmtime::Result<u64> {
         self.enter()?;
-        let mut bytes = [0; 8];
-        self.environment().random(&mut bytes).map_err(wasmtime::Error::msg)?;
-        Ok(u64::from_le_bytes(bytes))
+        self.recorded(
+            "random.number",
+            || json!([]),
+            |call| {
+                let mut bytes = [0; 8];
+                call.environment().random(&mut bytes).map_err(wasmtime::Error::msg)?;
+                Ok(u64::from_le_bytes(bytes))
+            },
+        )
     }
 }

@@ -8,11 +8,13 @@ use lockgate_api::{
     Asking, CONTINUATIONS_MAX, Choose, EMBED_INPUTS_MAX, Embed, ErrorKind, Locality, ServiceError, Services,
     Target, Usage,
 };
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 use wasmtime::component::Resource;
 
 use super::bindings::router::lockgate::plugin::{cloud, generation, inference};
+use super::recorded::{Recalled, digest};
 use super::{Generation, Prompt, shorten};
 use crate::budget::{Bill, Short};
 use crate::call::Call;
@@ -29,6 +31,29 @@ enum Door {
     Cloud,
 }
 
+impl Door {
+    fn grant(self, name: &str) -> Grant {
+        match self {
+            Self::Inference => Grant::Inference(name.to_owned()),
+            Self::Cloud => Grant::Cloud(name.to_owned()),
+        }
+    }
+
+    fn generate(self) -> &'static str {
+        match self {
+            Self::Inference => "inference.generate",
+            Self::Cloud => "cloud.generate",
+        }
+    }
+
+    fn embed(self) -> &'static str {
+        match self {
+            Self::Inference => "inference.embed",
+            Self::Cloud => "cloud.embed",
+        }
+    }
+}
+
 type Answer<T> = wasmtime::Result<Result<T, generation::Error>>;
 
 /// Somebody who may be asked.
@@ -38,27 +63,44 @@ struct Granted {
 }
 
 impl Call {
-    /// Whom a plugin names, if it may.
-    fn granted(&self, from: Door, name: &str) -> Result<Granted, generation::Error> {
-        let (plugin, scope) = (&*self.powers().plugin, &self.facts().scope);
-        let request = &**scope.request_id();
+    /// Whether a plugin may name this one.
+    fn check_grant(&self, from: Door, name: &str) -> Result<(), generation::Error> {
+        let (plugin, request) = (&*self.powers().plugin, &**self.facts().scope.request_id());
         if let Some(probe) = &self.powers().probe {
             probe.asks(plugin, name);
         }
-        let grant = match from {
-            Door::Inference => Grant::Inference(name.to_owned()),
-            Door::Cloud => Grant::Cloud(name.to_owned()),
-        };
-        if !self.powers().grants.contains(&grant) {
+        if !self.powers().grants.contains(&from.grant(name)) {
             // The name is of the plugin's making and may quote the request.
             let name = if self.labels().withhold_payload() { "(withheld)".to_owned() } else { shorten(name) };
             warn!(target: TARGET, plugin, request, "asked for `{name}` by {from:?}, which no grant of it names");
             return Err(generation::Error::Denied);
         }
+        Ok(())
+    }
+
+    /// What the journal has been told about an ask, where the plugin may make it.
+    fn recall_ask<T: serde::de::DeserializeOwned>(
+        &self,
+        from: Door,
+        function: &'static str,
+        name: &str,
+        arguments: impl FnOnce(&Self) -> Value,
+    ) -> Recalled<Result<T, generation::Error>> {
+        match self.check_grant(from, name) {
+            Err(error) => Recalled::Answer(Err(error)),
+            Ok(()) => self.recall(function, || json!([name, arguments(self)])),
+        }
+    }
+
+    /// Whom a plugin names and may.
+    fn granted(&self, from: Door, name: &str) -> Result<Granted, generation::Error> {
+        let (plugin, scope) = (&*self.powers().plugin, &self.facts().scope);
+        let request = &**scope.request_id();
         let Some(services) = scope.services() else { return Err(generation::Error::Unavailable) };
         let target = services.target(name).ok_or(generation::Error::Denied)?;
         if (target.locality == Locality::Local) != (from == Door::Inference) {
             let locality = target.locality;
+            let grant = from.grant(name);
             warn!(target: TARGET, plugin, request, "the grant `{grant}` is void: the target's locality is {locality}");
             return Err(generation::Error::Denied);
         }
@@ -171,11 +213,26 @@ impl Call {
         handle: Resource<Prompt>,
     ) -> Answer<Resource<Generation>> {
         self.enter_with(name.len())?;
-        let Granted { services, target } = match self.granted(from, &name) {
+        let known = self.recall_ask(from, from.generate(), &name, |call| call.digest_of(&handle));
+        let noted = match known {
+            Recalled::Answer(Ok(())) => return Ok(Ok(self.generations.insert(Generation::recorded())?)),
+            Recalled::Answer(Err(error)) => return Ok(Err(error)),
+            Recalled::Unknown(noted) => noted,
+        };
+        let answer = self.begin_now(from, &name, &handle).await?;
+        self.note(noted, &answer.as_ref().map(|_| ()));
+        Ok(match answer {
+            Ok(generation) => Ok(self.generations.insert(generation)?),
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn begin_now(&mut self, from: Door, name: &str, handle: &Resource<Prompt>) -> Answer<Generation> {
+        let Granted { services, target } = match self.granted(from, name) {
             Ok(granted) => granted,
             Err(error) => return Ok(Err(error)),
         };
-        let prompt = self.prompts.get_mut(&handle)?;
+        let prompt = self.prompts.get_mut(handle)?;
         let (input, output_max) = (prompt.estimate_tokens(), prompt.max_tokens());
         if prompt.is_empty() || self.generations.values().len() >= GENERATIONS_MAX {
             return Ok(Err(generation::Error::Limit));
@@ -184,14 +241,11 @@ impl Call {
             Ok(reserved) => reserved,
             Err(error) => return Ok(Err(error)),
         };
-        let request = self.prompts.get_mut(&handle)?.request(&target.id, output);
+        let request = self.prompts.get_mut(handle)?.request(&target.id, output);
         let answer = self.waiting(services.generate(self.asking(&target), request)).await;
         self.check_breach()?;
         match answer.and_then(|answer| answer.map_err(|error| self.failed(&error))) {
-            Ok(events) => {
-                let generation = Generation { events: Some(events), bill: Some(bill), failure: None };
-                Ok(Ok(self.generations.insert(generation)?))
-            }
+            Ok(events) => Ok(Ok(Generation { events: Some(events), bill: Some(bill), failure: None })),
             Err(error) => {
                 bill.failed();
                 self.budget.settle(bill, None);
@@ -203,7 +257,22 @@ impl Call {
     async fn embed_by(&mut self, from: Door, name: String, texts: Vec<String>) -> Answer<Vec<Vec<f32>>> {
         let bytes: usize = texts.iter().map(String::len).sum();
         self.enter_with(name.len() + bytes)?;
-        let Granted { services, target } = match self.granted(from, &name) {
+        let known = self.recall_ask(from, from.embed(), &name, |_| json!(digest(&texts)));
+        let answer = match known {
+            Recalled::Answer(answer) => answer,
+            Recalled::Unknown(noted) => {
+                let answer = self.embed_now(from, &name, texts).await?;
+                self.note(noted, &answer);
+                answer
+            }
+        };
+        let bytes = answer.iter().flatten().map(|vector| vector.len() * 4).sum();
+        self.hand_over(bytes)?;
+        Ok(answer)
+    }
+
+    async fn embed_now(&mut self, from: Door, name: &str, texts: Vec<String>) -> Answer<Vec<Vec<f32>>> {
+        let Granted { services, target } = match self.granted(from, name) {
             Ok(granted) => granted,
             Err(error) => return Ok(Err(error)),
         };
@@ -216,9 +285,55 @@ impl Call {
         };
         let asked = services.embed(self.asking(&target), Embed { inputs: texts });
         let answer = self.whole(Some(bill), asked, |answer| Some(answer.usage)).await?;
-        let bytes = answer.iter().flat_map(|answer| &answer.vectors).map(|vector| vector.len() * 4).sum();
-        self.hand_over(bytes)?;
         Ok(answer.map(|answer| answer.vectors))
+    }
+
+    async fn choose_now(
+        &mut self,
+        model: &str,
+        prompt: &Resource<Prompt>,
+        continuations: Vec<String>,
+    ) -> Answer<Vec<inference::Likelihood>> {
+        let Granted { services, target } = match self.granted(Door::Inference, model) {
+            Ok(granted) => granted,
+            Err(error) => return Ok(Err(error)),
+        };
+        let prompt = self.prompts.get_mut(prompt)?;
+        if prompt.is_empty() || !are_parts(&continuations, CONTINUATIONS_MAX) {
+            return Ok(Err(generation::Error::Limit));
+        }
+        let input = prompt.estimate_tokens() + tokens_of(&continuations);
+        let request = prompt.request(&target.id, 1);
+        let bill = match self.reserve(&target, input, 0) {
+            Ok((_, bill)) => bill,
+            Err(error) => return Ok(Err(error)),
+        };
+        let asked = services.choose(self.asking(&target), Choose { request, continuations });
+        let answer = self.whole(Some(bill), asked, |answer| Some(answer.usage)).await?;
+        let likelihood = |one: &lockgate_api::Likelihood| inference::Likelihood {
+            log_probability: one.log_probability,
+            tokens: one.tokens,
+        };
+        Ok(answer.map(|answer| answer.likelihoods.iter().map(likelihood).collect()))
+    }
+
+    async fn count_now(&mut self, model: &str, prompt: &Resource<Prompt>) -> Answer<u64> {
+        let Granted { services, target } = match self.granted(Door::Inference, model) {
+            Ok(granted) => granted,
+            Err(error) => return Ok(Err(error)),
+        };
+        let prompt = self.prompts.get_mut(prompt)?;
+        if prompt.is_empty() {
+            return Ok(Err(generation::Error::Limit));
+        }
+        let request = prompt.request(&target.id, 1);
+        let asked = services.count_tokens(self.asking(&target), request);
+        self.whole(None, asked, |_| None).await
+    }
+
+    /// A conversation in a few characters; null where there is none.
+    fn digest_of(&self, prompt: &Resource<Prompt>) -> Value {
+        json!(self.prompts.get(prompt).map(Prompt::digest))
     }
 }
 
@@ -243,27 +358,17 @@ impl inference::Host for Call {
         continuations: Vec<String>,
     ) -> Answer<Vec<inference::Likelihood>> {
         self.enter_with(model.len() + continuations.iter().map(String::len).sum::<usize>())?;
-        let Granted { services, target } = match self.granted(Door::Inference, &model) {
-            Ok(granted) => granted,
-            Err(error) => return Ok(Err(error)),
-        };
-        let prompt = self.prompts.get_mut(&prompt)?;
-        if prompt.is_empty() || !are_parts(&continuations, CONTINUATIONS_MAX) {
-            return Ok(Err(generation::Error::Limit));
+        let known = self.recall_ask(Door::Inference, "inference.choose", &model, |call| {
+            json!([call.digest_of(&prompt), continuations])
+        });
+        match known {
+            Recalled::Answer(answer) => Ok(answer),
+            Recalled::Unknown(noted) => {
+                let answer = self.choose_now(&model, &prompt, continuations).await?;
+                self.note(noted, &answer);
+                Ok(answer)
+            }
         }
-        let input = prompt.estimate_tokens() + tokens_of(&continuations);
-        let request = prompt.request(&target.id, 1);
-        let bill = match self.reserve(&target, input, 0) {
-            Ok((_, bill)) => bill,
-            Err(error) => return Ok(Err(error)),
-        };
-        let asked = services.choose(self.asking(&target), Choose { request, continuations });
-        let answer = self.whole(Some(bill), asked, |answer| Some(answer.usage)).await?;
-        let likelihood = |one: &lockgate_api::Likelihood| inference::Likelihood {
-            log_probability: one.log_probability,
-            tokens: one.tokens,
-        };
-        Ok(answer.map(|answer| answer.likelihoods.iter().map(likelihood).collect()))
     }
 
     async fn embed(&mut self, model: String, texts: Vec<String>) -> Answer<Vec<Vec<f32>>> {
@@ -272,17 +377,16 @@ impl inference::Host for Call {
 
     async fn count_tokens(&mut self, model: String, prompt: Resource<Prompt>) -> Answer<u64> {
         self.enter_with(model.len())?;
-        let Granted { services, target } = match self.granted(Door::Inference, &model) {
-            Ok(granted) => granted,
-            Err(error) => return Ok(Err(error)),
-        };
-        let prompt = self.prompts.get_mut(&prompt)?;
-        if prompt.is_empty() {
-            return Ok(Err(generation::Error::Limit));
+        let known = self
+            .recall_ask(Door::Inference, "inference.count-tokens", &model, |call| call.digest_of(&prompt));
+        match known {
+            Recalled::Answer(answer) => Ok(answer),
+            Recalled::Unknown(noted) => {
+                let answer = self.count_now(&model, &prompt).await?;
+                self.note(noted, &answer);
+                Ok(answer)
+            }
         }
-        let request = prompt.request(&target.id, 1);
-        let asked = services.count_tokens(self.asking(&target), request);
-        self.whole(None, asked, |_| None).await
     }
 }
 

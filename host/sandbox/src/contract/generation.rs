@@ -6,11 +6,13 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use lockgate_api::{
     BackendError, ChatRequest, Event, Events, FinishReason, Message, Part, Role, Sampling, ServiceError,
 };
+use serde_json::json;
 use wasmtime::component::Resource;
 
 use super::RequestHandle;
 use super::bindings::router::lockgate::plugin::generation;
 use super::bindings::router::lockgate::plugin::types;
+use super::recorded::{Recalled, digest};
 use crate::budget::Bill;
 use crate::call::Call;
 use crate::stop::Stop;
@@ -38,6 +40,11 @@ impl Prompt {
 
     pub(super) fn max_tokens(&self) -> u32 {
         self.sampling.max_tokens.unwrap_or(u32::MAX)
+    }
+
+    /// The same for the same conversation and sampling, in a few characters.
+    pub(super) fn digest(&self) -> String {
+        digest(&(self.messages().collect::<Vec<_>>(), &self.sampling))
     }
 
     fn messages(&self) -> impl Iterator<Item = &Message> {
@@ -69,6 +76,13 @@ pub struct Generation {
     pub(super) bill: Option<Bill>,
     /// What is told when the events before it are read.
     pub(super) failure: Option<BackendError>,
+}
+
+impl Generation {
+    /// One that a journal answers for.
+    pub(super) fn recorded() -> Self {
+        Self { events: None, bill: None, failure: None }
+    }
 }
 
 impl generation::Host for Call {}
@@ -147,12 +161,22 @@ impl generation::HostGeneration for Call {
         max: u32,
     ) -> wasmtime::Result<Result<Vec<generation::Event>, generation::Error>> {
         self.enter()?;
+        let noted = match self.recall("generation.next", || json!([handle.rep(), max])) {
+            Recalled::Answer(told) => {
+                self.generations.get_mut(&handle)?;
+                self.hand_over(bytes_of(&told))?;
+                return Ok(told);
+            }
+            Recalled::Unknown(noted) => noted,
+        };
         // Out of the call while it waits, so that both can be used; with a call that is given up it is dropped.
         let mut generation = self.generations.remove(&handle)?;
         let told = self.next_of(&mut generation, max.clamp(1, EVENTS_MAX) as usize).await;
         self.generations.put_back(&handle, generation);
         self.check_breach()?;
-        told
+        let told = told?;
+        self.note(noted, &told);
+        Ok(told)
     }
 
     fn drop(&mut self, generation: Resource<Generation>) -> wasmtime::Result<()> {
@@ -163,6 +187,15 @@ impl generation::HostGeneration for Call {
         }
         Ok(())
     }
+}
+
+/// What a batch of events counts as handed over.
+fn bytes_of(told: &Result<Vec<generation::Event>, generation::Error>) -> usize {
+    let bytes = |event: &generation::Event| match event {
+        generation::Event::Text(text) | generation::Event::Reasoning(text) => text.len(),
+        _ => 0,
+    };
+    told.iter().flatten().map(bytes).sum()
 }
 
 impl Call {
