@@ -42,6 +42,9 @@ pub(crate) enum Command {
     /// Look into plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Compare policies on recorded requests and on tables of outcomes.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Compile a component for this program's own use.
     #[command(hide = true)]
     CompilePlugin(CompilePluginArgs),
@@ -262,6 +265,61 @@ pub(crate) enum PluginCommand {
         #[arg(value_name = "P.wasm")]
         component: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Decide recorded requests again, and say what would change.
+    Replay(ReplayArgs),
+    /// Measure a policy on a table of outcomes.
+    Evaluate(EvaluateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The request log, as `log_requests` makes it.
+    #[arg(long, value_name = "requests.jsonl")]
+    pub(crate) log: PathBuf,
+    /// The policy. It gets the recorded settings and grants.
+    #[arg(long, value_name = "P.wasm")]
+    pub(crate) policy: PathBuf,
+    /// A policy to compare with; without one, what was recorded.
+    #[arg(long, value_name = "Q.wasm")]
+    pub(crate) against: Option<PathBuf>,
+    /// A setting of the policy, in place of the recorded one.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    /// The table: columns prompt, and TARGET|score and TARGET|cost for each target, perhaps category.
+    #[arg(long, value_name = "FILE.(csv|jsonl)")]
+    pub(crate) table: PathBuf,
+    /// The policy.
+    #[arg(long, value_name = "P.wasm")]
+    pub(crate) policy: PathBuf,
+    /// A setting of the policy.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// A grant of the policy. Nobody answers what it asks of models.
+    #[arg(long, value_name = "GRANT")]
+    pub(crate) grant: Vec<String>,
+    /// A target on this machine; where none is named, those that cost nothing.
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) local: Vec<String>,
+    /// A setting to vary: NAME=FROM:TO:STEP or NAME=A,B,C.
+    #[arg(long, value_name = "SWEEP")]
+    pub(crate) sweep: Option<String>,
+    /// Draw score against cost into this file.
+    #[arg(long, value_name = "OUT.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -200,6 +200,13 @@ impl Sandbox {
         })
     }
 
+    /// A sandbox that shares this one's engine and pool and nothing else: its plugins remember nothing yet and live in
+    /// `environment`. Cheap.
+    #[must_use]
+    pub fn in_environment(&self, environment: Arc<dyn Environment>) -> Self {
+        Self { environment, store: Arc::default(), spending: Spendings::default(), ..self.clone() }
+    }
+
     /// A sandbox that shares this one's engine and pool and nothing else: its plugins remember nothing yet, live in
     /// `environment`, and `probe` looks on. Cheap. Plugins come into it by `within`, without being loaded anew.
     #[must_use]

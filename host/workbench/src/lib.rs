@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod chain;
+pub mod evaluate;
+pub mod replay;
 pub mod session;
 pub mod world;
 

@@ -24,7 +24,10 @@ const FILE: &str = "requests.jsonl";
 
 /// The threads that write, those of older configurations included. Clones are the same.
 #[derive(Clone, Default)]
-pub(crate) struct LogWriters(Arc<Mutex<Vec<(SyncSender<Entry>, JoinHandle<()>)>>>);
+pub(crate) struct LogWriters(Arc<Mutex<Vec<Writer>>>);
+
+/// A thread, and the way to tell it that it may end.
+type Writer = (SyncSender<Entry>, JoinHandle<()>);
 
 impl LogWriters {
     /// Opens the log that the configuration wants, if it wants one.

@@ -10,6 +10,7 @@ mod key;
 mod logits;
 mod model;
 mod plugin;
+mod policy;
 #[cfg(feature = "engine")]
 mod run;
 mod serve;
@@ -43,6 +44,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Rm(args) => model::remove(&args),
         Command::Key(args) => key::key(args),
         Command::Plugin(args) => plugin::plugin(args),
+        Command::Policy(args) => policy::policy(args),
         Command::CompilePlugin(args) => compile_plugin::compile(&args),
         Command::Check(args) => check::check(&args),
         Command::Doctor(args) => doctor::doctor(&args),

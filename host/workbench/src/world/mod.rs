@@ -14,6 +14,7 @@ use std::sync::Arc;
 use lockgate_api::{ChatRequest, Health, Part, Target};
 
 pub(crate) use backend::Simulated;
+pub(crate) use clock::next;
 pub use clock::{Clock, STARTED_MS};
 pub use journal::{Asked, Journal, Kind, PlannedFault, Sent, UsedBy};
 pub use reply::{Answer, Failing, Reply};

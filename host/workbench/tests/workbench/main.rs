@@ -1,4 +1,5 @@
 //! The workbench over real components: shipped plugins, and policies that are bad on purpose.
 
+mod replay;
 mod simulation;
 mod support;
