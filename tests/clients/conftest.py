@@ -101,6 +101,7 @@ def lockgate(*arguments: str, stdin: bytes | None = None, **environment: str) ->
 
 
 ROOT = Path(__file__).resolve().parents[2]
+GUESTS = ROOT / "target/test-guests"
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +114,19 @@ def program():
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
     artifacts = (json.loads(line) for line in built.stdout.splitlines())
     return [artifact["executable"] for artifact in artifacts if artifact.get("executable")][-1]
+
+
+@pytest.fixture(scope="session")
+def guest():
+    """A function that compiles a guest crate of the tests and gives its component."""
+
+    def compiled(name: str) -> Path:
+        outside = {key: value for key, value in os.environ.items() if not key.endswith("RUSTFLAGS")}
+        command = ["cargo", "build", "--release", "--locked", "--lib", "-p", name, "--target", "wasm32-wasip2"]
+        subprocess.run([*command, "--target-dir", GUESTS], cwd=ROOT, env=outside, check=True)
+        return GUESTS / "wasm32-wasip2/release" / f"{name.replace('-', '_')}.wasm"
+
+    return compiled
 
 
 def serve(program, kind):

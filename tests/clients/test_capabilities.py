@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -12,22 +11,8 @@ from conftest import ROOT, lockgate
 from upstream import Upstream
 
 PLUGINS = ROOT / "target/plugins"
-GUESTS = ROOT / "target/test-guests"
 GRANTS = ["log", "state", "inference:here", "cloud:claude"]
 PERSONAL = "Write to anna.schmidt@posteo.de, recorded for later."
-
-
-@pytest.fixture(scope="session")
-def guest():
-    """A function that compiles a guest crate of the tests and gives its component."""
-
-    def compiled(name: str) -> Path:
-        outside = {key: value for key, value in os.environ.items() if not key.endswith("RUSTFLAGS")}
-        command = ["cargo", "build", "--release", "--locked", "--lib", "-p", name, "--target", "wasm32-wasip2"]
-        subprocess.run([*command, "--target-dir", GUESTS], cwd=ROOT, env=outside, check=True)
-        return GUESTS / "wasm32-wasip2/release" / f"{name.replace('-', '_')}.wasm"
-
-    return compiled
 
 
 @pytest.fixture

@@ -67,6 +67,8 @@ pub enum ErrorKind {
     Locality,
     /// A guard of the answer failed. Nothing that it held back is let through.
     Guard,
+    /// An adapter's component failed. No answer goes on without it, here or elsewhere.
+    Adapter,
     /// The policy did not accept the answer.
     Rejected,
     /// The request was abandoned by us.
@@ -123,6 +125,7 @@ impl BackendError {
             ErrorKind::Cut => "cut",
             ErrorKind::Locality => "locality",
             ErrorKind::Guard => "guard",
+            ErrorKind::Adapter => "adapter",
             ErrorKind::Rejected => "rejected",
             ErrorKind::Cancelled => "cancelled",
             ErrorKind::Internal => "internal",
@@ -131,9 +134,12 @@ impl BackendError {
 
     /// Whether another attempt, here or elsewhere, may succeed where this one failed. A cancelled
     /// request is never tried again; one that breaks a label is refused, not moved; a guard's failure
-    /// says nothing about the target.
+    /// says nothing about the target; what an adapter's component could not answer is answered by nobody.
     pub fn may_fail_over(&self) -> bool {
-        !matches!(self.kind, ErrorKind::Cancelled | ErrorKind::Guard | ErrorKind::Locality)
+        !matches!(
+            self.kind,
+            ErrorKind::Cancelled | ErrorKind::Guard | ErrorKind::Adapter | ErrorKind::Locality
+        )
     }
 
     /// Whether the same target may answer if asked again.

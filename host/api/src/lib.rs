@@ -15,6 +15,7 @@ pub mod backend;
 pub mod error;
 pub mod event;
 pub mod guard;
+pub mod hook;
 pub mod journal;
 pub mod labels;
 pub mod measure;
@@ -32,6 +33,10 @@ pub use backend::{AttemptContext, Backend, Events, Timeouts};
 pub use error::{BackendError, ErrorKind, TimeoutKind};
 pub use event::{Event, FinishReason, TokenLogprob, TopLogprob, Usage};
 pub use guard::{Chunk, ChunkKind, Guard, HELD_BYTES_MAX, Verdict, Watch, WatchInput};
+pub use hook::{
+    HOOK_BIAS_MAX, HOOK_TOP_MAX, HookInput, Mask, NextStep, Place, Steering, Step, TokenHook, TokenHooks,
+    Vocabulary,
+};
 pub use journal::{HostCall, Journal};
 pub use labels::{Forbidden, Label, Labels, Permit, permit};
 pub use measure::{CONTINUATIONS_MAX, Choose, Chosen, EMBED_INPUTS_MAX, Embed, Embedded, Likelihood};

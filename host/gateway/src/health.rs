@@ -203,7 +203,11 @@ impl Flight {
         if !error.counts_against_target() {
             // It answered, if only to say that the request is wrong; a cancelled one says nothing.
             match error.kind {
-                ErrorKind::Cancelled | ErrorKind::Guard | ErrorKind::Internal | ErrorKind::Locality => {
+                ErrorKind::Cancelled
+                | ErrorKind::Guard
+                | ErrorKind::Adapter
+                | ErrorKind::Internal
+                | ErrorKind::Locality => {
                     inner.breaker.abandoned(self.pass);
                 }
                 _ => inner.breaker.alive(self.pass),

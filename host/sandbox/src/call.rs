@@ -1,22 +1,23 @@
 //! One call of a plugin: the facts that it may read, what it has made so far, what it has used.
 //!
 //! This is the data of a wasmtime store. It lives as long as the instance, which is one call of a router or
-//! preprocessor and one answer's choice for a guard, and nothing of it outlives it.
+//! preprocessor and one answer's choice for a guard or adapter, and nothing of it outlives it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_api::{
-    ChatRequest, KeyFacts, Label, Labels, PolicyError, PrepareInput, ReviewInput, Reviewed, RouteInput,
-    Scope, TargetFacts, WatchInput,
+    ChatRequest, HookInput, KeyFacts, Label, Labels, PolicyError, PrepareInput, ReviewInput, Reviewed,
+    RouteInput, Scope, TargetFacts, Vocabulary, WatchInput,
 };
 use tokio::time::Instant;
 use wasmtime::component::Resource;
 
 use crate::budget::Budget;
 use crate::contract::{
-    AnswerHandle, Draft, DraftHandle, Generation, OutcomeHandle, Prompt, Refused, RequestHandle,
+    AdaptationDraft, AnswerHandle, Draft, DraftHandle, Generation, OutcomeHandle, Prompt, Refused,
+    RequestHandle,
 };
 use crate::environment::Environment;
 use crate::limits::Meter;
@@ -59,41 +60,62 @@ pub(crate) struct Facts {
     pub(crate) choice: u32,
     /// For a guard.
     pub(crate) note: Option<Arc<[u8]>>,
+    /// For an adapter, once it is attached to a model.
+    pub(crate) vocabulary: Option<Arc<dyn Vocabulary>>,
     pub(crate) scope: Arc<Scope>,
 }
 
 impl Facts {
+    /// What every call is told.
+    fn of(request_id: Arc<str>, labels: Arc<Labels>, key: Option<KeyFacts>, scope: Arc<Scope>) -> Self {
+        Self {
+            request_id,
+            labels,
+            key,
+            request: None,
+            catalog: Arc::default(),
+            answer: None,
+            choice: 0,
+            note: None,
+            vocabulary: None,
+            scope,
+        }
+    }
+
     pub(crate) fn of_route(input: RouteInput) -> Self {
         let RouteInput { request_id, request, labels, catalog, key, scope } = input;
-        let request = Some(request);
-        Self { request_id, labels, key, request, catalog, answer: None, choice: 0, note: None, scope }
+        Self { request: Some(request), catalog, ..Self::of(request_id, labels, key, scope) }
     }
 
     pub(crate) fn of_review(input: ReviewInput) -> Self {
         let ReviewInput { request_id, request, labels, catalog, key, answer, scope } = input;
         let (request, answer) = (Some(request), Some(answer));
-        Self { request_id, labels, key, request, catalog, answer, choice: 0, note: None, scope }
+        Self { request, catalog, answer, ..Self::of(request_id, labels, key, scope) }
     }
 
     pub(crate) fn of_prepare(input: PrepareInput) -> Self {
         let PrepareInput { request_id, request, labels, key, scope } = input;
-        Self {
-            request_id,
-            labels,
-            key,
-            request: Some(request),
-            catalog: Arc::default(),
-            answer: None,
-            choice: 0,
-            note: None,
-            scope,
-        }
+        Self { request: Some(request), ..Self::of(request_id, labels, key, scope) }
     }
 
     pub(crate) fn of_watch(input: WatchInput) -> Self {
         let WatchInput { request_id, choice, labels, key, note, scope } = input;
-        let catalog = Arc::default();
-        Self { request_id, labels, key, request: None, catalog, answer: None, choice, note, scope }
+        Self { choice, note, ..Self::of(request_id, labels, key, scope) }
+    }
+
+    pub(crate) fn of_adapt(input: HookInput) -> Self {
+        let HookInput { request_id, request, choice, labels, vocabulary } = input;
+        // It asks nobody and remembers nothing, so it shares nothing with the request's other plugins.
+        let scope = Scope::new(Arc::clone(&request_id), Arc::clone(&labels), None);
+        let (request, vocabulary) = (Some(request), Some(vocabulary));
+        Self { request, choice, vocabulary, ..Self::of(request_id, labels, None, scope) }
+    }
+
+    /// For an adapter that is asked what it is, before there is any request.
+    pub(crate) fn of_description() -> Self {
+        let (request_id, labels): (Arc<str>, Arc<Labels>) = ("none".into(), Arc::default());
+        let scope = Scope::new(Arc::clone(&request_id), Arc::clone(&labels), None);
+        Self::of(request_id, labels, None, scope)
     }
 }
 
@@ -116,6 +138,7 @@ pub(crate) struct Call {
     text_is_stale: bool,
     pub(crate) preparation: Preparation,
     pub(crate) drafts: Slots<Draft>,
+    pub(crate) adaptations: Slots<AdaptationDraft>,
     pub(crate) refusals: Slots<Refused>,
     pub(crate) prompts: Slots<Prompt>,
     pub(crate) generations: Slots<Generation>,
@@ -149,6 +172,7 @@ impl Call {
             text_is_stale: false,
             preparation: Preparation::default(),
             drafts: Slots::default(),
+            adaptations: Slots::default(),
             refusals: Slots::default(),
             prompts: Slots::default(),
             generations: Slots::default(),
@@ -205,6 +229,16 @@ impl Call {
     /// Calls of the host's functions so far.
     pub(crate) fn host_calls(&self) -> u64 {
         self.host_calls
+    }
+
+    /// How long the call has taken so far.
+    pub(crate) fn taken(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// What a token of the attached model adds to an answer.
+    pub(crate) fn token_bytes(&self, token: u32) -> Vec<u8> {
+        self.facts.vocabulary.as_ref().map_or_else(Vec::new, |vocabulary| vocabulary.bytes(token).to_vec())
     }
 
     /// The one request's handle, lent to the guest for the call.

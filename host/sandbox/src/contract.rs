@@ -5,6 +5,7 @@
 //! component was loaded, by what it was linked to, and those that name somebody are checked at each call in
 //! `asking`.
 
+mod adaptation;
 mod ambient;
 mod answer;
 mod asking;
@@ -17,6 +18,7 @@ mod recorded;
 mod request;
 mod rest;
 mod state;
+mod vocabulary;
 
 use wasmtime::component::{HasSelf, Linker};
 
@@ -26,6 +28,7 @@ use crate::grant::{Grant, World};
 pub(crate) use plan::REASON_BYTES_MAX;
 #[allow(unreachable_pub, reason = "the generated bindings name them in their own public items")]
 pub use {
+    adaptation::{AdaptationDraft, Description, Weights},
     answer::AnswerHandle,
     draft::DraftHandle,
     generation::{Generation, Prompt},
@@ -111,6 +114,25 @@ pub(crate) mod bindings {
         });
     }
 
+    pub(crate) mod adapter {
+        wasmtime::component::bindgen!({
+            path: "../../wit",
+            world: "adapter",
+            imports: { default: trappable },
+            exports: { default: async },
+            with: {
+                "lockgate:plugin/types": super::router::lockgate::plugin::types,
+                "lockgate:plugin/request": super::router::lockgate::plugin::request,
+                "lockgate:plugin/plan": super::router::lockgate::plugin::plan,
+                "lockgate:plugin/settings": super::router::lockgate::plugin::settings,
+                "lockgate:plugin/log": super::router::lockgate::plugin::log,
+                "lockgate:plugin/clock": super::router::lockgate::plugin::clock,
+                "lockgate:plugin/random": super::router::lockgate::plugin::random,
+                "lockgate:plugin/adaptation.adaptation": crate::contract::AdaptationDraft,
+            },
+        });
+    }
+
     pub(crate) mod guard {
         wasmtime::component::bindgen!({
             path: "../../wit",
@@ -138,6 +160,7 @@ pub(crate) mod bindings {
 /// Defines what every component of the world has, and what this one is granted beyond that. The two halves
 /// of a filter are linked alike: each loads a component that imports what the other half uses.
 pub(crate) fn link(linker: &mut Linker<Call>, world: World, grants: &[Grant]) -> wasmtime::Result<()> {
+    use bindings::adapter::lockgate::plugin as adapter;
     use bindings::guard::lockgate::plugin as guard;
     use bindings::preprocessor::lockgate::plugin as preprocessor;
     use bindings::reviewer::lockgate::plugin as reviewer;
@@ -155,8 +178,15 @@ pub(crate) fn link(linker: &mut Linker<Call>, world: World, grants: &[Grant]) ->
             preprocessor::draft::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
             guard::answer::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
         }
+        World::Adapter => {
+            adapter::adaptation::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+            adapter::vocabulary::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+        }
     }
-    own::generation::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+    // An adapter has no import that waits, and was not loaded if it wants one.
+    if world != World::Adapter {
+        own::generation::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;
+    }
     let has = |kind: Grant| grants.iter().any(|grant| grant.is_of_kind(&kind));
     if has(Grant::Inference(String::new())) {
         own::inference::add_to_linker::<_, HasSelf<Call>>(linker, |call| call)?;

@@ -20,7 +20,7 @@ use crate::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
 pub struct SandboxOptions {
     /// Plugin calls at once, those of guards aside. More wait; see [`crate::Limits::time_max`].
     pub calls_max: u32,
-    /// Answers' choices that guards watch at once, each guard counted. More wait in the same way.
+    /// Answers' choices that guards watch or adapters steer at once, each plugin counted. More wait in the same way.
     pub guards_max: u32,
     /// The most memory that any one plugin may be given, in bytes. Address space for this much is reserved
     /// for each call at once; memory is used as guests touch it.

@@ -12,11 +12,13 @@ pub enum World {
     Preprocessor,
     /// Watches an answer.
     Guard,
+    /// Makes a model of its own out of one of this machine's.
+    Adapter,
 }
 
 impl World {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Router, Self::Preprocessor, Self::Guard];
+    pub const ALL: [Self; 4] = [Self::Router, Self::Preprocessor, Self::Guard, Self::Adapter];
 
     /// The name in configuration and in `wit`.
     pub fn name(self) -> &'static str {
@@ -24,6 +26,7 @@ impl World {
             Self::Router => "router",
             Self::Preprocessor => "preprocessor",
             Self::Guard => "guard",
+            Self::Adapter => "adapter",
         }
     }
 
@@ -33,6 +36,7 @@ impl World {
             Self::Router => "route",
             Self::Preprocessor => "prepare",
             Self::Guard => "watch",
+            Self::Adapter => "adapt",
         }
     }
 }
@@ -47,10 +51,9 @@ impl FromStr for World {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|world| world.name() == name)
-            .ok_or_else(|| format!("unknown world `{name}`: this version has router, preprocessor and guard"))
+        Self::ALL.into_iter().find(|world| world.name() == name).ok_or_else(|| {
+            format!("unknown world `{name}`: this version has router, preprocessor, guard and adapter")
+        })
     }
 }
 
@@ -148,6 +151,12 @@ pub(crate) fn access(world: World, import: &str) -> Access {
     }
     match (world, interface) {
         (World::Router, "types" | "request" | "catalog" | "plan" | "outcome" | "settings") => Access::Free,
+        (World::Adapter, "types" | "request" | "plan" | "settings" | "adaptation" | "vocabulary") => {
+            Access::Free
+        }
+        // The model does not wait for its adapter, so that an adapter has nothing to wait for; and of the request's
+        // plugins it is none, so that it has nothing to remember.
+        (World::Adapter, "generation" | "inference" | "cloud" | "state") => Access::Unknown,
         // What asks are made of; whom it may ask decides an import of its own.
         (_, "generation") => Access::Free,
         // A filter is one component for both: each half imports what the other uses.
@@ -207,6 +216,16 @@ mod tests {
             (World::Preprocessor, "clock", Access::Needs(Grant::Clock)),
             (World::Router, "random", Access::Needs(Grant::Random)),
             (World::Preprocessor, "log", Access::Needs(Grant::Log)),
+            (World::Adapter, "vocabulary", Access::Free),
+            (World::Adapter, "adaptation", Access::Free),
+            (World::Adapter, "log", Access::Needs(Grant::Log)),
+            (World::Adapter, "clock", Access::Needs(Grant::Clock)),
+            (World::Adapter, "generation", Access::Unknown),
+            (World::Adapter, "inference", Access::Unknown),
+            (World::Adapter, "cloud", Access::Unknown),
+            (World::Adapter, "state", Access::Unknown),
+            (World::Adapter, "draft", Access::Unknown),
+            (World::Guard, "vocabulary", Access::Unknown),
         ] {
             let import = format!("lockgate:plugin/{interface}@0.1.0");
             assert_eq!(access(world, &import), expected, "{world}: {interface}");
@@ -224,6 +243,6 @@ mod tests {
         for name in ["cloud:", "cloud", "network", "log:all", ""] {
             assert!(name.parse::<Grant>().is_err(), "{name}");
         }
-        assert!("adapter".parse::<World>().is_err());
+        assert!("agent".parse::<World>().is_err());
     }
 }

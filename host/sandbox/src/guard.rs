@@ -122,7 +122,7 @@ impl Watcher {
     }
 }
 
-fn refused(call: &mut Call, refusal: &Resource<Refused>) -> PolicyError {
+pub(crate) fn refused(call: &mut Call, refusal: &Resource<Refused>) -> PolicyError {
     match call.refusals.remove(refusal) {
         Ok(Refused { reason }) => PolicyError::Refused { reason },
         Err(error) => PolicyError::Host { message: error.to_string() },

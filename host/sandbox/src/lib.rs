@@ -1,8 +1,8 @@
 //! Loads, grants, limits and calls WebAssembly components.
 //!
 //! A [`Sandbox`] is the one engine of a host. It turns a component's bytes into a [`RouterPlugin`], a
-//! [`PreprocessorPlugin`] or a [`GuardPlugin`], which implement the traits of `lockgate_api`: each call of
-//! the first two, and each choice that a guard watches, gets a fresh instance with a memory of its own, sees
+//! [`PreprocessorPlugin`], a [`GuardPlugin`] or an [`AdapterPlugin`], which implement the traits of `lockgate_api`:
+//! each call of the first two, and each choice that one of the latter follows, gets a fresh instance with a memory of its own, sees
 //! the facts it is given and nothing else, and is stopped at its [`Limits`]. Whatever a component does ends
 //! in an answer or in a [`lockgate_api::PolicyError`] of the right kind.
 //!
@@ -11,6 +11,7 @@
 //! what it must be.
 #![forbid(unsafe_code)]
 
+mod adapter;
 mod budget;
 mod call;
 mod contract;
@@ -49,7 +50,8 @@ use wasmtime::component::InstancePre;
 
 use crate::call::Call;
 use crate::contract::bindings::{
-    guard::GuardPre, preprocessor::PreprocessorPre, reviewer::ReviewerPre, router::RouterPre,
+    adapter::AdapterPre, guard::GuardPre, preprocessor::PreprocessorPre, reviewer::ReviewerPre,
+    router::RouterPre,
 };
 use crate::environment::Machine;
 use crate::load::Compiler;
@@ -60,6 +62,8 @@ use crate::spendings::Spendings;
 use crate::state::Store;
 use crate::ticker::Ticker;
 
+pub use adapter::AdapterPlugin;
+pub use contract::{Description, Weights};
 pub use engine::{Metering, SandboxOptions};
 pub use environment::Environment;
 pub use grant::{Grant, World};
@@ -124,7 +128,7 @@ struct Shared {
     metrics: Metrics,
     /// One permit for each instance that the pool has for calls.
     free_instances: Semaphore,
-    /// One permit for each instance that the pool has for guards, which keep theirs while an answer lasts.
+    /// One permit for each instance that the pool has for guards and adapters, which keep theirs while an answer lasts.
     free_guards: Arc<Semaphore>,
     /// Half of either may keep their place while they wait for a model or a cloud, so that plugins which do not wait
     /// find one.
@@ -264,6 +268,16 @@ impl Sandbox {
         Ok(GuardPlugin { plugin: Arc::new(plugin), instance })
     }
 
+    /// Loads an adapter from a component's file, and asks it what it is.
+    ///
+    /// # Errors
+    /// [`LoadError`] names the file and what to do.
+    pub fn load_adapter(&self, path: &Path, spec: PluginSpec) -> Result<AdapterPlugin, LoadError> {
+        let (plugin, instance) = self.load_path(path, spec, World::Adapter, AdapterPre::new)?;
+        let name = path.display().to_string();
+        AdapterPlugin::describe(plugin, instance).map_err(|problem| LoadError::Described { name, problem })
+    }
+
     /// Compiles a component and says what it is and needs, without calling it.
     ///
     /// # Errors
@@ -322,7 +336,7 @@ impl Sandbox {
                 probe: self.probe.clone(),
                 waits: Arc::clone(match world {
                     World::Router | World::Preprocessor => &self.shared.call_waits,
-                    World::Guard => &self.shared.guard_waits,
+                    World::Guard | World::Adapter => &self.shared.guard_waits,
                 }),
             }),
             id,

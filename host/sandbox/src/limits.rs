@@ -18,6 +18,8 @@ pub struct Limits {
     pub table_elements_max: usize,
     /// The plugin's own time, from entering it to its answer. Waiting for a free instance has the same time again.
     pub time_max: Duration,
+    /// An adapter's own time in all calls of one generation.
+    pub generation_time_max: Duration,
     /// What its asks of models and clouds may take together; it does not count as its own time.
     pub wait_max: Duration,
     /// Calls of the host's functions.
@@ -46,6 +48,7 @@ impl Default for Limits {
             memory_bytes_max: 64 << 20,
             table_elements_max: 20_000,
             time_max: Duration::from_millis(50),
+            generation_time_max: Duration::from_secs(5),
             wait_max: Duration::from_secs(5),
             host_calls_max: 1_000,
             output_bytes_max: 256 << 10,

@@ -111,6 +111,14 @@ pub enum LoadError {
         /// The world.
         world: World,
     },
+    /// It cannot say what adapter it is.
+    #[error("{name}: as an adapter it does not describe itself: {problem}")]
+    Described {
+        /// The file, or the plugin.
+        name: String,
+        /// How it failed, or which part makes no sense.
+        problem: String,
+    },
     /// It cannot run within the plugin's limits.
     #[error("{name}: {problem}")]
     Limits {

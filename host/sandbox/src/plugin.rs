@@ -118,18 +118,28 @@ impl Plugin {
         // Outlives the guest's own deadline, so that a guest which still yields is ended by its own; this
         // one is for a host function that does not come back.
         let hard = self.powers.limits.time_max + self.powers.wait_max() + self.shared.tick * 4;
-        let (plugin, world) = (self.id.as_str(), self.world.name());
-        let span = debug_span!(target: TARGET, "plugin", plugin, world, digest = %self.digest);
-        match timeout(hard, AssertUnwindSafe(entered).catch_unwind()).instrument(span).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_panic)) => {
-                Err(PolicyError::Host { message: "a host function panicked; see the log".to_owned() })
-            }
+        match timeout(hard, self.entered(entered)).await {
+            Ok(answer) => answer,
             // The fiber is suspended in the middle of the guest, and goes with the store.
             Err(_elapsed) => Err(PolicyError::Limit {
                 limit: Stop::Time { limit: self.powers.limits.time_max }.to_string(),
             }),
         }
+    }
+
+    /// The same for a call that its own deadline ends, since nothing that it can call waits. Needs no runtime.
+    ///
+    /// # Errors
+    /// As [`Plugin::limited`].
+    pub(crate) async fn entered<T>(
+        &self,
+        entered: impl Future<Output = wasmtime::Result<T>>,
+    ) -> Result<wasmtime::Result<T>, PolicyError> {
+        let (plugin, world) = (self.id.as_str(), self.world.name());
+        let span = debug_span!(target: TARGET, "plugin", plugin, world, digest = %self.digest);
+        let caught = AssertUnwindSafe(entered).catch_unwind().instrument(span).await;
+        let panicked = |_| PolicyError::Host { message: "a host function panicked; see the log".to_owned() };
+        caught.map_err(panicked)
     }
 
     /// What a call's end says.
@@ -220,7 +230,7 @@ impl Plugin {
         permit.map_err(|_| pool_closed())
     }
 
-    /// A place in the pool for as long as an answer lasts.
+    /// A place in the pool for as long as an answer lasts, for a guard or an adapter.
     pub(crate) async fn free_guard(&self) -> Result<tokio::sync::OwnedSemaphorePermit, PolicyError> {
         let waiting =
             timeout(self.powers.limits.time_max, Arc::clone(&self.shared.free_guards).acquire_owned());

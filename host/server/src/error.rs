@@ -260,6 +260,7 @@ impl ApiError {
             ErrorKind::Locality => (StatusCode::FORBIDDEN, Family::Permission, "locality_forbidden"),
             ErrorKind::Rejected => (StatusCode::BAD_GATEWAY, Family::Upstream, "answer_rejected"),
             ErrorKind::Guard => (StatusCode::SERVICE_UNAVAILABLE, Family::Server, "guard_failed"),
+            ErrorKind::Adapter => (StatusCode::SERVICE_UNAVAILABLE, Family::Server, "adapter_failed"),
             ErrorKind::Cancelled => (StatusCode::SERVICE_UNAVAILABLE, Family::Server, "cancelled"),
             ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Family::Server, "internal_error"),
         };

@@ -81,6 +81,13 @@ impl Chain {
                 self.guards.push(loaded);
                 unused
             }
+            World::Adapter => {
+                return Err(LoadError::WrongWorld {
+                    name: path.display().to_string(),
+                    world: World::Adapter,
+                    problem: "an adapter is a model, and models are simulated here: leave it out".to_owned(),
+                });
+            }
         };
         self.unused.extend(unused.into_iter().map(|grant| (id.clone(), grant)));
         Ok(())

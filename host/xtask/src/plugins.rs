@@ -1,4 +1,5 @@
-//! Builds every shipped plugin to `target/plugins/NAME.wasm`.
+//! Builds every shipped plugin to `target/plugins/NAME.wasm`, and puts the weights that it comes with (its folder
+//! `adapter`) beside it, in the folder `NAME`.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::step;
 
 /// The crates under `plugins/` that are plugins, not tools for making them.
-const SHIPPED: [&str; 8] = [
+const SHIPPED: [&str; 9] = [
     "cascade",
     "cost-saver",
     "failover",
@@ -16,6 +17,7 @@ const SHIPPED: [&str; 8] = [
     "privacy-first",
     "redactor",
     "semantic-router",
+    "support-triage",
 ];
 
 pub(crate) fn build(root: &Path) -> Result<()> {
@@ -28,6 +30,26 @@ pub(crate) fn build(root: &Path) -> Result<()> {
         if component != target {
             std::fs::copy(&component, &target)
                 .with_context(|| format!("cannot write {}", target.display()))?;
+        }
+        let weights = root.join("plugins").join(name).join("adapter");
+        if weights.is_dir() {
+            place(&weights, &out.join(name))
+                .with_context(|| format!("cannot put {} beside the plugin", weights.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes `to` a folder of exactly the files of `from`.
+fn place(from: &Path, to: &Path) -> std::io::Result<()> {
+    if to.exists() {
+        std::fs::remove_dir_all(to)?;
+    }
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
         }
     }
     Ok(())

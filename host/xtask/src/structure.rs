@@ -49,12 +49,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plugins/failover", &["lockgate-plugin"]),
     ("plugins/json-guard", &["lockgate-plugin"]),
     ("plugins/cost-saver", &["lockgate-difficulty", "lockgate-plugin"]),
+    ("plugins/support-triage", &["lockgate-plugin"]),
     ("plugins/semantic-router", &["lockgate-difficulty", "lockgate-plugin"]),
     ("plugins/personal-data", &["lockgate-plugin", "lockgate-scan"]),
     ("plugins/redactor", &["lockgate-plugin", "lockgate-scan"]),
     ("tests/clouds", &[]),
     ("tests/hostile", &["lockgate-plugin"]),
     ("tests/hostile-filter", &["lockgate-plugin"]),
+    ("tests/hostile-adapter", &["lockgate-plugin"]),
 ];
 
 /// Libraries that only these crates may use.
@@ -70,6 +72,7 @@ const EDGES: &[(&str, &str)] = &[("host/compiler/src/trusted.rs", "loads machine
 
 /// Files that a tool writes; a test beside each keeps it fresh.
 const GENERATED: &[&str] = &[
+    "plugins/sdk/src/guest/bindings/adapter.rs",
     "plugins/sdk/src/guest/bindings/guard.rs",
     "plugins/sdk/src/guest/bindings/preprocessor.rs",
     "plugins/sdk/src/guest/bindings/reviewer.rs",

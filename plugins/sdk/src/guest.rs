@@ -23,6 +23,7 @@ use self::bindings::router::lockgate::plugin::{catalog, log, plan, request, sett
 )]
 #[rustfmt::skip]
 pub mod bindings;
+mod adapters;
 pub(crate) mod asking;
 mod filters;
 mod powers;

@@ -1,9 +1,9 @@
 //! The guest crate: write a Lockgate plugin in Rust, test it natively, compile it to a component.
 //!
-//! There are three kinds: a [`Router`] decides where a request goes (and, as a [`Reviewer`], whether an answer
+//! There are four kinds: a [`Router`] decides where a request goes (and, as a [`Reviewer`], whether an answer
 //! was good enough), a [`Preprocessor`] changes it before
 //! that, a [`Guard`] watches the answer. One component may be both of the latter, and then the guard reads
-//! the note that the preprocessor kept.
+//! the note that the preprocessor kept. An [`Adapter`] is a model of its own, made of one on the host's machine.
 //!
 //! A policy is a type that implements [`Router`] over three traits, [`Request`], [`Catalog`] and
 //! [`Settings`]. Compiled for `wasm32-wasip2`, [`export_router!`] ties them to the host's interfaces; in a
@@ -115,8 +115,57 @@
 //! Project::prepare(&mut draft, &FakeSettings::none()).unwrap();
 //! assert_eq!(draft.request.labels, ["no-cloud"]);
 //! ```
+//!
+//! A complete adapter:
+//!
+//! ```
+//! use lockgate_plugin::{Adaptation, Adapter, Candidate, Chosen, Refusal, Request, Settings, Step, Vocabulary};
+//!
+//! /// Says `yes` or `no`, whichever the model thinks likelier.
+//! struct YesOrNo {
+//!     words: Vec<Vec<u32>>,
+//!     ends: Vec<u32>,
+//!     said: Vec<u32>,
+//! }
+//!
+//! impl Adapter for YesOrNo {
+//!     fn describe(_: &dyn Settings) -> Adaptation {
+//!         Adaptation::of("smollm2").system("Answer yes or no.").temperature(0.0).steering(0)
+//!     }
+//!
+//!     fn steer(
+//!         _: &dyn Request,
+//!         _: u32,
+//!         vocabulary: &dyn Vocabulary,
+//!         _: &dyn Settings,
+//!     ) -> Result<Self, Refusal> {
+//!         let words = ["yes", "no"].iter().filter_map(|word| vocabulary.tokens(word)).collect();
+//!         Ok(Self { words, ends: vocabulary.ends(), said: Vec::new() })
+//!     }
+//!
+//!     fn next(&mut self, chosen: Option<&Chosen>, _: &[Candidate], _: &dyn Vocabulary) -> Step {
+//!         self.said.extend(chosen.map(|chosen| chosen.token));
+//!         let open = self.words.iter().filter_map(|word| word.strip_prefix(&*self.said)).flat_map(|rest| rest.first());
+//!         let open: Vec<u32> = open.copied().collect();
+//!         Step::only(if open.is_empty() { self.ends.clone() } else { open })
+//!     }
+//! }
+//!
+//! lockgate_plugin::export_adapter!(YesOrNo);
+//!
+//! // And its test:
+//! use lockgate_plugin::testing::{FakeRequest, FakeSettings, FakeVocabulary, steer};
+//!
+//! let vocabulary = FakeVocabulary::new(["ye", "s", "maybe"]);
+//! let request = FakeRequest::user("Is it?");
+//! let mut adapter = YesOrNo::steer(&request, 0, &vocabulary, &FakeSettings::none()).unwrap();
+//! let model = |_: &[u8]| vocabulary.tokens("maybe n").unwrap();
+//! let generated = steer(&mut adapter, &vocabulary, 0, 10, model);
+//! assert_eq!((generated.text.as_slice(), generated.ended), (b"no".as_slice(), true));
+//! ```
 #![deny(missing_docs)]
 
+mod adapting;
 mod answer;
 mod asking;
 pub mod clock;
@@ -134,6 +183,7 @@ mod watching;
 #[doc(hidden)]
 pub mod guest;
 
+pub use adapting::{Adaptation, Candidate, Chosen, Mask, Steering, Step, Vocabulary, Weights};
 pub use answer::{Attempt, Plan, Refusal};
 pub use asking::{AskError, Event, Generation, Likelihood, Prompt, cloud, inference};
 pub use draft::{Draft, EditError, Piece, Place};
@@ -192,6 +242,30 @@ pub trait Guard: Sized {
     /// The choice is over. [`Verdict::Replace`] adds text to the answer. Adds nothing unless overridden.
     fn finish(&mut self) -> Verdict {
         Verdict::Pass
+    }
+}
+
+/// A model of its own, made of one on the host's machine: other weights, template and sampling, and a word about each
+/// token. The type itself steers one choice of one answer, in an instance that lives as long as that choice does.
+pub trait Adapter: Sized {
+    /// What the adapter is. Called when the component is loaded.
+    fn describe(settings: &dyn Settings) -> Adaptation;
+
+    /// Begins to steer, before the model is asked. Called only where [`Adaptation::steering`] is set.
+    ///
+    /// # Errors
+    /// The refusal, whose reason the client reads.
+    fn steer(
+        request: &dyn Request,
+        choice: u32,
+        vocabulary: &dyn Vocabulary,
+        settings: &dyn Settings,
+    ) -> Result<Self, Refusal>;
+
+    /// What holds for the next token. `chosen` is the one before it, none at the answer's beginning; `top` the most
+    /// likely ones, most likely first. Changes nothing unless overridden. A failure ends the answer with an error.
+    fn next(&mut self, _chosen: Option<&Chosen>, _top: &[Candidate], _vocabulary: &dyn Vocabulary) -> Step {
+        Step::AsBefore
     }
 }
 
@@ -263,6 +337,22 @@ macro_rules! export_guard {
         const _: () = {
             const fn is_guard<T: $crate::Guard>() {}
             is_guard::<$guard>()
+        };
+    };
+}
+
+/// Makes a type that implements [`Adapter`] the component's. Once a crate; natively it only checks that the type is one.
+#[macro_export]
+macro_rules! export_adapter {
+    ($adapter:ty) => {
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            type Exported = $crate::guest::Hook<$adapter>;
+    $crate::guest::bindings::adapter::export!(Exported with_types_in $crate::guest::bindings::adapter);
+        };
+        const _: () = {
+            const fn is_adapter<T: $crate::Adapter>() {}
+            is_adapter::<$adapter>()
         };
     };
 }

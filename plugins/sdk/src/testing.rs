@@ -1,5 +1,6 @@
 //! Plain data that stands in for the host in native tests of a plugin.
 
+mod adapters;
 pub(crate) mod asking;
 mod filters;
 mod powers;
@@ -11,6 +12,7 @@ use crate::facts::{Catalog, Message, Request, Settings};
 use crate::log::Level;
 use crate::types::{Breaker, Locality, Price, Role, Want};
 
+pub use adapters::{FakeVocabulary, Generated, steer};
 pub use asking::{Asked, Reply, asked, reply};
 pub use filters::{FakeAnswer, FakeDraft, Watched, watch_run};
 pub use powers::{advance_clock, clear_state, fail_state, seed_random};

@@ -8,13 +8,16 @@ use wit_bindgen_rust::WithOption;
 
 /// Interfaces behind a grant, and what asks are made of: every world has them, generated for the router.
 const EVERYWHERE: [&str; 7] = ["log", "state", "clock", "random", "generation", "inference", "cloud"];
+/// Of these, what an adapter has.
+const FOR_ADAPTERS: [&str; 3] = ["log", "clock", "random"];
 
 /// Each world, and what else of it is generated for the router.
-const WORLDS: [(&str, &[&str]); 4] = [
+const WORLDS: [(&str, &[&str]); 5] = [
     ("router", &[]),
     ("reviewer", &["types", "request", "catalog", "settings"]),
     ("preprocessor", &["types", "request", "plan", "settings"]),
     ("guard", &["types", "request", "plan", "settings"]),
+    ("adapter", &["types", "request", "plan", "settings"]),
 ];
 
 fn generated(world: &str, shared: &[&str]) -> String {
@@ -46,7 +49,11 @@ fn generated(world: &str, shared: &[&str]) -> String {
 #[test]
 fn the_bindings_are_those_of_the_wit_folder() {
     for (world, shared) in WORLDS {
-        let shared = if shared.is_empty() { Vec::new() } else { [shared, &EVERYWHERE].concat() };
+        let shared = match world {
+            "router" => Vec::new(),
+            "adapter" => [shared, &FOR_ADAPTERS].concat(),
+            _ => [shared, &EVERYWHERE].concat(),
+        };
         let generated = generated(world, &shared);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/guest/bindings/{world}.rs"));
         if std::env::var_os("LOCKGATE_REFRESH").is_some() {

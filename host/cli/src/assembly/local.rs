@@ -11,18 +11,25 @@ use lockgate_engine::backend::{Device, LocalModel, ModelOptions};
 use lockgate_engine::gguf::Gguf;
 use lockgate_engine::model::{Config, LoadOptions, Model};
 use lockgate_gateway::GatewayTarget;
+use lockgate_sandbox::Sandbox;
 use tracing::info;
 
 use super::Targets;
-use crate::config::{self, AdapterConfig, ModelConfig};
+use super::component::{self, Source, called as component_called};
+use crate::config::{self, AdapterConfig, ComponentConfig, ModelConfig};
 
 /// The models that are loaded.
 #[derive(Default)]
 pub(crate) struct Models {
     loaded: HashMap<Identity, LocalModel>,
-    /// By target id.
-    adapted: HashMap<String, (AdapterIdentity, LocalModel)>,
+    adapted: Adapted,
 }
+
+/// Models with their adapters' weights, by target id.
+type Adapted = HashMap<String, (AdapterIdentity, LocalModel)>;
+
+/// Models by their id.
+type ById<'a> = HashMap<&'a str, (Identity, LocalModel)>;
 
 /// What makes two loadings the same model.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -53,12 +60,13 @@ fn stamp(path: &Path) -> std::io::Result<Stamp> {
 
 impl Models {
     /// Loads what is not loaded yet and lets go of what is no longer named, if all of it loads. Adapters come after
-    /// all models, so that a policy that takes targets in their order takes a model as it is.
-    pub(super) fn load(&mut self, models: &[ModelConfig], adapters: &[AdapterConfig]) -> Result<Targets> {
+    /// all models, so that a policy that takes targets in their order takes a model as it is. Components are loaded
+    /// anew each time, their weights only when they have changed.
+    pub(super) fn load(&mut self, sandbox: &Sandbox, config: &config::Config) -> Result<Targets> {
         let mut loaded = HashMap::new();
-        let mut by_id = HashMap::new();
+        let mut by_id = ById::new();
         let mut targets = Targets::new();
-        for model in models {
+        for model in &config.models {
             let identity = Identity::of(model)?;
             let ready = match self.loaded.get(&identity) {
                 Some(ready) => ready.clone(),
@@ -68,39 +76,73 @@ impl Models {
             by_id.insert(model.id.as_str(), (identity.clone(), ready.clone()));
             loaded.insert(identity, ready);
         }
-        let mut adapted = HashMap::new();
-        for adapter in adapters {
-            let (model, base) = by_id.get(adapter.model.as_str()).ok_or_else(|| no_model(adapter))?;
-            let identity = AdapterIdentity::of(adapter, model)?;
-            let ready = match self.adapted.get(&adapter.target_id()) {
-                Some((same, ready)) if *same == identity => ready.clone(),
-                _ => adapt(base, adapter)?,
-            };
+        let mut adapted = Adapted::new();
+        let mut known = Vec::new();
+        for adapter in &config.adapters {
+            let ready = self.adapted(adapter, &by_id, &mut adapted)?;
             targets.push(target(&ready));
-            adapted.insert(adapter.target_id(), (identity, ready));
+            known.push((adapter.model.as_str(), ready));
         }
-        publish(&by_id, adapters, &adapted)?;
+        for component in &config.components {
+            let ready = self.component(sandbox, component, config, &by_id, &mut adapted)?;
+            targets.push(target(&ready));
+            known.push((component.model.as_str(), ready));
+        }
+        publish(&by_id, &known)?;
         (self.loaded, self.adapted) = (loaded, adapted);
         Ok(targets)
     }
+
+    /// A model with an adapter's weights: those that are loaded, if they are the same.
+    fn adapted(
+        &self,
+        adapter: &AdapterConfig,
+        models: &ById<'_>,
+        adapted: &mut Adapted,
+    ) -> Result<LocalModel> {
+        let (model, base) = models.get(adapter.model.as_str()).ok_or_else(|| no_model(adapter))?;
+        let identity = AdapterIdentity::of(adapter, model)?;
+        let ready = match self.adapted.get(&adapter.target_id()) {
+            Some((same, ready)) if *same == identity => ready.clone(),
+            _ => adapt(base, adapter)?,
+        };
+        adapted.insert(adapter.target_id(), (identity, ready.clone()));
+        Ok(ready)
+    }
+
+    /// A model as a component makes it.
+    fn component(
+        &self,
+        sandbox: &Sandbox,
+        component: &ComponentConfig,
+        config: &config::Config,
+        models: &ById<'_>,
+        adapted: &mut Adapted,
+    ) -> Result<LocalModel> {
+        let missing = || anyhow!("{}: there is no such model", component_called(component));
+        let plugin = component::load(sandbox, component)?;
+        let weighted = match component::weights(component, &plugin, &config.adapters)? {
+            None => models.get(component.model.as_str()).ok_or_else(missing)?.1.clone(),
+            Some(Source::Of(id)) => adapted.get(&id).ok_or_else(missing)?.1.clone(),
+            Some(Source::Beside(adapter)) => self.adapted(&adapter, models, adapted)?,
+        };
+        let tuned = weighted.tuned(&component.plugin.id, &component::tuning(plugin));
+        tuned.with_context(|| component_called(component))
+    }
 }
 
-/// Makes exactly the configured adapters known to their models. Requests in flight keep those that are forgotten.
-fn publish(
-    models: &HashMap<&str, (Identity, LocalModel)>,
-    adapters: &[AdapterConfig],
-    adapted: &HashMap<String, (AdapterIdentity, LocalModel)>,
-) -> Result<()> {
+/// Makes exactly these adapters known to their models. Requests in flight keep those that are forgotten.
+fn publish(models: &ById<'_>, adapters: &[(&str, LocalModel)]) -> Result<()> {
     for (_, model) in models.values() {
         for name in model.adapters() {
             // Whoever uses it still holds it; nobody waits for that here.
             drop(model.remove_adapter(&name));
         }
     }
-    for adapter in adapters {
-        let ready = adapted.get(&adapter.target_id()).ok_or_else(|| no_model(adapter))?;
-        let (_, model) = models.get(adapter.model.as_str()).ok_or_else(|| no_model(adapter))?;
-        model.add_adapter(&ready.1)?;
+    for (model, adapter) in adapters {
+        if let Some((_, model)) = models.get(model) {
+            model.add_adapter(adapter)?;
+        }
     }
     Ok(())
 }
@@ -160,10 +202,10 @@ fn adapt(model: &LocalModel, adapter: &AdapterConfig) -> Result<LocalModel> {
     Ok(adapted)
 }
 
-/// Reads each model's and adapter's directory, not their weights.
-pub(super) fn check(models: &[ModelConfig], adapters: &[AdapterConfig]) -> Result<()> {
+/// Reads each model's and adapter's directory, not their weights, and asks each component what it is.
+pub(super) fn check(sandbox: &Sandbox, config: &config::Config) -> Result<()> {
     let mut shapes: HashMap<&str, Config> = HashMap::new();
-    for model in models {
+    for model in &config.models {
         let name = || format!("model `{}`", model.id);
         let gguf = Gguf::open(&model.path).with_context(name)?;
         let options = LoadOptions {
@@ -173,13 +215,22 @@ pub(super) fn check(models: &[ModelConfig], adapters: &[AdapterConfig]) -> Resul
         let (shape, _) = Model::inspect(&gguf, &options).with_context(name)?;
         shapes.insert(&model.id, shape);
     }
-    for adapter in adapters {
-        let name = || called(adapter);
-        let shape = shapes.get(adapter.model.as_str()).ok_or_else(|| no_model(adapter))?;
-        AdapterFile::open(&adapter.path)
-            .with_context(name)?
-            .check(shape, adapter.scale)
-            .with_context(name)?;
+    for adapter in &config.adapters {
+        check_adapter(adapter, &shapes)?;
     }
+    for component in &config.components {
+        let plugin = component::load(sandbox, component)?;
+        component::check(component, &plugin)?;
+        if let Some(Source::Beside(adapter)) = component::weights(component, &plugin, &config.adapters)? {
+            check_adapter(&adapter, &shapes)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_adapter(adapter: &AdapterConfig, shapes: &HashMap<&str, Config>) -> Result<()> {
+    let name = || called(adapter);
+    let shape = shapes.get(adapter.model.as_str()).ok_or_else(|| no_model(adapter))?;
+    AdapterFile::open(&adapter.path).with_context(name)?.check(shape, adapter.scale).with_context(name)?;
     Ok(())
 }

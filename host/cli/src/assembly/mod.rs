@@ -1,8 +1,10 @@
 //! From a configuration to a host that serves: the one place that knows every other crate.
 //!
-//! [`local`] loads models, [`elsewhere`] builds providers, [`policy`] compiles the plugins; this module
-//! puts them into a gateway. Nothing here decides about a request.
+//! [`local`] loads models, [`component`] their adapters that are components, [`elsewhere`] builds providers, [`policy`]
+//! compiles the other plugins; this module puts them into a gateway. Nothing here decides about a request.
 
+#[cfg(feature = "engine")]
+mod component;
 mod elsewhere;
 #[cfg(feature = "engine")]
 mod local;
@@ -63,7 +65,7 @@ impl Host {
         let policies = policy::policies(&self.sandbox, config)?;
         let mut targets = elsewhere::targets(config)?;
         // Models of this machine come first: `on_error = "first-target"` takes the first local target.
-        let models = self.models.load(&config.models, &config.adapters)?;
+        let models = self.models.load(&self.sandbox, config)?;
         targets.splice(0..0, models);
         let record = self.logs.open(config)?;
         let options = GatewayOptions { metrics: self.metrics.clone(), record, ..gateway_options(config) };
@@ -78,9 +80,10 @@ impl Host {
 /// Checks all that can be checked without contacting anything or loading a model's weights.
 pub(crate) fn check(config: &Config) -> Result<()> {
     keys(config)?;
-    local::check(&config.models, &config.adapters)?;
+    let sandbox = Sandbox::new(&sandbox_options())?;
+    local::check(&sandbox, config)?;
     elsewhere::targets(config)?;
-    policy::policies(&Sandbox::new(&sandbox_options())?, config)?;
+    policy::policies(&sandbox, config)?;
     Ok(())
 }
 

@@ -2,23 +2,25 @@
 
 use anyhow::{Result, bail};
 
+use lockgate_sandbox::Sandbox;
+
 use super::Targets;
-use crate::config::{AdapterConfig, ModelConfig};
+use crate::config::Config;
 
 /// There are none.
 #[derive(Default)]
 pub(crate) struct Models;
 
 impl Models {
-    pub(super) fn load(&mut self, models: &[ModelConfig], adapters: &[AdapterConfig]) -> Result<Targets> {
-        check(models, adapters)?;
+    pub(super) fn load(&mut self, sandbox: &Sandbox, config: &Config) -> Result<Targets> {
+        check(sandbox, config)?;
         Ok(Targets::new())
     }
 }
 
 /// Refuses the first model by name. An adapter is never without one.
-pub(super) fn check(models: &[ModelConfig], _adapters: &[AdapterConfig]) -> Result<()> {
-    match models.first() {
+pub(super) fn check(_: &Sandbox, config: &Config) -> Result<()> {
+    match config.models.first() {
         Some(model) => bail!(
             "model `{}`: this build has no engine (it was built with --no-default-features); remove [[model]]",
             model.id

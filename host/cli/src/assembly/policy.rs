@@ -66,13 +66,16 @@ fn router(sandbox: &Sandbox, plugin: &PluginConfig) -> Result<Arc<dyn Router>> {
 }
 
 /// Loads a plugin as its world demands; an error names it.
-fn load<T>(plugin: &PluginConfig, load: impl FnOnce(&Path, PluginSpec) -> Result<T, LoadError>) -> Result<T> {
+pub(super) fn load<T>(
+    plugin: &PluginConfig,
+    load: impl FnOnce(&Path, PluginSpec) -> Result<T, LoadError>,
+) -> Result<T> {
     spec(plugin)
         .and_then(|spec| Ok(load(&plugin.path, spec)?))
         .with_context(|| format!("plugin `{}`", plugin.id))
 }
 
-fn warn_of_unused(plugin: &PluginConfig, grants: &[Grant]) {
+pub(super) fn warn_of_unused(plugin: &PluginConfig, grants: &[Grant]) {
     for grant in grants {
         warn!(plugin = %plugin.id, %grant, "granted, but the component does not import it");
     }
@@ -99,6 +102,9 @@ fn limits(plugin: &PluginConfig) -> Limits {
         memory_bytes_max: scaled(set.memory_mib, 20, defaults.memory_bytes_max),
         output_bytes_max: scaled(set.output_kib, 10, defaults.output_bytes_max),
         time_max: set.time_ms.map_or(defaults.time_max, |time| Duration::from_millis(time.into())),
+        generation_time_max: set
+            .generation_ms
+            .map_or(defaults.generation_time_max, |time| Duration::from_millis(time.into())),
         host_calls_max: set.host_calls.map_or(defaults.host_calls_max, u64::from),
         input_bytes_max: scaled(set.input_kib, 10, defaults.input_bytes_max),
         handles_max: scaled(set.handles, 0, defaults.handles_max),

@@ -14,7 +14,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
         "{}: valid ({} models, {} adapters, {} providers, {} targets, {} keys; routers: {}; preprocessors: {}; guards: {})",
         args.config.display(),
         config.models.len(),
-        config.adapters.len(),
+        config.adapters.len() + config.components.len(),
         config.providers.len(),
         config.targets.len(),
         config.keys.len(),

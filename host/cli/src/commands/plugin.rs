@@ -4,7 +4,7 @@ mod cost;
 
 use std::path::Path;
 
-use lockgate_sandbox::{PluginSpec, Report, Sandbox, World};
+use lockgate_sandbox::{Description, PluginSpec, Report, Sandbox, Weights, World};
 
 use crate::args::PluginCommand;
 use crate::assembly;
@@ -23,6 +23,7 @@ pub(super) fn plugin(command: PluginCommand) -> Result<(), Failure> {
         )));
     }
     let spec = PluginSpec { id: id_of(&component), grants: report.grants.clone(), ..PluginSpec::default() };
+    let mut bases = Vec::new();
     for world in &report.worlds {
         // Loading finds what inspecting does not: whether every import and export has the right type.
         let cost = match world {
@@ -31,11 +32,17 @@ pub(super) fn plugin(command: PluginCommand) -> Result<(), Failure> {
                 super::block_on(cost::of_preprocessor(&sandbox.load_preprocessor(&component, spec.clone())?))?
             }
             World::Guard => super::block_on(cost::of_guard(&sandbox.load_guard(&component, spec.clone())?))?,
+            World::Adapter => {
+                let adapter = sandbox.load_adapter(&component, spec.clone())?;
+                terminal::result(&adapts(adapter.description()))?;
+                bases.clone_from(&adapter.description().bases);
+                super::block_on(cost::of_adapter(&adapter))?
+            }
         };
         terminal::result(&format!("one call    {cost} ({world})"))?;
     }
     for world in &report.worlds {
-        terminal::result(&block(&component, &report, *world))?;
+        terminal::result(&block(&component, &report, *world, bases.first()))?;
     }
     Ok(())
 }
@@ -59,12 +66,35 @@ fn facts(report: &Report) -> String {
     )
 }
 
+/// What an adapter is.
+fn adapts(description: &Description) -> String {
+    let Description { bases, weights, template, system, steers, .. } = description;
+    let weights = match weights {
+        None => "the model's own weights".to_owned(),
+        Some(Weights::Beside(name)) => format!("weights beside it: {}", name.display()),
+        Some(Weights::Of(adapter)) => format!("weights of the adapter {adapter}"),
+    };
+    let parts = [("a template", template), ("a system message", system)];
+    let own: String =
+        parts.iter().filter(|(_, part)| part.is_some()).map(|(name, _)| format!(", {name}")).collect();
+    let steers = match steers {
+        None => "tokens as the model likes".to_owned(),
+        Some(0) => "steers each token".to_owned(),
+        Some(top) => format!("steers each token, seeing the {top} most likely"),
+    };
+    format!("adapter     of {}, {weights}{own}; {steers}", bases.join(" or "))
+}
+
 /// The block for a configuration file that loads exactly this component with exactly what it needs.
-fn block(path: &Path, report: &Report, world: World) -> String {
+fn block(path: &Path, report: &Report, world: World, base: Option<&String>) -> String {
     let text = |text: &str| toml::Value::from(text).to_string();
     let grants: Vec<String> = report.grants.iter().map(|grant| text(&grant.to_string())).collect();
+    let model = match (world, base) {
+        (World::Adapter, Some(base)) => format!("\nmodel = {}", text(base)),
+        _ => String::new(),
+    };
     format!(
-        "\n[[plugin]]\nid = {}\npath = {}\nworld = \"{world}\"\nsha256 = \"{}\"\ngrants = [{}]",
+        "\n[[plugin]]\nid = {}\npath = {}\nworld = \"{world}\"{model}\nsha256 = \"{}\"\ngrants = [{}]",
         text(&id_of(path)),
         text(&path.display().to_string()),
         report.digest,

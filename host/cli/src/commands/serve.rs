@@ -82,6 +82,10 @@ fn greet(config: &Config, address: std::net::SocketAddr) {
     for adapter in &config.adapters {
         terminal::note(&format!("adapter {} ({})", adapter.target_id(), adapter.path.display()));
     }
+    for component in &config.components {
+        let path = component.plugin.path.display();
+        terminal::note(&format!("adapter {} ({path})", component.target_id()));
+    }
     for target in &config.targets {
         terminal::note(&format!("target  {} ({} of {})", target.id, target.model, target.provider));
     }

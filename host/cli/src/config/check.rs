@@ -9,6 +9,7 @@ use lockgate_api::{Label, Locality, Price};
 use toml::Spanned;
 
 use super::file::{self, Device, File, LogRequests, ProviderKind};
+use super::plugins::Plugins;
 use super::{
     AdapterConfig, Config, DEFAULT_LISTEN, KeyConfig, ModelConfig, ProviderConfig, ServerConfig, TargetConfig,
 };
@@ -18,7 +19,7 @@ use lockgate_problems::{Problems, nearest};
 pub(crate) fn check(path: &Path, text: &str, file: File) -> Result<Config, Problems> {
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut checker = Checker { text, folder: &folder, problems: Problems::none(path), ids: HashSet::new() };
-    let (routers, preprocessors, guards) = checker.plugins(&file.plugins);
+    let Plugins { routers, preprocessors, guards, components } = checker.plugins(&file);
     checker.key_routers(&file.keys, &routers);
     checker.grants(&file);
     let config = Config {
@@ -30,8 +31,10 @@ pub(crate) fn check(path: &Path, text: &str, file: File) -> Result<Config, Probl
         routers,
         preprocessors,
         guards,
+        components,
         keys: checker.keys(&file.keys),
     };
+    checker.component_ids(&file);
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
 }
 
@@ -128,14 +131,7 @@ impl Checker<'_> {
     fn adapter(&mut self, adapter: &file::Adapter, file: &File) -> AdapterConfig {
         self.id_form(&adapter.id);
         let model = adapter.model.get_ref();
-        let known = || file.models.iter().map(|model| model.id.get_ref().as_str());
-        if !known().any(|id| id == model) {
-            let hint = match nearest(model, known()) {
-                Some(name) => format!("; did you mean `{name}`?"),
-                None => "; an adapter is for a [[model]] of this file".to_owned(),
-            };
-            self.problem(&adapter.model, format!("there is no model `{model}`{hint}"));
-        }
+        self.model_of(&adapter.model, file);
         let path = self.folder.join(adapter.path.get_ref());
         if !path.exists() {
             self.problem(&adapter.path, format!("there is no adapter {}", path.display()));
@@ -150,16 +146,39 @@ impl Checker<'_> {
             model: model.clone(),
             path,
             scale: adapter.scale.as_ref().map_or(1.0, |scale| *scale.get_ref()),
-            place: self.problems.place_of(self.text, adapter.path.span()),
+            place: self.place_of(&adapter.path),
         };
-        // By this id clients name it, so it must be one, and nobody else's.
-        let id = checked.target_id();
-        if id.len() > ID_BYTES_MAX {
-            self.problem(&adapter.id, format!("`{id}` is longer than the {ID_BYTES_MAX} bytes of an id"));
-        } else if !self.ids.insert(id.clone()) {
-            self.problem(&adapter.id, format!("the id `{id}` is taken by another model, adapter or target"));
-        }
+        self.adapter_id(&adapter.id, checked.target_id());
         checked
+    }
+
+    /// By this id clients name an adapter, so it must be one, and nobody else's.
+    pub(super) fn adapter_id(&mut self, at: &Spanned<String>, id: String) {
+        if id.len() > ID_BYTES_MAX {
+            self.problem(at, format!("`{id}` is longer than the {ID_BYTES_MAX} bytes of an id"));
+        } else if self.ids.contains(&id) {
+            self.problem(at, format!("the id `{id}` is taken by another model, adapter or target"));
+        } else {
+            self.ids.insert(id);
+        }
+    }
+
+    /// What an adapter is for must be a model of the file.
+    pub(super) fn model_of(&mut self, model: &Spanned<String>, file: &File) {
+        let known = || file.models.iter().map(|model| model.id.get_ref().as_str());
+        if known().any(|id| id == model.get_ref()) {
+            return;
+        }
+        let hint = match nearest(model.get_ref(), known()) {
+            Some(name) => format!("; did you mean `{name}`?"),
+            None => "; an adapter is for a [[model]] of this file".to_owned(),
+        };
+        self.problem(model, format!("there is no model `{}`{hint}", model.get_ref()));
+    }
+
+    /// `file:line:column`, for messages of those who read what stands there.
+    pub(super) fn place_of<T>(&self, at: &Spanned<T>) -> String {
+        self.problems.place_of(self.text, at.span())
     }
 
     fn providers(&mut self, file: &File) -> Vec<ProviderConfig> {

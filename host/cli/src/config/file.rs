@@ -167,6 +167,8 @@ pub(crate) struct Plugin {
     /// The router that a canary or shadow is tried beside.
     pub(crate) of: Option<Spanned<String>>,
     pub(crate) share: Option<Spanned<f64>>,
+    /// The model that an adapter is attached to.
+    pub(crate) model: Option<Spanned<String>>,
     #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
@@ -183,6 +185,16 @@ pub(crate) enum World {
     Preprocessor,
     /// Watches answers.
     Guard,
+    /// A model of its own, made of one of this machine's.
+    Adapter,
+}
+
+impl Plugin {
+    /// The id of the target that an adapter is, where it says of which model.
+    pub(crate) fn target_id(&self) -> Option<String> {
+        let model = self.model.as_ref().filter(|_| *self.world.get_ref() == World::Adapter)?;
+        Some(format!("{}:{}", model.get_ref(), self.id.get_ref()))
+    }
 }
 
 /// How a router takes part.
@@ -214,6 +226,7 @@ pub(crate) enum OnError {
 pub(crate) struct Limits {
     pub(crate) memory_mib: Option<u32>,
     pub(crate) time_ms: Option<u32>,
+    pub(crate) generation_ms: Option<u32>,
     pub(crate) host_calls: Option<u32>,
     pub(crate) output_kib: Option<u32>,
     pub(crate) input_kib: Option<u32>,

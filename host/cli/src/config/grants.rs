@@ -35,8 +35,9 @@ impl Checker<'_> {
         let Some(locality) = locality(file, name) else {
             let known = file.models.iter().map(|model| model.id.get_ref().clone());
             let adapted = file.adapters.iter().map(|adapter| adapter.target_id());
+            let components = file.plugins.iter().filter_map(Plugin::target_id);
             let targets = file.targets.iter().map(|target| target.id.get_ref().clone());
-            let all: Vec<String> = known.chain(adapted).chain(targets).collect();
+            let all: Vec<String> = known.chain(adapted).chain(components).chain(targets).collect();
             let hint = match nearest(name, all.iter().map(String::as_str)) {
                 Some(near) => format!("; did you mean `{near}`?"),
                 None => "; add a [[model]] or a [[target]] with that id".to_owned(),
@@ -75,7 +76,8 @@ impl Checker<'_> {
 /// Where a target of this id is, if there is one and its provider says.
 fn locality(file: &File, id: &str) -> Option<Locality> {
     let is_model = file.models.iter().any(|model| model.id.get_ref() == id);
-    if is_model || file.adapters.iter().any(|adapter| adapter.target_id() == id) {
+    let is_component = file.plugins.iter().any(|plugin| plugin.target_id().as_deref() == Some(id));
+    if is_model || is_component || file.adapters.iter().any(|adapter| adapter.target_id() == id) {
         return Some(Locality::Local);
     }
     let target = file.targets.iter().find(|target| target.id.get_ref() == id)?;

@@ -41,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) preprocessors: Vec<PluginConfig>,
     /// In the order in which they are called.
     pub(crate) guards: Vec<PluginConfig>,
+    pub(crate) components: Vec<ComponentConfig>,
     pub(crate) keys: Vec<KeyConfig>,
 }
 
@@ -81,6 +82,25 @@ impl AdapterConfig {
     /// The id that clients and policies use.
     pub(crate) fn target_id(&self) -> String {
         format!("{}:{}", self.model, self.id)
+    }
+}
+
+/// An adapter that a component makes of a model.
+#[derive(Debug)]
+pub(crate) struct ComponentConfig {
+    pub(crate) plugin: PluginConfig,
+    /// The id of a model that exists.
+    pub(crate) model: String,
+    /// `file:line:column` of its path, for messages of those who load it.
+    pub(crate) place: String,
+    /// The same of its model.
+    pub(crate) model_place: String,
+}
+
+impl ComponentConfig {
+    /// The id that clients and policies use.
+    pub(crate) fn target_id(&self) -> String {
+        format!("{}:{}", self.model, self.plugin.id)
     }
 }
 
@@ -150,7 +170,8 @@ impl Config {
     pub(crate) fn plugin_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         let routers = self.routers.iter().flat_map(RouterConfig::plugins);
-        for plugin in routers.chain(&self.preprocessors).chain(&self.guards) {
+        let components = self.components.iter().map(|component| &component.plugin);
+        for plugin in routers.chain(&self.preprocessors).chain(&self.guards).chain(components) {
             files.push(plugin.path.clone());
             files.extend(plugin.pin.signature_path(&plugin.path));
         }

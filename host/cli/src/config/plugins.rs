@@ -1,5 +1,5 @@
-//! The rules for `[[plugin]]` entries: routers (`routers` tells them apart), preprocessors and guards in the file's order, and one
-//! component for two entries only where they are two halves of one plugin.
+//! The rules for `[[plugin]]` entries: routers (`routers` tells them apart), preprocessors and guards in the file's order,
+//! adapters of models that exist, and one component for two entries only where they are two halves of one plugin.
 
 use std::str::FromStr;
 
@@ -8,27 +8,63 @@ use lockgate_sandbox::Pin;
 use toml::Spanned;
 
 use super::check::Checker;
-use super::file::{OnError, Plugin, World};
-use super::{PluginConfig, RouterConfig};
+use super::file::{File, OnError, Plugin, World};
+use super::{ComponentConfig, PluginConfig, RouterConfig};
 
-/// Routers, preprocessors, guards.
-pub(super) type Plugins = (Vec<RouterConfig>, Vec<PluginConfig>, Vec<PluginConfig>);
+/// By what they do.
+pub(super) struct Plugins {
+    pub(super) routers: Vec<RouterConfig>,
+    pub(super) preprocessors: Vec<PluginConfig>,
+    pub(super) guards: Vec<PluginConfig>,
+    pub(super) components: Vec<ComponentConfig>,
+}
 
 impl Checker<'_> {
     /// Checks every entry by itself and against those before it.
-    pub(super) fn plugins(&mut self, plugins: &[Plugin]) -> Plugins {
+    pub(super) fn plugins(&mut self, file: &File) -> Plugins {
         let (mut routers, mut preprocessors, mut guards) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, plugin) in plugins.iter().enumerate() {
+        let mut components = Vec::new();
+        for (number, plugin) in file.plugins.iter().enumerate() {
             let config = self.plugin(plugin);
-            self.plugin_id(plugin, &plugins[..number]);
+            self.plugin_id(plugin, &file.plugins[..number]);
             self.not_a_router(plugin);
+            let model = self.plugin_model(plugin, file);
             match plugin.world.get_ref() {
                 World::Router => routers.push((plugin, config)),
                 World::Preprocessor => preprocessors.push(config),
                 World::Guard => guards.push(config),
+                World::Adapter => components.extend(model.map(|model| ComponentConfig {
+                    plugin: config,
+                    model: model.get_ref().clone(),
+                    place: self.place_of(&plugin.path),
+                    model_place: self.place_of(model),
+                })),
             }
         }
-        (self.routers(routers), preprocessors, guards)
+        Plugins { routers: self.routers(routers), preprocessors, guards, components }
+    }
+
+    /// The model of an adapter, which no other plugin has.
+    fn plugin_model<'a>(&mut self, plugin: &'a Plugin, file: &File) -> Option<&'a Spanned<String>> {
+        match (plugin.world.get_ref(), &plugin.model) {
+            (World::Adapter, Some(model)) => self.model_of(model, file),
+            (World::Adapter, None) => self.problem(
+                &plugin.id,
+                "an adapter needs model = \"…\", the id of the [[model]] that it is attached to",
+            ),
+            (_, Some(model)) => self.problem(model, "`model` is for an adapter: the other worlds have none"),
+            (_, None) => {}
+        }
+        plugin.model.as_ref()
+    }
+
+    /// Adapters are targets, whose ids are unique. Behind models, adapters and targets.
+    pub(super) fn component_ids(&mut self, file: &File) {
+        for plugin in &file.plugins {
+            if let Some(id) = plugin.target_id() {
+                self.adapter_id(&plugin.id, id);
+            }
+        }
     }
 
     /// An id may come twice: for a preprocessor and a guard, in either order, that are one component.
@@ -72,18 +108,19 @@ impl Checker<'_> {
             self.problem(&plugin.path, format!("there is no component {}", path.display()));
         }
         let on_error = plugin.on_error.as_ref().map_or(OnError::default(), |on_error| *on_error.get_ref());
-        if let (World::Preprocessor | World::Guard, Some(spanned), OnError::FirstTarget) =
+        if let (World::Preprocessor | World::Guard | World::Adapter, Some(spanned), OnError::FirstTarget) =
             (plugin.world.get_ref(), &plugin.on_error, on_error)
         {
             self.problem(
                 spanned,
-                "a preprocessor or guard that fails always refuses: `first-target` is for the router",
+                "a preprocessor, guard or adapter that fails always refuses: `first-target` is for the router",
             );
         }
         let limits = plugin.limits;
         let zero = [
             ("memory_mib", limits.memory_mib),
             ("time_ms", limits.time_ms),
+            ("generation_ms", limits.generation_ms),
             ("host_calls", limits.host_calls),
             ("output_kib", limits.output_kib),
             ("input_kib", limits.input_kib),

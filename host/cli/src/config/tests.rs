@@ -69,6 +69,24 @@ fn an_adapter_is_named_after_its_model() {
 }
 
 #[test]
+fn a_component_is_named_after_its_model_and_can_be_granted() {
+    let text = "[[plugin]]\nid = \"r\"\npath = \"Cargo.toml\"\nworld = \"router\"\ngrants = [\"inference:m:triage\"]\n\
+                [[plugin]]\nid = \"triage\"\npath = \"Cargo.toml\"\nworld = \"adapter\"\nmodel = \"m\"\n\
+                limits = { generation_ms = 100 }\n\
+                [[model]]\nid = \"m\"\npath = \"Cargo.toml\"";
+    let config = parse_text(text).expect("it is valid");
+    let component = &config.components[0];
+    assert_eq!((component.target_id().as_str(), component.plugin.id.as_str()), ("m:triage", "triage"));
+    assert_eq!(component.plugin.limits.generation_ms, Some(100));
+    assert_eq!(
+        (component.place.as_str(), component.model_place.as_str()),
+        ("lockgate.toml:8:8", "lockgate.toml:10:9")
+    );
+    assert!(config.routers[0].plugin.is_some() && config.guards.is_empty());
+    assert_eq!(config.plugin_files().len(), 2, "its file is watched");
+}
+
+#[test]
 fn an_empty_configuration_has_no_model() {
     let config = parse_text("").expect("it is valid");
     assert!(config.models.is_empty() && config.routers[0].plugin.is_none());
@@ -97,6 +115,40 @@ fn plugins_keep_their_order_and_halves_share_an_id() {
 
 /// Text, and the place and words that the complaint must hold.
 const MISTAKES: &[(&str, &str, &str)] = &[
+    (
+        "[[plugin]]\nid = \"a\"\npath = \"Cargo.toml\"\nworld = \"adapter\"",
+        "lockgate.toml:2:6",
+        "an adapter needs model = ",
+    ),
+    (
+        "[[plugin]]\nid = \"a\"\npath = \"Cargo.toml\"\nworld = \"adapter\"\nmodel = \"n\"",
+        "lockgate.toml:5:9",
+        "there is no model `n`; an adapter is for a [[model]] of this file",
+    ),
+    (
+        "[[plugin]]\nid = \"g\"\npath = \"Cargo.toml\"\nworld = \"guard\"\nmodel = \"m\"",
+        "lockgate.toml:5:9",
+        "`model` is for an adapter",
+    ),
+    (
+        "[[plugin]]\nid = \"a\"\npath = \"Cargo.toml\"\nworld = \"adapter\"\nmodel = \"m\"\nmode = \"shadow\"\n\
+         [[model]]\nid = \"m\"\npath = \"Cargo.toml\"",
+        "lockgate.toml:6:8",
+        "only a router can be",
+    ),
+    (
+        "[[plugin]]\nid = \"a\"\npath = \"Cargo.toml\"\nworld = \"adapter\"\nmodel = \"m\"\n\
+         [[model]]\nid = \"m\"\npath = \"Cargo.toml\"\n\
+         [[adapter]]\nid = \"a\"\nmodel = \"m\"\npath = \"Cargo.toml\"",
+        "lockgate.toml:2:6",
+        "the id `m:a` is taken by another model, adapter or target",
+    ),
+    (
+        "[[plugin]]\nid = \"a\"\npath = \"Cargo.toml\"\nworld = \"adapter\"\nmodel = \"m\"\non_error = \"first-target\"\n\
+         [[model]]\nid = \"m\"\npath = \"Cargo.toml\"",
+        "lockgate.toml:6:12",
+        "a preprocessor, guard or adapter that fails always refuses",
+    ),
     ("[server]\nlisten_on = \"x\"", "lockgate.toml:2:1", "did you mean `listen`?"),
     ("[servr]", "lockgate.toml:1:2", "did you mean `server`?"),
     ("[server]\nnamed = \"drect\"", "lockgate.toml:2:9", "did you mean `direct`?"),

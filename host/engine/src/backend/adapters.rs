@@ -14,6 +14,7 @@ use lockgate_api::Target;
 use super::prompts::Prompts;
 use super::{LocalModel, Variant};
 use crate::adapter::{AdapterError, AdapterFile, ContentHash, Release};
+use crate::template::TemplateError;
 
 /// A model that cannot be had with an adapter.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +36,18 @@ pub enum AdaptError {
     /// What was to be added is not this model with an adapter.
     #[error("`{0}` is not a model with an adapter of its own")]
     Foreign(String),
+    /// The chat template is none.
+    #[error("the chat template: {0}")]
+    Template(#[from] TemplateError),
     /// The adapter cannot be used with this model.
     #[error(transparent)]
     Load(#[from] AdapterError),
+}
+
+/// Whether this can be part of a target's id.
+pub(super) fn is_name(name: &str) -> bool {
+    let visible = |byte: u8| byte.is_ascii_graphic() && byte != b',';
+    !name.is_empty() && name.len() <= 128 && name.bytes().all(visible)
 }
 
 impl LocalModel {
@@ -47,8 +57,7 @@ impl LocalModel {
     /// # Errors
     /// The adapter does not fit the model, or its file is damaged.
     pub fn adapted(&self, name: &str, file: &AdapterFile, scale: f32) -> Result<Self, AdaptError> {
-        let visible = |byte: u8| byte.is_ascii_graphic() && byte != b',';
-        if name.is_empty() || name.len() > 128 || !name.bytes().all(visible) {
+        if !is_name(name) {
             return Err(AdaptError::Name);
         }
         let base = &*self.variant;
@@ -61,7 +70,7 @@ impl LocalModel {
         let prompts = Prompts { id: id.as_str().into(), adapter: Some(adapter), ..(*base.prompts).clone() };
         let target = Target { id, model, ..base.target.clone() };
         let adapter_name = Some(name.to_owned());
-        let variant = Arc::new(Variant { target, prompts: Arc::new(prompts), adapter_name });
+        let variant = Arc::new(Variant { target, prompts: Arc::new(prompts), adapter_name, hooks: None });
         Ok(Self { shared: Arc::clone(&self.shared), variant })
     }
 

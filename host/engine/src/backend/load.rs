@@ -125,6 +125,7 @@ impl LocalModel {
             adapter: None,
             tokenizer: Arc::clone(&tokenizer),
             template,
+            system: None,
             context_tokens: model.plan().context,
             sampling: first_of(&options.sampling, &recommended(gguf.metadata())),
         };
@@ -165,7 +166,7 @@ fn memory(gguf: &Gguf, options: &ModelOptions) -> Result<(LoadOptions, usize), L
 }
 
 /// What the first says, and where it says nothing, the second.
-fn first_of(first: &Sampling, second: &Sampling) -> Sampling {
+pub(super) fn first_of(first: &Sampling, second: &Sampling) -> Sampling {
     Sampling {
         temperature: first.temperature.or(second.temperature),
         top_k: first.top_k.or(second.top_k),

@@ -7,8 +7,8 @@
 //! file's own recommendation, then OpenAI's default (temperature 1, nothing else). Tools, images and structured
 //! answers are refused by name: nothing is silently dropped.
 //!
-//! A model with an adapter is a target of its own, over the same threads, cache and batches: see `adapters`. What a
-//! model is asked beside an answer is in `measures`.
+//! A model with an adapter is a target of its own, over the same threads, cache and batches: see `adapters`, and
+//! `tuned` for one with a component. What a model is asked beside an answer is in `measures`.
 
 mod accepts;
 mod adapters;
@@ -18,12 +18,14 @@ mod measures;
 mod options;
 mod prompts;
 mod recommended;
+mod tuned;
 
 pub use crate::runner::Stats;
 pub use adapters::AdaptError;
 pub use blocking::BlockingEvents;
 pub use load::LoadError;
 pub use options::{CONTEXT_TOKENS_DEFAULT, Device, ModelOptions, UnknownDevice};
+pub use tuned::Tuning;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -40,6 +42,7 @@ use lockgate_api::{
 use crate::model::Config;
 use crate::runner::{Answer, Ask, Runner};
 use prompts::Prompts;
+use tuned::{Asker, Hooks};
 
 /// Plain text to be continued, without a conversation.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +81,7 @@ struct Variant {
     target: Target,
     prompts: Arc<Prompts>,
     adapter_name: Option<String>,
+    hooks: Option<Hooks>,
 }
 
 impl LocalModel {
@@ -94,7 +98,12 @@ impl LocalModel {
         };
         Self {
             shared: Arc::new(Shared { id: target.id.clone(), runner, config, adapters: Mutex::default() }),
-            variant: Arc::new(Variant { target, prompts: Arc::new(prompts), adapter_name: None }),
+            variant: Arc::new(Variant {
+                target,
+                prompts: Arc::new(prompts),
+                adapter_name: None,
+                hooks: None,
+            }),
         }
     }
 
@@ -117,24 +126,50 @@ impl LocalModel {
     /// no labels can be against it.
     pub fn chat(&self, request: ChatRequest) -> BlockingEvents {
         let events = match permit(&Labels::default(), self.target()) {
-            Ok(permit) => self.answer(Arc::new(request), &permit),
+            Ok(permit) => {
+                let asker = Asker { request_id: "local".into(), labels: Arc::default() };
+                self.answer(Arc::new(request), &permit, asker)
+            }
             Err(forbidden) => failed(BackendError::new(ErrorKind::Locality, forbidden.to_string())),
         };
         BlockingEvents::new(events)
     }
 
-    /// Continues plain text. `permit` as for [`Backend::stream`].
+    /// Continues plain text. `permit` as for [`Backend::stream`]. A model with hooks does not: they steer answers.
     pub fn complete(&self, request: CompletionRequest, permit: &Permit) -> Events {
+        if self.variant.hooks.is_some() {
+            let message = format!("model `{}` answers conversations and continues no text", self.target().id);
+            return failed(BackendError::new(ErrorKind::Unsupported { field: "prompt".to_owned() }, message));
+        }
         self.begin(permit, |_| Ok(()), move |prompts| prompts.completion(&request))
     }
 
-    fn answer(&self, request: Arc<ChatRequest>, permit: &Permit) -> Events {
+    fn answer(&self, request: Arc<ChatRequest>, permit: &Permit, asker: Asker) -> Events {
+        if let Some(hooks) = &self.variant.hooks {
+            return self.answer_with(hooks.clone(), request, permit, asker);
+        }
         let checked = Arc::clone(&request);
         self.begin(
             permit,
             move |prompts| accepts::accepts(&prompts.id, &checked),
             move |prompts| prompts.chat(&request),
         )
+    }
+
+    /// An answer whose tokens have hooks, which are begun first.
+    fn answer_with(&self, hooks: Hooks, request: Arc<ChatRequest>, permit: &Permit, asker: Asker) -> Events {
+        if let Err(error) = self.check_permit(permit) {
+            return failed(error);
+        }
+        let model = self.clone();
+        Box::pin(LocalEvents::Hooking(Box::pin(async move {
+            let prompts = Arc::clone(&model.variant.prompts);
+            accepts::accepts(&prompts.id, &request)?;
+            let steered = hooks.begin(&request, &asker, &prompts.tokenizer).await?;
+            let prepare = move || Ok(Ask { steered, ..prompts.chat(&request)? });
+            let answer = model.shared.runner.submit(prepare)?;
+            Ok((answer, model))
+        })))
     }
 
     /// An answer that begins when it is polled: `check` on the polling thread, `prepare` on one of the runner's.
@@ -176,8 +211,9 @@ impl Backend for LocalModel {
         accepts::accepts(&self.target().id, request)
     }
 
-    fn stream(&self, request: Arc<ChatRequest>, permit: Permit, _context: AttemptContext) -> Events {
-        self.answer(request, &permit)
+    fn stream(&self, request: Arc<ChatRequest>, permit: Permit, context: AttemptContext) -> Events {
+        let AttemptContext { request_id, labels, .. } = context;
+        self.answer(request, &permit, Asker { request_id, labels })
     }
 
     fn queued(&self) -> Option<u32> {
@@ -221,7 +257,12 @@ type Begun = Result<(Answer, LocalModel), BackendError>;
 /// An answer that has not been asked for yet, or is being read. It keeps the model alive.
 enum LocalEvents {
     Begin(Box<dyn FnOnce() -> Begun + Send>),
-    Reading { answer: Answer, _model: LocalModel },
+    /// Its hooks are being begun.
+    Hooking(BoxFuture<'static, Begun>),
+    Reading {
+        answer: Answer,
+        _model: LocalModel,
+    },
     Over,
 }
 
@@ -236,6 +277,15 @@ impl Stream for LocalEvents {
             match begin() {
                 Ok((answer, model)) => *this = Self::Reading { answer, _model: model },
                 Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+        if let Self::Hooking(begin) = this {
+            match std::task::ready!(begin.as_mut().poll(context)) {
+                Ok((answer, model)) => *this = Self::Reading { answer, _model: model },
+                Err(error) => {
+                    *this = Self::Over;
+                    return Poll::Ready(Some(Err(error)));
+                }
             }
         }
         match this {

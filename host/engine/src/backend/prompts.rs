@@ -24,9 +24,11 @@ pub(super) struct Prompts {
     pub(super) tokenizer: Arc<Tokenizer>,
     /// `None` for a model that was not made for conversations.
     pub(super) template: Option<Arc<PromptTemplate>>,
+    /// A system message for conversations that do not begin with one.
+    pub(super) system: Option<Arc<str>>,
     /// Tokens of prompt and answer together.
     pub(super) context_tokens: usize,
-    /// What requests leave open.
+    /// What requests leave open; its stop strings end every answer.
     pub(super) sampling: Sampling,
 }
 
@@ -56,9 +58,12 @@ impl Prompts {
             );
         };
         let developer = template.source().contains("developer");
-        let messages = request.messages.iter().map(|message| template_message(message, developer)).collect();
+        let begins_itself = matches!(request.messages[0].role, Role::System | Role::Developer);
+        let system = self.system.as_deref().filter(|_| !begins_itself);
+        let system = system.map(|text| json!({ "role": Role::System.name(), "content": text }));
+        let messages = request.messages.iter().map(|message| template_message(message, developer));
         let input = RenderInput {
-            messages: &Value::Array(messages),
+            messages: &Value::Array(system.into_iter().chain(messages).collect()),
             tools: None,
             documents: None,
             add_generation_prompt: true,
@@ -121,9 +126,13 @@ impl Prompts {
             adapter: self.adapter.clone(),
             prompt,
             parameters,
-            stops: sampling.stop.clone(),
-            output_tokens_max: sampling.max_tokens.map_or(room, |tokens| room.min(tokens as usize)),
+            stops: sampling.stop.iter().chain(&self.sampling.stop).cloned().collect(),
+            output_tokens_max: sampling
+                .max_tokens
+                .or(self.sampling.max_tokens)
+                .map_or(room, |tokens| room.min(tokens as usize)),
             choices,
+            steered: Vec::new(),
             logprobs: logprobs.map(usize::from),
             drop_first_space,
         })

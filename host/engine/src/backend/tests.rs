@@ -4,6 +4,7 @@ mod chat;
 mod fields;
 mod measures;
 mod real;
+mod tuned;
 
 use lockgate_api::{FinishReason, Message, TokenLogprob, Usage};
 
@@ -131,6 +132,10 @@ fn ask(model: &LocalModel, request: ChatRequest) -> Result<Whole, BackendError> 
 
 fn answer(model: &LocalModel, text: &str, sampling: Sampling) -> String {
     ask(model, request(text, sampling)).expect("an answer").text
+}
+
+fn asker() -> Asker {
+    Asker { request_id: "request-1".into(), labels: Arc::default() }
 }
 
 fn permit_for(target: &Target) -> Permit {

@@ -1,30 +1,27 @@
-//! A row of logits to an answer's next token, and to what a client learns of it. Owns no state.
+//! What a client learns of an answer's next token. Owns no state, and does not choose it (`work::steered`).
 
 use lockgate_api::{TokenLogprob, TopLogprob};
 
 use super::forward::Fault;
-use crate::sampler::{Sampler, Scratch, logprobs};
+use crate::sampler::{Scratch, logprobs};
 use crate::tokenizer::Tokenizer;
 
 /// A sequence's next token.
+#[derive(Debug)]
 pub(super) struct Drawn {
     pub(super) token: u32,
     /// Where log-probabilities are wanted and the token has text.
     pub(super) entry: Option<TokenLogprob>,
 }
 
-/// Draws a sequence's next token from its logits.
+/// A token that was chosen by these logits, and what is told of it.
 pub(super) fn draw(
-    sampler: &mut Sampler,
-    row: &[f32],
+    token: u32,
+    logits: &[f32],
     logprobs: Option<usize>,
     tokenizer: &Tokenizer,
     scratch: &mut Scratch,
 ) -> Result<Drawn, Fault> {
-    let Some(logits) = row.get(..tokenizer.size()) else {
-        return Err(Fault("it has fewer output rows than its tokenizer has tokens".to_owned()));
-    };
-    let token = sampler.sample(logits, scratch).map_err(|error| Fault(error.to_string()))?;
     let bytes = tokenizer.token_bytes(token).map_err(|error| Fault(error.to_string()))?;
     // A token without text has no place among the entries of the text.
     let wanted = logprobs.filter(|_| !bytes.is_empty());

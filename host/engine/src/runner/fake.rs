@@ -63,6 +63,7 @@ pub(crate) fn asked(prompt: &str, sampling: &Sampling) -> Ask {
         stops: sampling.stop.clone(),
         output_tokens_max: sampling.max_tokens.map_or(200, |tokens| tokens as usize),
         choices: 1,
+        steered: Vec::new(),
         logprobs: None,
         drop_first_space: false,
     }

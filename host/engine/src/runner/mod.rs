@@ -15,12 +15,14 @@ mod mailbox;
 mod measure;
 mod model;
 mod reply;
+mod steer;
 mod work;
 
 pub use self::counters::Stats;
 pub(crate) use self::measure::{Choosing, Embedding};
 pub(crate) use self::model::ModelForward;
 pub(crate) use self::reply::Reply;
+pub(crate) use self::steer::Steered;
 pub(crate) use self::work::Ask;
 
 use std::io;
@@ -31,6 +33,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use futures_core::Stream;
 use lockgate_api::{BackendError, Chosen, Embedded, ErrorKind, Event};
@@ -47,6 +50,9 @@ use crate::tokenizer::Tokenizer;
 /// Bytes of one answer that may wait to be read. The text of any answer fits; long answers with many
 /// log-probabilities need a reader that keeps up.
 const UNREAD_BYTES_MAX: usize = 8 << 20;
+
+/// How often a model that has nothing to compute looks whether a hook has spoken.
+const LOOK_EVERY: Duration = Duration::from_micros(500);
 
 /// A model's threads. Dropping it ends what is in flight with an error and waits for the threads, which takes no
 /// longer than one layer of the model or one prompt's preparation.
@@ -354,11 +360,18 @@ fn compute<F: Forward>(core: &mut Core<F>, name: &str, works: &Receiver<Work>, c
         if closing.load(Ordering::Relaxed) {
             core.fail_all(&stopped(name));
         }
-        if core.turn() == Turn::Idle {
-            match works.recv() {
+        match core.turn() {
+            Turn::Worked => {}
+            Turn::Waiting => {
+                // Where nobody is left to send, the loop above finds out.
+                if let Ok(work) = works.recv_timeout(LOOK_EVERY) {
+                    work.begin(core);
+                }
+            }
+            Turn::Idle => match works.recv() {
                 Ok(work) => work.begin(core),
                 Err(_) => return,
-            }
+            },
         }
     }
 }

@@ -6,6 +6,7 @@
 //! run, never the ones that wait, and the next turn goes on with those.
 
 mod measurements;
+mod steered;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,10 +17,11 @@ use std::time::Instant;
 use lockgate_api::{BackendError, ErrorKind, Event, FinishReason, Usage};
 
 use super::counters::Counters;
-use super::draw::{Drawn, draw};
+use super::draw::Drawn;
 use super::forward::{Fault, Forward, Input, Pass};
 use super::mailbox::{TooSlow, Writer};
 use super::measure::Measuring;
+use super::steer::{Failed, Steered};
 use crate::adapter::Adapter;
 use crate::model::Wanted;
 use crate::sampler::{Parameters, Sampler, Scratch};
@@ -28,7 +30,7 @@ use crate::text::TextStream;
 use crate::tokenizer::Tokenizer;
 
 /// A request whose prompt is tokens and whose parameters are checked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Ask {
     /// What answers, as the answer's first event says.
     pub(crate) name: Arc<str>,
@@ -42,6 +44,8 @@ pub(crate) struct Ask {
     pub(crate) output_tokens_max: usize,
     /// Independent answers, at least 1.
     pub(crate) choices: u32,
+    /// None, or one a choice.
+    pub(crate) steered: Vec<Steered>,
     /// Alternatives reported a token, where log-probabilities are wanted.
     pub(crate) logprobs: Option<usize>,
     /// Whether an answer's first space is the tokenizer's own and not shown.
@@ -56,6 +60,8 @@ pub(super) const PANIC: &str = "an internal fault; ask again, and report it if i
 pub(crate) enum Turn {
     /// There is nothing to do until a request comes.
     Idle,
+    /// There is nothing to compute until a hook speaks.
+    Waiting,
     /// There may be more to do.
     Worked,
 }
@@ -100,19 +106,34 @@ struct Sequence {
     request: RequestKey,
     choice: u32,
     sampler: Sampler,
+    steered: Option<Steered>,
     text: TextStream,
     /// The last token drawn, which the next pass computes.
-    last: u32,
+    last: Option<u32>,
+}
+
+impl Request {
+    /// Begins the answer, unless it has begun.
+    fn start(&mut self) {
+        if !std::mem::replace(&mut self.started, true) {
+            self.writer.send(Event::Start { model: self.name.to_string() });
+        }
+    }
 }
 
 /// What a segment's rows came to.
+#[derive(Debug)]
 enum Found {
     Token(Drawn),
+    /// The end, as a hook wants it.
+    Stop,
+    /// A token that waits for its hook.
+    Later,
     /// They are in the measurement.
     Measured,
 }
 
-type FoundRows<'a> = Vec<(&'a Segment, Result<Found, Fault>)>;
+type FoundRows<'a> = Vec<(&'a Segment, Result<Found, Failed>)>;
 
 impl<F: Forward> Core<F> {
     pub(crate) fn new(
@@ -148,13 +169,15 @@ impl<F: Forward> Core<F> {
             Err(refused) => return writer.fail(self.refusal(refused)),
         };
         let Some(&key) = ids.first() else { return writer.end() };
+        let mut steered = ask.steered.into_iter();
         for (choice, &id) in (0..).zip(&ids) {
             let sequence = Sequence {
                 request: key,
                 choice,
                 sampler: Sampler::new(ask.parameters.clone(), choice, &ask.prompt),
+                steered: steered.next(),
                 text: TextStream::new(ask.stops.iter().map(String::as_str), ask.drop_first_space),
-                last: 0,
+                last: None,
             };
             self.sequences.insert(id, sequence);
         }
@@ -176,10 +199,11 @@ impl<F: Forward> Core<F> {
     /// Drops what nobody reads any more, then computes and hands out one forward pass.
     pub(crate) fn turn(&mut self) -> Turn {
         self.drop_abandoned();
+        let waits = self.look_at_hooks();
         let step = self.scheduler.plan(self.pace.prefill_tokens_max());
         self.note();
         if step.segments.is_empty() {
-            return Turn::Idle;
+            return if waits { Turn::Waiting } else { Turn::Idle };
         }
         // The state behind a panic: the requests that ran are failed and their sequences forgotten below, and
         // what is left holds no reference into them.
@@ -220,24 +244,10 @@ impl<F: Forward> Core<F> {
         self.counters.prompt_tokens.fetch_add(step.prefill_tokens() as u64, Ordering::Relaxed);
         for (segment, found) in found {
             let id = segment.sequence;
-            if self.measurements.contains_key(&id) {
-                self.go_on(segment, found.map(|_| ()));
-                continue;
-            }
-            // Another choice of the same request may have failed it.
-            let Some(sequence) = self.sequences.get(&id) else { continue };
-            let key = sequence.request;
-            let handed_out = match found {
-                Ok(Found::Token(drawn)) => self.hand_out(id, drawn),
-                Ok(Found::Measured) => continue,
-                Err(Fault(message)) => {
-                    self.fail(key, self.internal(&message));
-                    continue;
-                }
-            };
-            if let Err(TooSlow) = handed_out {
-                let message = "the answer was given up: too much of it waited to be read";
-                self.fail(key, BackendError::new(ErrorKind::Cancelled, message).dispatched());
+            match (self.measurements.contains_key(&id), found) {
+                (false, found) => self.take(id, found),
+                (true, Err(Failed::Fault(fault))) => self.go_on(segment, Err(fault)),
+                (true, _) => self.go_on(segment, Ok(())),
             }
         }
         Ok(())
@@ -259,7 +269,7 @@ impl<F: Forward> Core<F> {
             } else {
                 let tokens = match segment.prefill {
                     true => &request(id).prompt[start..start + segment.tokens],
-                    false => std::slice::from_ref(&sequences[&id].last),
+                    false => sequences[&id].last.as_slice(),
                 };
                 let wanted = if segment.wants_logits { Wanted::Last } else { Wanted::None };
                 inputs.push(Input { part: id.into(), start, tokens, wanted });
@@ -283,13 +293,12 @@ impl<F: Forward> Core<F> {
                 let added = measuring.add(segment, rows.by_ref(), tokenizer.size(), scratch);
                 // Behind a fault some are left.
                 rows.for_each(drop);
-                found.push((segment, added.map(|()| Found::Measured)));
+                found.push((segment, added.map(|()| Found::Measured).map_err(Failed::Fault)));
             } else if let Some(row) = rows.next()
                 && let Some(sequence) = sequences.get_mut(&segment.sequence)
             {
                 let logprobs = requests[&sequence.request].logprobs;
-                let drawn = draw(&mut sequence.sampler, row, logprobs, tokenizer, scratch);
-                found.push((segment, drawn.map(Found::Token)));
+                found.push((segment, sequence.next(row, logprobs, tokenizer, scratch)));
             }
         }
         Ok(Some(found))
@@ -310,10 +319,7 @@ impl<F: Forward> Core<F> {
         let Some(request) = requests.get_mut(&sequence.request) else { return Ok(()) };
         request.output_tokens += 1;
         counters.generated_tokens.fetch_add(1, Ordering::Relaxed);
-        if !request.started {
-            request.started = true;
-            request.writer.send(Event::Start { model: request.name.to_string() });
-        }
+        request.start();
         let Drawn { token, entry } = drawn;
         if tokenizer.is_end_of_generation(token) {
             return self.finish(id, FinishReason::Stop);
@@ -324,11 +330,20 @@ impl<F: Forward> Core<F> {
         if sequence.text.stopped() {
             return self.finish(id, FinishReason::Stop);
         }
-        sequence.last = token;
+        sequence.last = Some(token);
         match scheduler.extend(id) {
             true => Ok(()),
             false => self.finish(id, FinishReason::Length),
         }
+    }
+
+    /// Ends a sequence before its next token.
+    fn stop(&mut self, id: SequenceId) -> Result<(), TooSlow> {
+        let key = self.sequences.get(&id).map(|sequence| sequence.request);
+        if let Some(request) = key.and_then(|key| self.requests.get_mut(&key)) {
+            request.start();
+        }
+        self.finish(id, FinishReason::Stop)
     }
 
     /// Ends a sequence and, with its last one, the request.

@@ -1,7 +1,7 @@
 //! Logits to a token, as the request's sampling parameters say.
 //!
-//! Order: logit bias; repetition, presence and frequency penalties; temperature; top-k; top-p of what is left;
-//! min-p; one draw. Ties go to the smaller id. Randomness is a function of seed, choice and place in the answer
+//! Order: logit bias; a hook's biases; repetition, presence and frequency penalties; a hook's mask; temperature; top-k;
+//! top-p of what is left; min-p; one draw. Ties go to the smaller id. Randomness is a function of seed, choice and place in the answer
 //! alone, so a seeded answer does not depend on batch, chunk or thread. A NaN counts as impossible. Owns the
 //! state that this needs per sequence; does not own stop rules (`text`, `runner`) or when a token is due.
 //! Start at [`Sampler::sample`]; [`logprobs`] and [`Distribution`] report on the raw distribution, before any parameter.
@@ -10,6 +10,7 @@ mod exp;
 mod logprobs;
 mod parameters;
 mod random;
+mod steer;
 mod top;
 
 pub use logprobs::{Distribution, Logprobs, logprobs};
@@ -17,10 +18,13 @@ pub use parameters::{InvalidParameter, Parameters};
 
 use std::collections::HashMap;
 
+use lockgate_api::Steering;
 use thiserror::Error;
 
 use random::uniform;
 use top::{Candidate, top};
+
+pub(crate) use steer::most_likely;
 
 /// The model gave no token any chance: every logit is NaN or minus infinity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -32,6 +36,8 @@ pub struct NoLogit;
 pub struct Scratch {
     /// The adjusted logits, then the weights of all tokens.
     values: Vec<f32>,
+    /// What a mask keeps.
+    kept: Vec<(u32, f32)>,
     candidates: Vec<Candidate>,
 }
 
@@ -61,7 +67,23 @@ impl Sampler {
     /// # Errors
     /// [`NoLogit`] when there is nothing to draw.
     pub fn sample(&mut self, logits: &[f32], scratch: &mut Scratch) -> Result<u32, NoLogit> {
-        self.adjust(logits, &mut scratch.values);
+        self.sample_steered(logits, None, scratch)
+    }
+
+    /// The same within what a hook said. Tokens beyond the vocabulary are passed over.
+    ///
+    /// # Errors
+    /// [`NoLogit`] when there is nothing to draw, which a mask may have brought about.
+    pub fn sample_steered(
+        &mut self,
+        logits: &[f32],
+        steering: Option<&Steering>,
+        scratch: &mut Scratch,
+    ) -> Result<u32, NoLogit> {
+        self.adjust(logits, steering.map_or(&[], |steering| &steering.biases), &mut scratch.values);
+        if let Some(steering) = steering {
+            steer::mask(&steering.mask, scratch);
+        }
         let best = greatest(&scratch.values);
         if best == f32::NEG_INFINITY {
             return Err(NoLogit);
@@ -81,12 +103,12 @@ impl Sampler {
     }
 
     /// Writes the logits after bias and penalties, without NaN and infinity.
-    fn adjust(&self, logits: &[f32], values: &mut Vec<f32>) {
+    fn adjust(&self, logits: &[f32], more: &[(u32, f32)], values: &mut Vec<f32>) {
         values.clear();
         let usable = |&logit: &f32| if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) };
         values.extend(logits.iter().map(usable));
         let Parameters { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.parameters;
-        for &(token, bias) in &self.parameters.logit_bias {
+        for &(token, bias) in self.parameters.logit_bias.iter().chain(more) {
             if let Some(logit) = values.get_mut(token as usize) {
                 *logit = (*logit + bias).min(f32::MAX);
             }
@@ -103,7 +125,7 @@ impl Sampler {
     /// Draws by `point` in [0, 1) from the distribution that temperature, top-k, top-p and min-p leave.
     fn draw(&self, best: f32, point: f64, scratch: &mut Scratch) -> u32 {
         let Parameters { temperature, top_k, top_p, min_p, .. } = self.parameters;
-        let Scratch { values, candidates } = scratch;
+        let Scratch { values, candidates, .. } = scratch;
         // A tiny temperature must not turn 0 · scale into a NaN.
         let scale = (1.0 / temperature).min(f32::MAX);
         let vocabulary = values.len();

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use lockgate_api::Sampling;
+use lockgate_api::{Mask, Sampling};
 use proptest::prelude::*;
 
 use super::*;
@@ -269,4 +269,44 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_hook_adds_to_logits_and_takes_chances_away() {
+    let steered = |steering: Steering, temperature: f32| {
+        let mut scratch = Scratch::default();
+        let sampling = Sampling { temperature: Some(temperature), ..Sampling::default() };
+        let mut drawn: Vec<Result<u32, NoLogit>> = (0..200)
+            .map(|seed| {
+                let parameters = Parameters { seed, ..parameters(sampling.clone()) };
+                Sampler::new(parameters, 0, &[]).sample_steered(&logits(), Some(&steering), &mut scratch)
+            })
+            .collect();
+        drawn.sort_unstable_by_key(|token| token.ok());
+        drawn.dedup();
+        drawn
+    };
+    let mask = |mask: Mask| Steering { mask, ..Steering::default() };
+    assert_eq!(steered(Steering::default(), 0.0), [Ok(3)]);
+    assert_eq!(steered(mask(Mask::Never(vec![3, 0, 99])), 0.0), [Ok(7)]);
+    assert_eq!(steered(mask(Mask::Only(vec![5, 1, 5, 99])), 0.0), [Ok(1)]);
+    assert_eq!(steered(mask(Mask::Only(vec![5, 1, 5, 99])), 2.0), [Ok(1), Ok(5)]);
+    assert_eq!(steered(mask(Mask::Only(vec![99])), 1.0), [Err(NoLogit)]);
+    assert_eq!(steered(mask(Mask::Only(Vec::new())), 0.0), [Err(NoLogit)]);
+    assert_eq!(steered(mask(Mask::Never((0..8).collect())), 1.0), [Err(NoLogit)]);
+    let biases = vec![(5, 100.0), (99, 100.0)];
+    assert_eq!(steered(Steering { biases: biases.clone(), mask: Mask::All }, 0.0), [Ok(5)]);
+    // The mask has the last word.
+    assert_eq!(steered(Steering { biases, mask: Mask::Never(vec![5]) }, 0.0), [Ok(3)]);
+}
+
+#[test]
+fn a_hook_sees_the_raw_logits_of_the_most_likely() {
+    let mut scratch = Scratch::default();
+    let mut logits = logits();
+    logits[7] = f32::NAN;
+    logits[1] = f32::NEG_INFINITY;
+    let seen = most_likely(&logits, 3, &mut scratch);
+    assert_eq!(seen, [(3, logits[3]), (0, logits[0]), (2, logits[2])]);
+    assert_eq!(most_likely(&logits, 100, &mut scratch).len(), 6);
 }

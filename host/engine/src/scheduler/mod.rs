@@ -260,11 +260,12 @@ impl Scheduler {
 
     /// Admits what fits and chooses the next forward pass. `prefill_tokens_max` bounds the prompt tokens of a
     /// step that also decodes, so that one long prompt does not stall every answer; it counts as at least 1.
-    /// Without decodes the whole budget goes to prompts. Empty only when nothing waits or runs.
+    /// Without decodes the whole budget goes to prompts. A sequence whose next token is not chosen yet has no part.
+    /// Empty only when nothing waits, and nothing runs but such sequences.
     pub fn plan(&mut self, prefill_tokens_max: usize) -> Step {
         let admitted = self.admit();
         let mut segments = Vec::with_capacity(self.running.len());
-        for sequence in self.running.iter().filter(|sequence| sequence.decodes()) {
+        for sequence in self.running.iter().filter(|sequence| sequence.decodes() && sequence.left() > 0) {
             segments.push(Segment {
                 sequence: sequence.id,
                 start: sequence.computed,

@@ -200,6 +200,7 @@ impl Call {
             | ErrorKind::Upstream
             | ErrorKind::Cut
             | ErrorKind::Guard
+            | ErrorKind::Adapter
             | ErrorKind::Rejected
             | ErrorKind::Cancelled
             | ErrorKind::Internal => generation::Error::Failed,

@@ -1,5 +1,6 @@
 //! The sandbox, called with real components: what loads, what a plugin sees, and what hostile ones can do.
 
+mod adapter;
 mod behaviour;
 mod frozen;
 mod guard;

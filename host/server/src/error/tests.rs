@@ -28,6 +28,7 @@ fn every_kind_of_backend_error_has_its_place() {
         (ErrorKind::Cut, Locality::Cloud, 502, "upstream_cut"),
         (ErrorKind::Locality, Locality::Local, 403, "locality_forbidden"),
         (ErrorKind::Guard, Locality::Cloud, 503, "guard_failed"),
+        (ErrorKind::Adapter, Locality::Local, 503, "adapter_failed"),
         (ErrorKind::Cancelled, Locality::Local, 503, "cancelled"),
         (ErrorKind::Internal, Locality::Local, 500, "internal_error"),
     ] {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_api::{
-    ChatRequest, Chunk, ChunkKind, Guard as _, Health, Labels, Locality, Message, PolicyError, PrepareInput,
-    Preprocessor as _, Role, RouteInput, Router as _, Scope, Target, TargetFacts, WatchInput,
+    ChatRequest, Chunk, ChunkKind, Guard as _, Health, HookInput, Labels, Locality, Message, Place,
+    PolicyError, PrepareInput, Preprocessor as _, Role, RouteInput, Router as _, Scope, Target, TargetFacts,
+    TokenHooks as _, Vocabulary, WatchInput,
 };
-use lockgate_sandbox::{GuardPlugin, PreprocessorPlugin, RouterPlugin};
+use lockgate_sandbox::{AdapterPlugin, GuardPlugin, PreprocessorPlugin, RouterPlugin};
 
 /// Bytes of the prompt of the calls that are timed.
 const PROMPT_BYTES: usize = 4 << 10;
@@ -82,6 +83,65 @@ pub(super) async fn of_guard(guard: &GuardPlugin) -> String {
     };
     let what = format!("with a chunk of {} bytes", CHUNK.len());
     timed(&what, async || watch.on_chunk(Chunk { kind: ChunkKind::Text, text: CHUNK }).await.map(drop)).await
+}
+
+/// Of steering one token.
+pub(super) async fn of_adapter(adapter: &AdapterPlugin) -> String {
+    if adapter.description().steers.is_none() {
+        return "none: it steers no token".to_owned();
+    }
+    let input = HookInput {
+        request_id: "check".into(),
+        request: request(),
+        choice: 0,
+        labels: Arc::default(),
+        vocabulary: Arc::new(Bytes::new()),
+    };
+    let mut hook = match adapter.begin(input).await {
+        Ok(hook) => Some(hook),
+        Err(PolicyError::Refused { reason }) => {
+            return format!("not measured: it refuses to steer ({reason})");
+        }
+        Err(error) => return format!("failed before an answer: {error}"),
+    };
+    let top = (0..u32::from(Bytes::END)).take(adapter.top()).map(|token| (token, -(token as f32)));
+    let place = Place { chosen: Some(u32::from(b'a')), top: top.collect() };
+    let what = format!("for a token, the {} most likely in view", place.top.len());
+    timed(&what, async || {
+        let Some(asked) = hook.take() else { return Ok(()) };
+        hook = Some(asked.next(place.clone()).await?.0);
+        Ok(())
+    })
+    .await
+}
+
+/// The 256 bytes as tokens, and one that ends an answer.
+struct Bytes(Vec<u8>);
+
+impl Bytes {
+    const END: u16 = 256;
+
+    fn new() -> Self {
+        Self((0..=u8::MAX).collect())
+    }
+}
+
+impl Vocabulary for Bytes {
+    fn size(&self) -> u32 {
+        u32::from(Self::END) + 1
+    }
+
+    fn tokens(&self, text: &str) -> Option<Vec<u32>> {
+        Some(text.bytes().map(u32::from).collect())
+    }
+
+    fn bytes(&self, token: u32) -> &[u8] {
+        self.0.get(token as usize).map(std::slice::from_ref).unwrap_or_default()
+    }
+
+    fn ends(&self) -> Vec<u32> {
+        vec![u32::from(Self::END)]
+    }
 }
 
 /// The times of many calls, in words.

@@ -70,7 +70,7 @@ fn an_adapter_is_a_target_of_its_own() {
     assert_eq!(named_answer(&model, "hello", &greedy(20)), before, "the model itself is as it was");
 
     let permit = permit_for(model.target());
-    let events = BlockingEvents::new(first.answer(Arc::new(request("hello", greedy(1))), &permit));
+    let events = BlockingEvents::new(first.answer(Arc::new(request("hello", greedy(1))), &permit, asker()));
     let error = events.last().expect("an item").expect_err("a permit for another target");
     assert_eq!(error.kind, ErrorKind::Internal);
 }

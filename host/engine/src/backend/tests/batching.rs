@@ -80,7 +80,7 @@ fn whoever_disconnects_stops_a_prefill() {
     let long = request(&"x".repeat(8000), greedy(5));
     std::thread::scope(|scope| {
         let (go, gone) = std::sync::mpsc::channel::<()>();
-        let mut events = model.answer(Arc::new(long), &permit_for(model.target()));
+        let mut events = model.answer(Arc::new(long), &permit_for(model.target()), asker());
         scope.spawn(move || {
             // Polled once, it runs; then it is dropped while the prompt is being computed.
             let polled = events.as_mut().poll_next(&mut Context::from_waker(std::task::Waker::noop()));
@@ -114,7 +114,7 @@ fn whoever_stops_reading_in_the_middle_frees_everything() {
 #[test]
 fn an_answer_that_is_never_polled_is_never_asked() {
     let model = tiny();
-    let events = model.answer(Arc::new(request("hello", greedy(5))), &permit_for(model.target()));
+    let events = model.answer(Arc::new(request("hello", greedy(5))), &permit_for(model.target()), asker());
     drop(events);
     assert_eq!(model.stats(), Stats { blocks_free: 16 * 32, ..Stats::default() });
 }
@@ -136,7 +136,7 @@ fn more_than_the_queue_holds_is_an_overload() {
     let mut overloads = 0;
     for _ in 0..12 {
         let mut events =
-            model.answer(Arc::new(request("hello", seeded(1, 400))), &permit_for(model.target()));
+            model.answer(Arc::new(request("hello", seeded(1, 400))), &permit_for(model.target()), asker());
         let polled = events.as_mut().poll_next(&mut Context::from_waker(std::task::Waker::noop()));
         match polled {
             Poll::Ready(Some(Err(error))) => {

@@ -1,4 +1,5 @@
 mod measurements;
+mod steered;
 
 use std::pin::Pin;
 use std::sync::Mutex;
@@ -7,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use futures_core::Stream;
 use lockgate_api::Sampling;
 
-use super::super::fake::{Fake, Observed, Script, ask, asked, limits, tokenizer};
+use super::super::fake::{Fake, Observed, Script, ask, asked, limits, tokenizer, tokens};
 use super::super::mailbox::{Reader, mailbox};
 use super::*;
 use crate::scheduler::Limits;
