@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import ROOT, lockgate
+from conftest import GUESTS, ROOT, lockgate
 from upstream import Upstream
 
 PLUGINS = ROOT / "target/plugins"
