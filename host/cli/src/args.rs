@@ -42,7 +42,7 @@ pub(crate) enum Command {
     /// Look into plugins.
     #[command(subcommand)]
     Plugin(PluginCommand),
-    /// Compare policies on recorded requests and on tables of outcomes.
+    /// Prove policies in a simulated world, compare them on recorded requests and on tables of outcomes.
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Compile a component for this program's own use.
@@ -60,6 +60,31 @@ pub(crate) struct CompilePluginArgs {
     pub(crate) seconds: u64,
     #[arg(long)]
     pub(crate) memory_bytes: u64,
+    /// For simulations, which measure by fuel.
+    #[arg(long)]
+    pub(crate) fuel: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PolicyTestArgs {
+    /// Scenario files, or folders with files named *.scenario.toml.
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// One JSON object on stdout.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the results as JUnit's XML, the same bytes each time.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Tell the targets, attempts and outcomes that no scenario reaches.
+    #[arg(long)]
+    pub(crate) coverage: bool,
+    /// Refuse scenarios that name a crate's folder, since building one runs its build scripts.
+    #[arg(long)]
+    pub(crate) no_build: bool,
+    /// Run again whenever a scenario file, a component or a crate's source changes.
+    #[arg(long)]
+    pub(crate) watch: bool,
 }
 
 #[derive(Debug, Args)]
@@ -269,6 +294,10 @@ pub(crate) enum PluginCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
+    /// Run scenario files in a simulated world.
+    ///
+    /// Exit code 0: everything holds; 1: something does not; 2: a file cannot be run, or there is none.
+    Test(PolicyTestArgs),
     /// Decide recorded requests again, and say what would change.
     Replay(ReplayArgs),
     /// Measure a policy on a table of outcomes.

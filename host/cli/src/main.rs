@@ -29,12 +29,12 @@ fn main() -> ExitCode {
             return if code == 0 && printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(2) };
         }
     };
-    start_logging();
+    start_logging(&cli.command);
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("another TLS provider was installed first");
     }
     match commands::run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             terminal::note(&format!("lockgate: {failure}"));
             failure.exit_code()
@@ -43,9 +43,10 @@ fn main() -> ExitCode {
 }
 
 /// Logs go to stderr; `LOCKGATE_LOG` filters them as `RUST_LOG` does elsewhere.
-fn start_logging() {
-    let filter =
-        EnvFilter::try_from_env("LOCKGATE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,lockgate=info"));
+fn start_logging(command: &args::Command) {
+    // A simulation tells itself what fails in it, which is often what it is about.
+    let default = if matches!(command, args::Command::Policy(_)) { "off" } else { "warn,lockgate=info" };
+    let filter = EnvFilter::try_from_env("LOCKGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let colour = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
 }

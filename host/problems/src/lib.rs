@@ -87,8 +87,9 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// serde lists the known names in backticks after the unknown one; the nearest goes to the front.
-fn with_nearest_name(message: &str) -> String {
+/// A message of serde about an unknown name, the nearest known one added. serde lists the known ones in backticks after
+/// the unknown one.
+pub fn with_nearest_name(message: &str) -> String {
     let message = message.trim_end();
     if !(message.starts_with("unknown field") || message.starts_with("unknown variant")) {
         return message.to_owned();

@@ -10,7 +10,8 @@ pub trait Probe: Send + Sync {
     /// The plugin calls one of the host's functions. A fault ends its call in place of an answer.
     fn host_call(&self, plugin: &str) -> Option<Fault>;
 
-    /// The plugin asks a model or a cloud by this name. Before its grants and the labels are looked at.
+    /// The plugin asks for a model or a cloud by this name, in a plan or by a call of its own. Before grants, labels and
+    /// the plan's sense are looked at.
     fn asks(&self, plugin: &str, target: &str);
 
     /// A call of the plugin is over.

@@ -65,6 +65,9 @@ impl RouterPlugin {
         let outcome = match self.plugin.judge(store.data(), answer) {
             Ok(Answer::Plan(draft)) => {
                 let call = store.data();
+                if let Some(probe) = &self.plugin.powers.probe {
+                    draft.targets().for_each(|target| probe.asks(&self.plugin.id, target));
+                }
                 draft.check(&call.facts().catalog, self.reviewer.is_some(), call.labels().withhold_payload())
             }
             Ok(Answer::Refused(reason)) => Err(PolicyError::Refused { reason }),

@@ -214,7 +214,7 @@ impl Happened {
 impl Session<'_> {
     /// Lets virtual time pass between two requests.
     pub fn wait(&self, time: Duration) {
-        self.simulator.runtime.block_on(tokio::time::sleep(time));
+        self.simulator.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// Leads one request to its end.

@@ -44,6 +44,12 @@ fn test(root: &Path) -> Result<()> {
     // Release, so that the dependencies are built once for the binary and the tests.
     run(cargo(root).args(["test", "--release", "--workspace"]).env("LOCKGATE_TEST_MODEL", &model))?;
 
+    step("scenarios of the shipped plugins");
+    run(Command::new(&binary)
+        .args(["policy", "test", "plugins"])
+        .current_dir(root)
+        .env("LOCKGATE_HOME", &home))?;
+
     step("Python clients and peers");
     python::test(root, &binary, &home)
 }

@@ -53,6 +53,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plugins/semantic-router", &["lockgate-difficulty", "lockgate-plugin"]),
     ("plugins/personal-data", &["lockgate-plugin", "lockgate-scan"]),
     ("plugins/redactor", &["lockgate-plugin", "lockgate-scan"]),
+    ("tests/careless", &["lockgate-plugin"]),
     ("tests/clouds", &[]),
     ("tests/hostile", &["lockgate-plugin"]),
     ("tests/hostile-filter", &["lockgate-plugin"]),

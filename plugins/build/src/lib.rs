@@ -102,7 +102,23 @@ pub fn component(folder: impl AsRef<Path>) -> Result<PathBuf, BuildError> {
 /// # Errors
 /// See [`BuildError`].
 pub fn build(folder: impl AsRef<Path>, out: &Path) -> Result<Built, BuildError> {
-    let folder = folder.as_ref();
+    build_with(folder.as_ref(), out, Lockfile::AsItIs)
+}
+
+/// What becomes of the guest's `Cargo.lock`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lockfile {
+    /// It must be there and is not changed: for builds that repeat.
+    AsItIs,
+    /// Cargo may make or change it: for somebody who is just writing the guest.
+    Changing,
+}
+
+/// [`build`] with a choice about the guest's `Cargo.lock`.
+///
+/// # Errors
+/// See [`BuildError`].
+pub fn build_with(folder: &Path, out: &Path, lockfile: Lockfile) -> Result<Built, BuildError> {
     let unusable = |problem: String| BuildError::Folder { folder: folder.to_owned(), problem };
     let folder_full = folder.canonicalize().map_err(|error| unusable(error.to_string()))?;
     let manifest = folder_full.join("Cargo.toml");
@@ -112,9 +128,11 @@ pub fn build(folder: impl AsRef<Path>, out: &Path) -> Result<Built, BuildError> 
 
     let program: PathBuf = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")).into();
     let target_folder = out.join("guest-target");
-    let output = command(&program, &manifest, &target_folder, &out.join("guest-build"))
-        .output()
-        .map_err(|source| BuildError::NoCargo { program, source })?;
+    let mut command = command(&program, &manifest, &target_folder, &out.join("guest-build"));
+    if lockfile == Lockfile::AsItIs {
+        command.arg("--locked");
+    }
+    let output = command.output().map_err(|source| BuildError::NoCargo { program, source })?;
     if !output.status.success() {
         return Err(failure(folder, &output));
     }
@@ -135,7 +153,7 @@ pub fn build(folder: impl AsRef<Path>, out: &Path) -> Result<Built, BuildError> 
 /// The nested `cargo build`.
 fn command(program: &Path, manifest: &Path, target_folder: &Path, build_folder: &Path) -> Command {
     let mut command = Command::new(program);
-    command.args(["build", "--release", "--locked", "--lib", "--target", TARGET, "--manifest-path"]);
+    command.args(["build", "--release", "--lib", "--target", TARGET, "--manifest-path"]);
     command.arg(manifest);
     for name in std::env::vars_os().map(|(name, _)| name) {
         if environment::belongs_to_outer_build(&name) {

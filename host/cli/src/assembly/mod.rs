@@ -12,6 +12,7 @@ mod local;
 #[path = "no_engine.rs"]
 mod local;
 mod policy;
+mod rehearsal;
 mod request_log;
 mod workshop;
 
@@ -24,13 +25,15 @@ use prometheus_client::registry::Registry;
 
 use crate::config::{self, Config};
 
+pub(crate) use rehearsal::beside;
 pub(crate) use request_log::LogWriters;
-pub(crate) use workshop::sandbox_options;
+pub(crate) use workshop::{For, sandbox_options};
 
 /// What outlives a configuration: the sandbox, and the models that the next one may still name.
 pub(crate) struct Host {
     sandbox: Sandbox,
     models: local::Models,
+    rehearsals: rehearsal::Rehearsals,
     /// Over all configurations.
     metrics: Metrics,
     logs: LogWriters,
@@ -39,8 +42,9 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
-            sandbox: Sandbox::new(&sandbox_options())?,
+            sandbox: Sandbox::new(&sandbox_options(For::Serving))?,
             models: local::Models::default(),
+            rehearsals: rehearsal::Rehearsals::default(),
             metrics: Metrics::default(),
             logs: LogWriters::default(),
         })
@@ -62,7 +66,9 @@ impl Host {
     /// Everything that the configuration names, ready to answer. Takes as long as loading its models
     /// does; `previous` is what serves now, whose health figures go on.
     pub(crate) fn assemble(&mut self, config: &Config, previous: Option<&Gateway>) -> Result<Serving> {
+        let rehearsed = self.rehearsals.of(config)?;
         let policies = policy::policies(&self.sandbox, config)?;
+        rehearsed.check()?;
         let mut targets = elsewhere::targets(config)?;
         // Models of this machine come first: `on_error = "first-target"` takes the first local target.
         let models = self.models.load(&self.sandbox, config)?;
@@ -77,12 +83,14 @@ impl Host {
     }
 }
 
-/// Checks all that can be checked without contacting anything or loading a model's weights.
+/// Checks all that can be checked without contacting anything or loading a model's weights; the scenarios beside plugins
+/// are run too.
 pub(crate) fn check(config: &Config) -> Result<()> {
     keys(config)?;
-    let sandbox = Sandbox::new(&sandbox_options())?;
+    let sandbox = Sandbox::new(&sandbox_options(For::Serving))?;
     local::check(&sandbox, config)?;
     elsewhere::targets(config)?;
+    rehearsal::Rehearsals::default().of(config)?;
     policy::policies(&sandbox, config)?;
     Ok(())
 }

@@ -6,17 +6,29 @@ use lockgate_sandbox::{CompileLimits, SandboxOptions, Workshop};
 
 use crate::models;
 
+/// What a sandbox is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Requests of this moment.
+    Serving,
+    /// Simulations, which `lockgate_workbench::simulating` makes of it.
+    Workbench,
+}
+
 /// The sandbox of every command: it compiles by this program, and keeps the results in the data folder's `plugins`.
-pub(crate) fn sandbox_options() -> SandboxOptions {
+pub(crate) fn sandbox_options(purpose: For) -> SandboxOptions {
     let limits = CompileLimits::default();
-    let arguments = [
+    let mut arguments = vec![
         "compile-plugin".to_owned(),
         format!("--seconds={}", limits.time_max.as_secs()),
         format!("--memory-bytes={}", limits.memory_bytes_max),
     ];
+    if purpose == For::Workbench {
+        arguments.push("--fuel".to_owned());
+    }
     let workshop = Workshop {
         program: program(),
-        arguments: arguments.into(),
+        arguments,
         limits,
         // Without a data folder nothing is kept.
         folder: models::data_folder().map(|folder| folder.join("plugins")).ok(),
@@ -25,7 +37,7 @@ pub(crate) fn sandbox_options() -> SandboxOptions {
 }
 
 /// This very program, also after its file was replaced by a newer one.
-fn program() -> PathBuf {
+pub(super) fn program() -> PathBuf {
     if cfg!(target_os = "linux") {
         return PathBuf::from("/proc/self/exe");
     }

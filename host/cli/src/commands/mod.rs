@@ -22,6 +22,7 @@ mod template;
 mod tokenize;
 
 use std::future::Future;
+use std::process::ExitCode;
 #[cfg(feature = "engine")]
 use std::sync::Arc;
 
@@ -35,16 +36,16 @@ use crate::args::AdapterArg;
 use crate::args::Command;
 use crate::failure::Failure;
 
-/// Runs a command to its end.
-pub(crate) fn run(command: Command) -> Result<(), Failure> {
-    match command {
+/// Runs a command to its end. A result that is negative is an exit code of 1, and no failure.
+pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
+    let done = match command {
         Command::Serve(args) => serve::serve(args),
         Command::Pull(args) => model::pull(args),
         Command::List => model::list(),
         Command::Rm(args) => model::remove(&args),
         Command::Key(args) => key::key(args),
         Command::Plugin(args) => plugin::plugin(args),
-        Command::Policy(args) => policy::policy(args),
+        Command::Policy(command) => return policy::policy(command),
         Command::CompilePlugin(args) => compile_plugin::compile(&args),
         Command::Check(args) => check::check(&args),
         Command::Doctor(args) => doctor::doctor(&args),
@@ -69,7 +70,8 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         | Command::Template(_) => {
             Err(Failure::unusable("this build has no engine: it was built with --no-default-features"))
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// The adapter that a command names, for a model of this shape.

@@ -13,7 +13,7 @@ use crate::terminal;
 
 pub(super) fn plugin(command: PluginCommand) -> Result<(), Failure> {
     let PluginCommand::Check { component } = command;
-    let sandbox = Sandbox::new(&assembly::sandbox_options())?;
+    let sandbox = Sandbox::new(&assembly::sandbox_options(assembly::For::Serving))?;
     let report = sandbox.inspect(&component)?;
     terminal::result(&facts(&report))?;
     if report.worlds.is_empty() {

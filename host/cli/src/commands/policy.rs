@@ -2,15 +2,21 @@
 
 mod evaluate;
 mod replay;
+mod test;
+mod watch;
+
+use std::process::ExitCode;
 
 use crate::args::PolicyCommand;
 use crate::failure::Failure;
 
-pub(super) fn policy(command: PolicyCommand) -> Result<(), Failure> {
-    match command {
+pub(super) fn policy(command: PolicyCommand) -> Result<ExitCode, Failure> {
+    let done = match command {
+        PolicyCommand::Test(args) => return test::test(&args),
         PolicyCommand::Replay(args) => replay::replay(&args),
         PolicyCommand::Evaluate(args) => evaluate::evaluate(&args),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// `NAME=VALUE`, as `--set` takes it.

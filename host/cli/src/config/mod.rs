@@ -166,7 +166,7 @@ pub(crate) struct KeyConfig {
 }
 
 impl Config {
-    /// The files of its plugins, and of their signatures.
+    /// The files of its plugins, their signatures and the scenarios beside them.
     pub(crate) fn plugin_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         let routers = self.routers.iter().flat_map(RouterConfig::plugins);
@@ -174,6 +174,7 @@ impl Config {
         for plugin in routers.chain(&self.preprocessors).chain(&self.guards).chain(components) {
             files.push(plugin.path.clone());
             files.extend(plugin.pin.signature_path(&plugin.path));
+            files.extend(crate::assembly::beside(&plugin.path));
         }
         files
     }

@@ -139,6 +139,11 @@ impl Draft {
         self.problem.get_or_insert_with(problem);
     }
 
+    /// The targets that it names, whatever becomes of it.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &str> {
+        self.attempts.iter().map(|proposed| proposed.target.as_str())
+    }
+
     /// The plan, if every part of it makes sense. The guest's own words are kept out of the error when
     /// `withhold` is set.
     pub(crate) fn check(

@@ -136,7 +136,11 @@ impl Journal {
     pub fn decided(&self, router: &str, decision: &Result<Plan, PolicyError>) {
         let mut log = self.lock();
         for attempt in decision.iter().flat_map(|plan| &plan.attempts) {
-            log.asked.push(Asked { plugin: router.to_owned(), target: attempt.target.clone() });
+            let asked = Asked { plugin: router.to_owned(), target: attempt.target.clone() };
+            // A component's were written down when it named them.
+            if !log.asked.contains(&asked) {
+                log.asked.push(asked);
+            }
         }
         log.decision = Some(decision.clone());
     }

@@ -9,8 +9,8 @@ use super::Kind;
 /// One rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
-    /// Whom it answers for.
-    pub target: String,
+    /// Whom it answers for; for every target where there is none.
+    pub target: Option<String>,
     /// A part of the prompt that it is for; for every prompt where there is none.
     pub when: Option<String>,
     /// How often it answers in one scenario; always where nothing is said.
@@ -71,7 +71,7 @@ impl Reply {
             Kind::Embed => self.answer.embed.is_some(),
             Kind::Count => false,
         };
-        self.target == target
+        self.target.as_deref().is_none_or(|id| id == target)
             && (answers || self.answer.error.is_some())
             && self.when.as_deref().is_none_or(|part| prompt.contains(part))
     }

@@ -50,7 +50,7 @@ pub(crate) fn target(id: &str, locality: Locality) -> SimTarget {
 
 pub(crate) fn says(target: &str, text: &str) -> Reply {
     Reply {
-        target: target.to_owned(),
+        target: Some(target.to_owned()),
         when: None,
         times: None,
         after: std::time::Duration::ZERO,

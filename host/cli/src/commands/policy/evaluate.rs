@@ -30,7 +30,7 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     };
     let path = args.policy.display().to_string();
     let component = std::fs::read(&args.policy).with_context(|| format!("cannot read {path}"))?;
-    let sandbox = Sandbox::new(&assembly::sandbox_options())?;
+    let sandbox = Sandbox::new(&assembly::sandbox_options(assembly::For::Serving))?;
     let name = args.policy.file_name().map_or(path.clone(), |name| name.to_string_lossy().into_owned());
     let report = evaluate_table(&sandbox, (&name, &component), &table, &setup, sweep.as_ref())
         .with_context(|| path.clone())?;
