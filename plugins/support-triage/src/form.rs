@@ -7,6 +7,7 @@
 pub const CATEGORIES: [&str; 6] =
     ["billing", "delivery", "returns", "account access", "technical fault", "cancellation"];
 
+const BEFORE_SENDER: &[u8] = b"{\"sender\":\"";
 /// Bytes of a sender's name, escapes counted as they are written.
 const NAME_BYTES_MAX: usize = 64;
 /// Digits of an amount before its point.
@@ -43,6 +44,69 @@ impl Form {
     }
 }
 
+/// The sender's name in facts, as far as it is written.
+pub struct Sender<'a> {
+    name: &'a [u8],
+    is_whole: bool,
+}
+
+/// The sender in a text of [`Form::Facts`]; none where its name has not begun.
+pub fn sender(text: &[u8]) -> Option<Sender<'_>> {
+    let rest = text.strip_prefix(BEFORE_SENDER)?;
+    let length = rest.iter().position(|byte| *byte == b'"');
+    let name = &rest[..length.unwrap_or(rest.len())];
+    (!name.is_empty()).then_some(Sender { name, is_whole: length.is_some() })
+}
+
+impl Sender<'_> {
+    /// Whether the name stands in a message: whole words of it, or the beginning of such.
+    pub fn is_copied_from(&self, message: &Message) -> bool {
+        [&message.plain, &message.escaped].into_iter().any(|text| self.stands_in(text))
+    }
+
+    fn stands_in(&self, text: &[u8]) -> bool {
+        let is_letter = |byte: Option<&u8>| {
+            byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii() || *byte == b'\\')
+        };
+        text.windows(self.name.len()).enumerate().any(|(place, found)| {
+            let before = place.checked_sub(1).and_then(|place| text.get(place));
+            let after = text.get(place + self.name.len());
+            found == self.name
+                && is_letter(found.first())
+                && !is_letter(before)
+                && !(self.is_whole && is_letter(after))
+        })
+    }
+}
+
+/// What senders are copied from.
+#[derive(Debug, Default)]
+pub struct Message {
+    plain: Vec<u8>,
+    /// With letters beyond ASCII as Python writes them in JSON.
+    escaped: Vec<u8>,
+}
+
+impl Message {
+    /// A message of this text.
+    pub fn new(text: &str) -> Self {
+        let mut escaped = String::with_capacity(text.len());
+        for character in text.chars() {
+            if character.is_ascii() {
+                escaped.push(character);
+            } else {
+                let units = character
+                    .encode_utf16(&mut [0; 2])
+                    .iter()
+                    .map(|unit| format!("\\u{unit:04x}"))
+                    .collect::<String>();
+                escaped.push_str(&units);
+            }
+        }
+        Self { plain: text.as_bytes().to_vec(), escaped: escaped.into_bytes() }
+    }
+}
+
 fn class(text: &[u8]) -> State {
     if CATEGORIES.iter().any(|name| name.as_bytes() == text) {
         return State::Whole;
@@ -54,7 +118,7 @@ fn class(text: &[u8]) -> State {
 }
 
 fn facts(reader: &mut Reader<'_>) -> Result<State, State> {
-    reader.literal("{\"sender\":\"")?;
+    BEFORE_SENDER.iter().try_for_each(|&byte| reader.within(byte, byte).map(drop))?;
     reader.name()?;
     reader.literal(",\"date\":")?;
     reader.null_or(Reader::date)?;
@@ -62,6 +126,17 @@ fn facts(reader: &mut Reader<'_>) -> Result<State, State> {
     reader.null_or(Reader::amount)?;
     reader.literal("}")?;
     if reader.rest.is_empty() { Ok(State::Whole) } else { Err(State::Wrong) }
+}
+
+/// Bytes that a character of a name takes, by its first: as an escape, or in UTF-8.
+fn length_of(first: u8) -> usize {
+    match first {
+        b'\\' => 6,
+        0xc0..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0.. => 4,
+        _ => 1,
+    }
 }
 
 struct Reader<'a> {
@@ -97,7 +172,7 @@ impl Reader<'_> {
             match self.byte()? {
                 b'"' if read > 0 => return Ok(()),
                 b'"' => return Err(State::Wrong),
-                _ if read >= NAME_BYTES_MAX => return Err(State::Wrong),
+                first if read + length_of(first) > NAME_BYTES_MAX => return Err(State::Wrong),
                 b'\\' => self.escape()?,
                 b' '..=b'~' => {}
                 lead => self.character(lead)?,

@@ -2,8 +2,8 @@
 //! amount.
 //!
 //! The weights, trained by `train.py`, know two prompts. Behind each of them the answer has one form (`form`), and no
-//! token may come that leaves it: a class is one of the six, facts are JSON of three keys. Behind any other prompt the
-//! model answers as it likes.
+//! token may come that leaves it: a class is one of the six, facts are JSON of three keys, whose sender is copied from
+//! the message. Behind any other prompt the model answers as it likes.
 
 pub mod form;
 
@@ -11,7 +11,7 @@ use lockgate_plugin::{
     Adaptation, Adapter, Candidate, Chosen, Refusal, Request, Role, Settings, Step, Vocabulary,
 };
 
-use crate::form::{Form, State};
+use crate::form::{Form, Message, State};
 
 /// The system message that asks for a category. The words of `generate.py`, letter by letter.
 pub const CLASSIFY: &str =
@@ -26,10 +26,14 @@ const TEXTS_MAX: usize = 4096;
 /// Bytes of a system message that are read: more than either prompt has.
 const SYSTEM_BYTES_MAX: u32 = 512;
 
+/// Bytes of a message that senders are looked for in.
+const MESSAGE_BYTES_MAX: u32 = 64 << 10;
+
 /// Steers one answer.
 pub struct SupportTriage {
     /// None where the prompt is neither of the two.
     form: Option<Form>,
+    message: Message,
     answer: Vec<u8>,
 }
 
@@ -49,7 +53,10 @@ impl Adapter for SupportTriage {
             Some(EXTRACT) => Some(Form::Facts),
             _ => None,
         };
-        Ok(Self { form, answer: Vec::new() })
+        let messages = (1..).map_while(|place| request.message(place));
+        let message = messages.filter(|message| message.role() == Role::User).last();
+        let message = message.map_or(String::new(), |message| message.text(MESSAGE_BYTES_MAX));
+        Ok(Self { form, message: Message::new(&message), answer: Vec::new() })
     }
 
     fn next(&mut self, chosen: Option<&Chosen>, top: &[Candidate], vocabulary: &dyn Vocabulary) -> Step {
@@ -59,33 +66,49 @@ impl Adapter for SupportTriage {
             return Step::only(vocabulary.ends());
         }
         let likely: Vec<u32> = top.iter().map(|candidate| candidate.token).collect();
-        let fitting = self.fitting(form, &likely, vocabulary);
-        Step::only(if fitting.is_empty() { self.any_fitting(form, vocabulary) } else { fitting })
+        // A message may have no name that could be copied.
+        let rules = [Rule { form, copies: true }, Rule { form, copies: false }];
+        let tokens = rules.iter().map(|rule| {
+            let fitting = self.fitting(rule, &likely, vocabulary);
+            if fitting.is_empty() { self.any_fitting(rule, vocabulary) } else { fitting }
+        });
+        Step::only(tokens.into_iter().find(|tokens| !tokens.is_empty()).unwrap_or_default())
     }
 }
 
+/// What an answer must keep to.
+struct Rule {
+    form: Form,
+    copies: bool,
+}
+
 impl SupportTriage {
-    /// Those of the tokens that go on in the answer's form.
-    fn fitting(&self, form: Form, tokens: &[u32], vocabulary: &dyn Vocabulary) -> Vec<u32> {
+    fn keeps(&self, rule: &Rule, answer: &[u8]) -> bool {
+        let is_copied = || form::sender(answer).is_none_or(|sender| sender.is_copied_from(&self.message));
+        rule.form.read(answer) != State::Wrong && (!rule.copies || rule.form == Form::Class || is_copied())
+    }
+
+    /// Those of the tokens that go on by the rule.
+    fn fitting(&self, rule: &Rule, tokens: &[u32], vocabulary: &dyn Vocabulary) -> Vec<u32> {
         let texts = vocabulary.texts(tokens);
         let mut answer = self.answer.clone();
         let mut fits = |text: &[u8]| {
             answer.truncate(self.answer.len());
             answer.extend_from_slice(text);
-            !text.is_empty() && form.read(&answer) != State::Wrong
+            !text.is_empty() && self.keeps(rule, &answer)
         };
         tokens.iter().zip(&texts).filter(|(_, text)| fits(text)).map(|(&token, _)| token).collect()
     }
 
     /// Where none of the likely tokens fits: the first few of all that do.
-    fn any_fitting(&self, form: Form, vocabulary: &dyn Vocabulary) -> Vec<u32> {
+    fn any_fitting(&self, rule: &Rule, vocabulary: &dyn Vocabulary) -> Vec<u32> {
         let fits = |byte: &u8| {
             let longer: Vec<u8> = self.answer.iter().chain([byte]).copied().collect();
-            form.read(&longer) != State::Wrong
+            self.keeps(rule, &longer)
         };
         let bytes: Vec<u8> = (0..=u8::MAX).filter(fits).collect();
         let tokens = vocabulary.containing(&bytes);
-        let mut some = tokens.chunks(TEXTS_MAX).map(|chunk| self.fitting(form, chunk, vocabulary));
+        let mut some = tokens.chunks(TEXTS_MAX).map(|chunk| self.fitting(rule, chunk, vocabulary));
         some.find(|fitting| !fitting.is_empty()).unwrap_or_default()
     }
 }

@@ -2,10 +2,12 @@ use lockgate_plugin::testing::{FakeRequest, FakeSettings, FakeVocabulary, Genera
 use proptest::prelude::*;
 
 use super::*;
-use crate::form::CATEGORIES;
+use crate::form::{CATEGORIES, Message, sender};
+
+const MESSAGE: &str = "I was charged twice. Ada Byron, for Zoë O'Neil-Ångström";
 
 fn request(system: &str) -> FakeRequest {
-    FakeRequest::default().message(Role::System, system).message(Role::User, "I was charged twice. Ada Byron")
+    FakeRequest::default().message(Role::System, system).message(Role::User, MESSAGE)
 }
 
 fn vocabulary() -> FakeVocabulary {
@@ -35,8 +37,9 @@ fn generated(system: &str, wish: &str, tokens_max: usize) -> Generated {
 fn what_fits_is_left_as_the_model_wants_it() {
     let facts = [
         "{\"sender\":\"Ada Byron\",\"date\":\"2024-05-31\",\"amount\":1299.50}",
-        "{\"sender\":\"Zo\\u00eb O'Neil-Ångström\",\"date\":null,\"amount\":0.05}",
-        "{\"sender\":\"A\",\"date\":\"2024-02-29\",\"amount\":null}",
+        "{\"sender\":\"Zo\\u00eb O'Neil-\\u00c5ngstr\\u00f6m\",\"date\":null,\"amount\":0.05}",
+        "{\"sender\":\"O'Neil-Ångström\",\"date\":null,\"amount\":0.05}",
+        "{\"sender\":\"Ada\",\"date\":\"2024-02-29\",\"amount\":null}",
     ];
     for wish in facts {
         let expected = Generated { text: wish.as_bytes().to_vec(), ended: true };
@@ -66,6 +69,45 @@ fn what_does_not_fit_is_not_said() {
         assert!(said.ended, "{wish}: {:?}", String::from_utf8_lossy(&said.text));
         assert_eq!(Form::Facts.read(&said.text), State::Whole);
     }
+}
+
+#[test]
+fn a_sender_is_copied_from_the_message() {
+    for (wish, expected) in [("Ida Byron", "Ada"), ("A Ada Byron", "Ada"), ("Ada Byro", "Ada Byron")] {
+        let said =
+            generated(EXTRACT, &format!("{{\"sender\":\"{wish}\",\"date\":null,\"amount\":null}}"), 300);
+        let text = String::from_utf8(said.text).expect("it is ASCII");
+        let name = text.strip_prefix("{\"sender\":\"").and_then(|rest| rest.split('"').next());
+        assert!(said.ended && name.is_some_and(|name| MESSAGE.contains(name)), "{text}");
+        assert!(name.is_some_and(|name| name.starts_with(expected)) || wish == "Ida Byron", "{wish}: {text}");
+    }
+}
+
+#[test]
+fn a_name_stands_in_a_message_in_whole_words() {
+    let message = Message::new("Hello, Zachary Engel here. My Müller.");
+    let copied = |text: &str| {
+        sender(format!("{{\"sender\":\"{text}").as_bytes()).expect("it began").is_copied_from(&message)
+    };
+    for right in [
+        "Z",
+        "Zach",
+        "Zachary",
+        "Zachary Eng",
+        "Zachary Engel\"",
+        "Zachary\"",
+        "Müller\"",
+        "M\\u00fcller\"",
+        "M\\u00",
+    ] {
+        assert!(copied(right), "{right}");
+    }
+    for wrong in
+        ["Z ", "Zacharia", "achary", "Zachary Enge\"", "Ida", " Zachary", "Mü\"", "M\\u00e", "u00fcller"]
+    {
+        assert!(!copied(wrong), "{wrong}");
+    }
+    assert!(sender(b"{\"sender\":\"").is_none());
 }
 
 #[test]
