@@ -294,6 +294,8 @@ pub(crate) enum PluginCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
+    /// Begin a policy: a project that builds, passes its scenarios and runs.
+    New(NewArgs),
     /// Run scenario files in a simulated world.
     ///
     /// Exit code 0: everything holds; 1: something does not; 2: a file cannot be run, or there is none.
@@ -302,6 +304,20 @@ pub(crate) enum PolicyCommand {
     Replay(ReplayArgs),
     /// Measure a policy on a table of outcomes.
     Evaluate(EvaluateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// Its name, and that of the folder which is made here.
+    pub(crate) name: String,
+    /// The language to write it in.
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    pub(crate) lang: Language,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Language {
+    Rust,
 }
 
 #[derive(Debug, Args)]

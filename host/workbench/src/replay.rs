@@ -29,7 +29,8 @@ use player::Player;
 pub(crate) use player::Moment;
 pub use report::{Costs, Flow, Moved, Report, Tally};
 
-/// The time of one call: longer than a server allows, so that nothing depends on what else this machine does.
+/// What one call may use, as the time that stands for so much fuel: more than a server allows, since there the time
+/// counts.
 const CALL_TIME_MAX: Duration = Duration::from_secs(1);
 /// Bytes of one line; a request is at most some megabytes.
 const LINE_BYTES_MAX: u64 = 256 << 20;

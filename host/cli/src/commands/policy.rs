@@ -1,22 +1,32 @@
 //! `policy`: the workbench's commands.
 
 mod evaluate;
+mod new;
 mod replay;
 mod test;
 mod watch;
 
 use std::process::ExitCode;
 
+use lockgate_sandbox::Sandbox;
+
 use crate::args::PolicyCommand;
+use crate::assembly;
 use crate::failure::Failure;
 
 pub(super) fn policy(command: PolicyCommand) -> Result<ExitCode, Failure> {
     let done = match command {
         PolicyCommand::Test(args) => return test::test(&args),
+        PolicyCommand::New(args) => new::new(&args),
         PolicyCommand::Replay(args) => replay::replay(&args),
         PolicyCommand::Evaluate(args) => evaluate::evaluate(&args),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The sandbox of the workbench's commands: by fuel, so that nothing depends on this machine's speed.
+fn sandbox() -> Result<Sandbox, Failure> {
+    Ok(Sandbox::new(&lockgate_workbench::simulating(&assembly::sandbox_options(assembly::For::Workbench)))?)
 }
 
 /// `NAME=VALUE`, as `--set` takes it.

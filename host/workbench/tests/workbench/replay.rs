@@ -173,7 +173,7 @@ fn the_policy_that_made_the_log_decides_every_request_as_it_did() {
     assert!(withheld > 1_000, "labels of clients and of the policy: {withheld}");
     let told: usize = parsed.iter().flat_map(|line| &line.content).map(|content| content.told.len()).sum();
     assert!(told > 4_000, "much did not follow from the facts: {told}");
-    let report = again(&sandbox, &lines, &[]);
+    let report = again(crate::support::sandbox(), &lines, &[]);
     assert_eq!((report.requests, report.content_withheld), (REQUESTS as u64, withheld));
     assert_eq!(report.replayed, REQUESTS as u64 - withheld);
     assert_eq!(report.identical, report.replayed);
@@ -187,7 +187,7 @@ fn another_policy_is_told_what_is_known_and_no_more() {
     let sandbox = Sandbox::new(&SandboxOptions::default()).expect("there is room for a pool");
     let lines = recorded(&sandbox, 120);
     // It asks a model now where it did not.
-    let report = again(&sandbox, &lines, &[("mode", "choose:small")]);
+    let report = again(crate::support::sandbox(), &lines, &[("mode", "choose:small")]);
     assert!(report.asks_unanswered > 0 && report.asks_unanswered < report.replayed);
     assert_eq!(report.after.refused, report.replayed, "that mode refuses with what it was told");
     assert!(report.moved > 0);

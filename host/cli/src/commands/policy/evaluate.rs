@@ -5,14 +5,13 @@ use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::Context;
-use lockgate_sandbox::{Grant, Sandbox};
+use lockgate_sandbox::Grant;
 use lockgate_workbench::evaluate::{
     Baseline, Comparison, Report, Setup, Sweep, Table, evaluate as evaluate_table,
 };
 
 use super::{columns, setting};
 use crate::args::EvaluateArgs;
-use crate::assembly;
 use crate::failure::Failure;
 use crate::terminal;
 
@@ -30,7 +29,7 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     };
     let path = args.policy.display().to_string();
     let component = std::fs::read(&args.policy).with_context(|| format!("cannot read {path}"))?;
-    let sandbox = Sandbox::new(&assembly::sandbox_options(assembly::For::Serving))?;
+    let sandbox = super::sandbox()?;
     let name = args.policy.file_name().map_or(path.clone(), |name| name.to_string_lossy().into_owned());
     let report = evaluate_table(&sandbox, (&name, &component), &table, &setup, sweep.as_ref())
         .with_context(|| path.clone())?;

@@ -10,13 +10,12 @@ use lockgate_workbench::replay::{Candidate, Report, Tally, replay as replay_log}
 
 use super::{columns, setting};
 use crate::args::ReplayArgs;
-use crate::assembly;
 use crate::failure::Failure;
 use crate::terminal;
 
 pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
     let settings = args.set.iter().map(|text| setting(text)).collect::<Result<Vec<_>, _>>()?;
-    let sandbox = Sandbox::new(&assembly::sandbox_options(assembly::For::Serving))?;
+    let sandbox = super::sandbox()?;
     let mut policy = candidate(&sandbox, &args.policy, &settings)?;
     // The recorded settings are the old version's own.
     let mut against = args.against.as_deref().map(|path| candidate(&sandbox, path, &[])).transpose()?;

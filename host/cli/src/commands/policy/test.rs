@@ -12,7 +12,6 @@ use lockgate_workbench::{bench, find, run, scenario};
 
 use super::watch;
 use crate::args::PolicyTestArgs;
-use crate::assembly;
 use crate::failure::Failure;
 use crate::terminal;
 
@@ -45,8 +44,7 @@ fn once(args: &PolicyTestArgs) -> Result<(ExitCode, Vec<PathBuf>), Failure> {
             shown(&args.paths)
         )));
     }
-    let sandbox =
-        Sandbox::new(&lockgate_workbench::simulating(&assembly::sandbox_options(assembly::For::Workbench)))?;
+    let sandbox = super::sandbox()?;
     let crates = if args.no_build { bench::Crates::Refused } else { bench::Crates::Built };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut results = Vec::with_capacity(paths.len());
