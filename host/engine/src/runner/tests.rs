@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use std::sync::mpsc;
 
 use lockgate_api::{FinishReason, Sampling};
@@ -74,8 +76,16 @@ fn requests_from_many_threads_are_all_answered() {
             });
         }
     });
-    let stats = runner.stats();
-    assert_eq!((stats.waiting, stats.running, stats.faults), (0, 0, 0));
+    // The thread that prepares may still have to take note that it has handed the last one over.
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let stats = runner.stats();
+        if (stats.waiting, stats.running, stats.faults) == (0, 0, 0) {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{stats:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
