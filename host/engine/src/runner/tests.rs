@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use std::sync::mpsc;
 
 use lockgate_api::{FinishReason, Sampling};
