@@ -2,7 +2,7 @@
 //!
 //! [`world`] simulates targets, clock and chance from a description; [`chain`] loads components into the production
 //! sandbox; [`session`] leads requests through the production gateway and tells everything that happened. On them rest
-//! scenario files: [`scenario`] reads one, [`bench`] loads what it names, [`mod@run`] runs it, [`property`] makes
+//! scenario files: [`scenario`] reads one, [`mod@bench`] loads what it names, [`mod@run`] runs it, [`property`] makes
 //! requests for what is stated of all of them, [`report`] tells what came of it.
 //!
 //! Nothing that decides is made anew here, and nothing is sent anywhere. The same bytes in give the same bytes out. Not

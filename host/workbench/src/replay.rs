@@ -1,7 +1,7 @@
 //! Yesterday's requests decided again: by the policy that decided them, or by another.
 //!
 //! Each line of a request log has what its policy saw. The policy is run on that in the production sandbox, with the
-//! recorded answers to what it asked ([`Player`]); nothing is sent anywhere. Where a request would go follows from the
+//! recorded answers to what it asked; nothing is sent anywhere. Where a request would go follows from the
 //! gateway's own rules. Requests whose content the log withholds cannot be decided again, and are counted.
 //!
 //! Not owned here: the log's form (`lockgate_gateway::record`), and printing (`cli`).
