@@ -11,6 +11,7 @@ pub mod activation;
 pub mod attention;
 pub mod bandwidth;
 pub mod cpu;
+pub mod cuda;
 pub mod disjoint;
 pub mod formats;
 pub mod matmul;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Crates of this workspace that each crate may depend on, outside its tests.
 const ARROWS: &[(&str, &[&str])] = &[
     ("kernels", &[]),
+    ("kernels/emulator", &["lockgate-kernels"]),
     ("host/api", &[]),
     ("host/engine", &["lockgate-api", "lockgate-kernels"]),
     ("host/compiler", &[]),

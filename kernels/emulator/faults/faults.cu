@@ -1,0 +1,199 @@
+// Kernels with faults planted in them, and their sound twins: what the emulator must find, and must not.
+#include <intrinsics.cuh>
+
+// out[i] = the sum of 64 numbers, by way of shared memory; `fault` leaves a barrier out.
+template <bool FAULT>
+__device__ void reverse_by_barrier(const float* in, float* out) {
+    SHARED(float, line, 64);
+    line[threadIdx.x] = in[threadIdx.x];
+    if (!FAULT) {
+        __syncthreads();
+    }
+    out[threadIdx.x] = line[63 - threadIdx.x];
+}
+extern "C" __global__ void sound_barrier(const float* in, float* out) { reverse_by_barrier<false>(in, out); }
+extern "C" __global__ void missing_barrier(const float* in, float* out) { reverse_by_barrier<true>(in, out); }
+EXPORT(sound_barrier)
+EXPORT(missing_barrier)
+
+// All threads write the same word: nobody can say which value stays.
+extern "C" __global__ void race(const float* in, float* out) {
+    SHARED(float, word, 1);
+    word[0] = in[threadIdx.x];
+    __syncthreads();
+    out[threadIdx.x] = word[0];
+}
+EXPORT(race)
+
+// Writes over what a slower warp still reads.
+extern "C" __global__ void write_after_read(const float* in, float* out) {
+    SHARED(float, line, 64);
+    line[threadIdx.x] = in[threadIdx.x];
+    __syncthreads();
+    out[threadIdx.x] = line[63 - threadIdx.x];
+    line[threadIdx.x] = 0;
+}
+EXPORT(write_after_read)
+
+// Within a warp __syncwarp is enough.
+extern "C" __global__ void sound_warp(const float* in, float* out) {
+    SHARED(float, line, 64);
+    line[threadIdx.x] = in[threadIdx.x];
+    __syncwarp();
+    out[threadIdx.x] = line[threadIdx.x ^ 31];
+}
+EXPORT(sound_warp)
+
+extern "C" __global__ void read_beyond(const float* in, float* out) { out[threadIdx.x] = in[threadIdx.x + 1]; }
+extern "C" __global__ void write_beyond(const float* in, float* out) { out[threadIdx.x + 1] = in[threadIdx.x]; }
+EXPORT(read_beyond)
+EXPORT(write_beyond)
+
+extern "C" __global__ void shared_beyond(const float* in, float* out) {
+    float* line = dynamic_shared<float>();
+    line[threadIdx.x] = in[threadIdx.x];
+    __syncthreads();
+    out[threadIdx.x] = line[threadIdx.x + 1];
+}
+EXPORT(shared_beyond)
+
+// Half of the threads never come to the barrier.
+extern "C" __global__ void divergent_barrier(const float* in, float* out) {
+    if (threadIdx.x < 32) {
+        __syncthreads();
+    }
+    out[threadIdx.x] = in[threadIdx.x];
+}
+EXPORT(divergent_barrier)
+
+extern "C" __global__ void two_barriers(const float* in, float* out) {
+    if (threadIdx.x < 32) {
+        __syncthreads();
+    } else {
+        __syncthreads();
+    }
+    out[threadIdx.x] = in[threadIdx.x];
+}
+EXPORT(two_barriers)
+
+extern "C" __global__ void partial_shuffle(const float* in, float* out) {
+    float value = in[threadIdx.x];
+    if (threadIdx.x != 5) {
+        value = __shfl_xor_sync(0xffffffffu, value, 1);
+    }
+    out[threadIdx.x] = value;
+}
+EXPORT(partial_shuffle)
+
+extern "C" __global__ void misaligned_vector(const float* in, float* out) {
+    const float4 value = load<float4>(in + threadIdx.x);
+    out[threadIdx.x] = value.x;
+}
+EXPORT(misaligned_vector)
+
+// Uses what cp.async was asked for; `wait` says for how many groups it waits.
+template <bool WAIT>
+__device__ void copy_then_use(const float* in, float* out) {
+    SHARED(float, line, 256);
+    cp_async16(line + 4 * threadIdx.x, in + 4 * threadIdx.x);
+    cp_async_commit();
+    if (WAIT) {
+        cp_async_wait<0>();
+    }
+    __syncthreads();
+    out[threadIdx.x] = line[255 - threadIdx.x];
+    if (!WAIT) {
+        cp_async_wait<0>();
+    }
+}
+extern "C" __global__ void sound_copy(const float* in, float* out) { copy_then_use<true>(in, out); }
+extern "C" __global__ void missing_wait(const float* in, float* out) { copy_then_use<false>(in, out); }
+EXPORT(sound_copy)
+EXPORT(missing_wait)
+
+extern "C" __global__ void never_waits(const float* in, float* out) {
+    SHARED(float, line, 256);
+    cp_async16(line + 4 * threadIdx.x, in + 4 * threadIdx.x);
+    cp_async_commit();
+    out[threadIdx.x] = 1;
+}
+EXPORT(never_waits)
+
+// d[16][8] = a[16][16] * b[8][16]^T with f16 fragments; the faulty one takes the rows of a from the wrong lanes.
+template <bool FAULT>
+__device__ void multiply(const uint16_t* a, const uint16_t* b, float* d) {
+    const int lane = threadIdx.x, group = FAULT ? lane % 8 : lane / 4, place = FAULT ? lane / 8 : lane % 4;
+    auto pair = [](const uint16_t* from) { return load<unsigned>(from); };
+    const unsigned fragment[4] = {pair(a + group * 16 + place * 2), pair(a + (group + 8) * 16 + place * 2),
+                                  pair(a + group * 16 + place * 2 + 8), pair(a + (group + 8) * 16 + place * 2 + 8)};
+    const uint16_t* column = b + lane / 4 * 16 + lane % 4 * 2;
+    float sums[4] = {0, 0, 0, 0};
+    mma_f16(sums, fragment, pair(column), pair(column + 8));
+    for (int index = 0; index < 4; ++index) {
+        d[(lane / 4 + index / 2 * 8) * 8 + lane % 4 * 2 + index % 2] = sums[index];
+    }
+}
+extern "C" __global__ void sound_mma(const uint16_t* a, const uint16_t* b, float* d) { multiply<false>(a, b, d); }
+extern "C" __global__ void wrong_mma_lane(const uint16_t* a, const uint16_t* b, float* d) { multiply<true>(a, b, d); }
+EXPORT(sound_mma)
+EXPORT(wrong_mma_lane)
+
+// The same product by way of ldmatrix, plain for a and b.
+extern "C" __global__ void matrix_loads(const uint16_t* a, const uint16_t* b, float* d) {
+    SHARED(uint16_t, tile, 384);
+    const int lane = threadIdx.x;
+    store(tile + 8 * lane, load<uint4>(a + 8 * lane));
+    if (lane < 16) {
+        store(tile + 256 + 8 * lane, load<uint4>(b + 8 * lane));
+    }
+    __syncwarp();
+    unsigned fragment[4], columns[4];
+    ldmatrix_x4(fragment, tile + lane % 16 * 16 + lane / 16 * 8);
+    ldmatrix_x4(columns, tile + 256 + lane % 8 * 16 + lane / 8 % 2 * 8);
+    float sums[4] = {0, 0, 0, 0};
+    mma_f16(sums, fragment, columns[0], columns[1]);
+    for (int index = 0; index < 4; ++index) {
+        d[(lane / 4 + index / 2 * 8) * 8 + lane % 4 * 2 + index % 2] = sums[index];
+    }
+}
+EXPORT(matrix_loads)
+
+// b given as [16][8]: ldmatrix.trans turns it.
+extern "C" __global__ void transposed_loads(const uint16_t* a, const uint16_t* b, float* d) {
+    SHARED(uint16_t, tile, 384);
+    const int lane = threadIdx.x;
+    store(tile + 8 * lane, load<uint4>(a + 8 * lane));
+    if (lane < 16) {
+        store(tile + 256 + 8 * lane, load<uint4>(b + 8 * lane));
+    }
+    __syncwarp();
+    unsigned fragment[4], columns[4];
+    ldmatrix_x4(fragment, tile + lane % 16 * 16 + lane / 16 * 8);
+    ldmatrix_x4_trans(columns, tile + 256 + lane % 16 * 8);
+    float sums[4] = {0, 0, 0, 0};
+    mma_f16(sums, fragment, columns[0], columns[1]);
+    for (int index = 0; index < 4; ++index) {
+        d[(lane / 4 + index / 2 * 8) * 8 + lane % 4 * 2 + index % 2] = sums[index];
+    }
+}
+EXPORT(transposed_loads)
+
+// One row a thread: covers all rows only when the grid does.
+extern "C" __global__ void double_rows(const float* in, float* out, unsigned rows) {
+    const unsigned row = blockIdx.x * blockDim.x + threadIdx.x;
+    if (row < rows) {
+        out[row] = 2 * in[row];
+    }
+}
+EXPORT(double_rows)
+
+// Writes beyond an array of its own stack: what only AddressSanitizer sees.
+extern "C" __global__ void stack_beyond(const float* in, float* out) {
+    float own[4];
+    volatile unsigned length = 4 + (in[0] == 0);
+    for (unsigned index = 0; index < length; ++index) {
+        own[index] = in[index];
+    }
+    out[threadIdx.x] = own[threadIdx.x % 4];
+}
+EXPORT(stack_beyond)
