@@ -31,26 +31,36 @@ fn main() {
     );
 
     base().files(MACHINE).file("native/interface.cpp").compile("lockgate_emulator_machine");
-    let mut instrumented = base();
-    instrumented
-        .flags(["-x", "c++", "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"])
+    kernel_build("thread")
+        .flag("--param=tsan-instrument-func-entry-exit=0")
         .link_lib_modifier("+whole-archive")
         .files(&kernels)
         .compile("lockgate_emulator_kernels");
 
+    // Calls instead of code before every access: a third of the time to compile.
+    let sanitized = kernel_build("address")
+        .flag("--param=asan-instrumentation-with-call-threshold=0")
+        .files(MACHINE)
+        .file("native/replay.cpp")
+        .files(&kernels)
+        .out_dir(out.join("replay-objects"))
+        .compile_intermediates();
     let program = out.join("replay");
-    let mut command: Command = compiler.to_command();
-    command
-        .current_dir(&here)
-        .args(["-x", "c++", "-fsanitize=address", "-fno-omit-frame-pointer"])
-        .args(MACHINE)
-        .arg("native/replay.cpp")
-        .args(&kernels)
-        .arg("-o")
-        .arg(&program);
-    let status = command.status().expect("the C++ compiler starts, as it just did");
+    let mut link: Command = compiler.to_command();
+    link.arg("-fsanitize=address").args(sanitized).arg("-o").arg(&program);
+    let status = link.status().expect("the C++ compiler starts, as it just did");
     assert!(status.success(), "the program with AddressSanitizer did not build: is libasan installed?");
     println!("cargo::rustc-env=LOCKGATE_REPLAY={}", program.display());
+}
+
+/// Kernels with a sanitizer; little optimised, since there are many and each runs briefly.
+fn kernel_build(sanitizer: &str) -> cc::Build {
+    let mut build = base();
+    build
+        .opt_level(1)
+        .flags(["-x", "c++", "-fno-omit-frame-pointer"])
+        .flag(format!("-fsanitize={sanitizer}"));
+    build
 }
 
 /// What every compilation has in common.
@@ -60,8 +70,6 @@ fn base() -> cc::Build {
         "-g1",
         "-fno-exceptions",
         "-ffp-contract=off",
-        "-Wno-unknown-pragmas",
-        "-Wno-attributes",
     ]);
     build
 }

@@ -164,6 +164,9 @@ inline float __fdividef(float left, float right) { return left / right; }
 inline int __float2int_rn(float value) { return int(std::nearbyint(value)); }
 inline unsigned long long __float2ull_rn(float value) { return (unsigned long long)(std::nearbyint(value)); }
 
+inline unsigned min(unsigned left, unsigned right) { return left < right ? left : right; }
+inline unsigned max(unsigned left, unsigned right) { return left > right ? left : right; }
+
 // Vectors of 2 to 16 bytes, whole and aligned.
 template <class T>
 inline T load(const void* from, HERE) {

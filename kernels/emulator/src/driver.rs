@@ -4,7 +4,7 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lockgate_kernels::cuda::driver::{Address, Driver, DriverError, Event, Graph, Launch, Stream};
@@ -39,6 +39,8 @@ struct State {
 #[derive(Debug)]
 pub struct Emulator {
     schedule: Mutex<Schedule>,
+    /// Where records of launches are written, when each is to be replayed.
+    scratch: Option<PathBuf>,
     state: Mutex<State>,
 }
 
@@ -46,7 +48,14 @@ impl Emulator {
     /// A device whose threads run in this order.
     #[must_use]
     pub fn new(schedule: Schedule) -> Emulator {
-        Emulator { schedule: Mutex::new(schedule), state: Mutex::default() }
+        Emulator { schedule: Mutex::new(schedule), scratch: None, state: Mutex::default() }
+    }
+
+    /// The same, and every launch runs in a process of its own as well, built with AddressSanitizer and with copies of
+    /// all buffers. `scratch` is a file for its records, which this device alone may use.
+    #[must_use]
+    pub fn with_address_sanitizer(schedule: Schedule, scratch: PathBuf) -> Emulator {
+        Emulator { schedule: Mutex::new(schedule), scratch: Some(scratch), state: Mutex::default() }
     }
 
     /// Has threads run in another order from here on.
@@ -58,22 +67,6 @@ impl Emulator {
     #[must_use]
     pub fn launches(&self) -> u64 {
         self.state().launches
-    }
-
-    /// Runs a launch in a process of its own, built with AddressSanitizer, with copies of all buffers.
-    ///
-    /// # Errors
-    /// What was found, or that the program could not be run.
-    pub fn replay_with_address_sanitizer(&self, launch: &Launch, scratch: &Path) -> Result<(), String> {
-        let schedule = *self.schedule.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = self.state();
-        let buffers: Vec<Buffer<'_>> = state
-            .buffers
-            .iter()
-            // SAFETY: the buffers are alive, since the state is locked, and initialised when allocated.
-            .map(|(&start, &bytes)| Buffer { start, contents: unsafe { slice(start, bytes) } })
-            .collect();
-        record::replay(launch, &buffers, schedule, scratch)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,6 +89,7 @@ impl Emulator {
                     state.buffers.iter().map(|(&start, &bytes)| Range { start, bytes }).collect();
                 let schedule = *self.schedule.lock().unwrap_or_else(PoisonError::into_inner);
                 state.launches += 1;
+                self.replay(state, launch, schedule)?;
                 native::launch(launch, &ranges, schedule)
                     .map_err(|problem| DriverError::failed(format!("launch of {}", launch.kernel), problem))
             }
@@ -112,6 +106,24 @@ impl Emulator {
                 Ok(())
             }
         }
+    }
+}
+
+impl Emulator {
+    fn replay(&self, state: &State, launch: &Launch, schedule: Schedule) -> Result<(), DriverError> {
+        let Some(scratch) = &self.scratch else { return Ok(()) };
+        let buffers: Vec<Buffer<'_>> = state
+            .buffers
+            .iter()
+            // SAFETY: the buffers are alive, since the state is borrowed, and initialised when allocated.
+            .map(|(&start, &bytes)| Buffer { start, contents: unsafe { slice(start, bytes) } })
+            .collect();
+        let result = record::replay(launch, &buffers, schedule, scratch);
+        // A file that cannot be removed is in nobody's way.
+        let _ = std::fs::remove_file(scratch);
+        result.map_err(|problem| {
+            DriverError::failed(format!("{} with AddressSanitizer", launch.kernel), problem)
+        })
     }
 }
 

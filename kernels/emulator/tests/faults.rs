@@ -179,15 +179,12 @@ fn launches_that_no_card_would_take_are_refused() {
 
 #[test]
 fn address_sanitizer_sees_what_the_emulator_does_not() {
-    let emulator = Emulator::new(Schedule::Interleaved);
-    let (input, output) = (floats(&emulator, 256), emulator.allocate(256).expect("memory"));
-    let arguments = vec![Argument::Pointer(input), Argument::Pointer(output)];
     let replay = |kernel: &'static str| {
         let scratch = std::env::temp_dir().join(format!("lockgate-replay-{kernel}-{}", std::process::id()));
-        let result =
-            emulator.replay_with_address_sanitizer(&launch(kernel, 64, 256, arguments.clone()), &scratch);
-        std::fs::remove_file(&scratch).expect("the record was written");
-        result
+        let emulator = Emulator::with_address_sanitizer(Schedule::Interleaved, scratch);
+        let (input, output) = (floats(&emulator, 256), emulator.allocate(256).expect("memory"));
+        let arguments = vec![Argument::Pointer(input), Argument::Pointer(output)];
+        emulator.launch(&launch(kernel, 64, 256, arguments)).map_err(|error| error.to_string())
     };
     assert_eq!(replay("sound_barrier"), Ok(()));
     assert_eq!(replay("sound_copy"), Ok(()));

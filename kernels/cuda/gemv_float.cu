@@ -1,0 +1,148 @@
+// A matrix of f16, bf16 or f32 times a few rows of activations in f32.
+//
+// gemv_float_N        out[row][r] (+)= W[r] . x[row] + bias[r]
+// gemv_float_swiglu_N out[row][r] = silu(W_0[r] . x[row]) * (W_1[r] . x[row])
+//   W [rows][columns], columns a multiple of 8; x f32 [batch][columns]; batch <= N in 1, 2, 4, 8; out f32 [batch][rows]
+//
+// A warp takes ROWS rows, each lane every 32nd run of 8 columns; f32 multiply-adds, then a tree over the lanes. The order
+// of operations does not depend on the batch.
+//
+// Bytes to move: the weights once, 2 or 4 a weight. Operations: 2 * rows * columns * batch. Bound by memory.
+#include "warp.cuh"
+
+constexpr int WARPS = 4;
+
+template <int BATCH>
+constexpr int ROWS = BATCH >= 4 ? 4 : 2;
+
+// Eight weights from column `at` on.
+__device__ __forceinline__ void take_eight(const uint8_t* row, uint32_t at, uint32_t format, float (&weights)[8]) {
+    if (format == 2) {
+        const float4 low = load_once<float4>(row + uint64_t(at) * 4), high = load_once<float4>(row + uint64_t(at) * 4 + 16);
+        weights[0] = low.x, weights[1] = low.y, weights[2] = low.z, weights[3] = low.w;
+        weights[4] = high.x, weights[5] = high.y, weights[6] = high.z, weights[7] = high.w;
+        return;
+    }
+    const uint4 all = load_once<uint4>(row + uint64_t(at) * 2);
+    const unsigned words[4] = {all.x, all.y, all.z, all.w};
+#pragma unroll
+    for (int word = 0; word < 4; ++word) {
+        if (format == 1) {
+            weights[2 * word] = __uint_as_float(words[word] << 16);
+            weights[2 * word + 1] = __uint_as_float(words[word] & 0xffff0000u);
+        } else {
+            weights[2 * word] = f16_to_f32(uint16_t(words[word]));
+            weights[2 * word + 1] = f16_to_f32(uint16_t(words[word] >> 16));
+        }
+    }
+}
+
+template <int BATCH>
+__device__ __forceinline__ void multiply(const uint8_t* const (&rows)[ROWS<BATCH>], const float* x, uint32_t columns,
+                                         uint32_t batch, uint32_t format, float (&sums)[ROWS<BATCH>][BATCH]) {
+    for (uint32_t at = threadIdx.x % 32 * 8; at < columns; at += 256) {
+        float weights[ROWS<BATCH>][8];
+#pragma unroll
+        for (int row = 0; row < ROWS<BATCH>; ++row) {
+            take_eight(rows[row], at, format, weights[row]);
+        }
+#pragma unroll
+        for (int number = 0; number < BATCH; ++number) {
+            const float* from = x + uint64_t(number < batch ? number : 0) * columns + at;
+            const float4 low = load<float4>(from), high = load<float4>(from + 4);
+            const float values[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+            for (int row = 0; row < ROWS<BATCH>; ++row) {
+#pragma unroll
+                for (int column = 0; column < 8; ++column) {
+                    sums[row][number] = fmaf(weights[row][column], values[column], sums[row][number]);
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (int row = 0; row < ROWS<BATCH>; ++row) {
+#pragma unroll
+        for (int number = 0; number < BATCH; ++number) {
+            sums[row][number] = warp_sum(sums[row][number]);
+        }
+    }
+}
+
+template <int BATCH>
+__device__ void plain(const uint8_t* weights, const float* bias, const float* x, float* out, uint32_t count,
+                      uint32_t columns, uint32_t batch, uint32_t format, uint32_t add) {
+    const uint32_t first = (blockIdx.x * WARPS + threadIdx.x / 32) * ROWS<BATCH>;
+    const uint64_t row_bytes = uint64_t(columns) * (format == 2 ? 4 : 2);
+    const uint8_t* rows[ROWS<BATCH>];
+#pragma unroll
+    for (int row = 0; row < ROWS<BATCH>; ++row) {
+        rows[row] = weights + (first + row < count ? first + row : count - 1) * row_bytes;
+    }
+    float sums[ROWS<BATCH>][BATCH] = {};
+    multiply<BATCH>(rows, x, columns, batch, format, sums);
+    if (threadIdx.x % 32 == 0) {
+#pragma unroll
+        for (int row = 0; row < ROWS<BATCH>; ++row) {
+#pragma unroll
+            for (int number = 0; number < BATCH; ++number) {
+                if (first + row < count && number < batch) {
+                    float* to = out + uint64_t(number) * count + first + row;
+                    *to = sums[row][number] + (bias ? bias[first + row] : 0.0f) + (add ? *to : 0.0f);
+                }
+            }
+        }
+    }
+}
+
+template <int BATCH>
+__device__ void swiglu(const uint8_t* gate, const uint8_t* up, const float* x, float* out, uint32_t count,
+                       uint32_t columns, uint32_t batch, uint32_t format) {
+    constexpr int HALF = ROWS<BATCH> / 2;
+    const uint32_t first = (blockIdx.x * WARPS + threadIdx.x / 32) * HALF;
+    const uint64_t row_bytes = uint64_t(columns) * (format == 2 ? 4 : 2);
+    const uint8_t* rows[ROWS<BATCH>];
+#pragma unroll
+    for (int row = 0; row < ROWS<BATCH>; ++row) {
+        const uint32_t at = first + row % HALF < count ? first + row % HALF : count - 1;
+        rows[row] = (row < HALF ? gate : up) + at * row_bytes;
+    }
+    float sums[ROWS<BATCH>][BATCH] = {};
+    multiply<BATCH>(rows, x, columns, batch, format, sums);
+    if (threadIdx.x % 32 == 0) {
+#pragma unroll
+        for (int row = 0; row < HALF; ++row) {
+#pragma unroll
+            for (int number = 0; number < BATCH; ++number) {
+                if (first + row < count && number < batch) {
+                    const float value = sums[row][number];
+                    out[uint64_t(number) * count + first + row] =
+                        value / (1.0f + expf(-value)) * sums[row + HALF][number];
+                }
+            }
+        }
+    }
+}
+
+#define GEMV_FLOAT(N)                                                                                               \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32)                                                        \
+        gemv_float_##N(const float* x, uint32_t columns, uint32_t batch, uint32_t add, const uint8_t* weights,      \
+                       const float* bias, float* out, uint32_t rows, uint32_t format) {                             \
+        grid_dependency_wait();                                                                                     \
+        plain<N>(weights, bias, x, out, rows, columns, batch, format, add);                                         \
+        grid_dependency_launch();                                                                                   \
+    }                                                                                                               \
+    EXPORT(gemv_float_##N)                                                                                          \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32)                                                        \
+        gemv_float_swiglu_##N(const float* x, uint32_t columns, uint32_t batch, const uint8_t* gate,                \
+                              const uint8_t* up, float* out, uint32_t rows, uint32_t format) {                      \
+        grid_dependency_wait();                                                                                     \
+        swiglu<N>(gate, up, x, out, rows, columns, batch, format);                                                  \
+        grid_dependency_launch();                                                                                   \
+    }                                                                                                               \
+    EXPORT(gemv_float_swiglu_##N)
+
+GEMV_FLOAT(1)
+GEMV_FLOAT(2)
+GEMV_FLOAT(4)
+GEMV_FLOAT(8)

@@ -1,0 +1,58 @@
+//! What each kernel of `kernels/cuda` computes, as naive code that sums in f64: the measure of them all. Slow and obvious.
+
+/// `gemv`: row-major `weights` of `cols` columns times one row of inputs. Returns each output with the sum of its
+/// products' magnitudes, which bounds what rounding may do to it.
+#[must_use]
+pub fn gemv(weights: &[f32], x: &[f32]) -> Vec<(f64, f64)> {
+    let row = |weights: &[f32]| {
+        let products = weights.iter().zip(x).map(|(&weight, &x)| f64::from(weight) * f64::from(x));
+        products.fold((0.0, 0.0), |(sum, size), product| (sum + product, size + product.abs()))
+    };
+    weights.chunks(x.len()).map(row).collect()
+}
+
+/// `silu(gate) · up`.
+#[must_use]
+pub fn swiglu(gate: f64, up: f64) -> f64 {
+    gate / (1.0 + (-gate).exp()) * up
+}
+
+/// `rms_norm`: one row.
+#[must_use]
+pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f64> {
+    let squares: f64 = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    let factor = 1.0 / (squares / x.len() as f64 + f64::from(epsilon)).sqrt();
+    x.iter().zip(weight).map(|(&x, &weight)| f64::from(x) * factor * f64::from(weight)).collect()
+}
+
+/// How attention weighs what it sees.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weighing {
+    /// What scores are multiplied by.
+    pub scale: f64,
+    /// The limit of scores; 0 is none.
+    pub cap: f64,
+    /// Tokens that a row sees, its own included; 0 is all.
+    pub window: usize,
+}
+
+/// `attention`: one head of the row at the position of the last of `keys` and `values`.
+#[must_use]
+pub fn attention(query: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], weighing: Weighing) -> Vec<f64> {
+    let Weighing { scale, cap, window } = weighing;
+    let first = if window == 0 { 0 } else { keys.len().saturating_sub(window) };
+    let score = |key: &Vec<f32>| {
+        let dot: f64 = query.iter().zip(key).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
+        if cap > 0.0 { cap * (dot * scale / cap).tanh() } else { dot * scale }
+    };
+    let scores: Vec<f64> = keys[first..].iter().map(score).collect();
+    let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = scores.iter().map(|score| (score - greatest).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    (0..query.len())
+        .map(|d| {
+            let weighed = weights.iter().zip(&values[first..]);
+            weighed.map(|(weight, value)| weight * f64::from(value[d])).sum::<f64>() / sum
+        })
+        .collect()
+}
