@@ -94,4 +94,5 @@ def test_metrics_tell_what_happened(server):
     assert metric(server, "lockgate_plugin_calls_total", plugin="main", end="ok") == before["calls"] + 2
     assert metric(server, "lockgate_tokens_total", target="small", kind="output") == before["tokens"] + 6
     assert metric(server, "lockgate_plugin_memory_peak_bytes", plugin="main") > 0
+    assert metric(server, "lockgate_plugin_instructions_total", plugin="main") > 1000
     assert metric(server, "lockgate_attempt_first_event_seconds_count", target="small") >= 3

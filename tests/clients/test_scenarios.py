@@ -131,7 +131,7 @@ lockgate-plugin = {{ path = "{ROOT / "plugins/sdk"}" }}
         """use lockgate_plugin::{Catalog, Plan, Refusal, Request, Router, Settings};
 struct Mine;
 impl Router for Mine {
-    fn route(_: &dyn Request, _: &dyn Catalog, _: &dyn Settings) -> Result<Plan, Refusal> {
+    fn route(_: &impl Request, _: &impl Catalog, _: &impl Settings) -> Result<Plan, Refusal> {
         Ok(Plan::because("mine").then("small"))
     }
 }

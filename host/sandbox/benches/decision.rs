@@ -1,5 +1,6 @@
-//! One routing decision with a fresh instance: of `privacy-first`, which reads the whole prompt and finds nothing in
-//! it, and of `cost-saver`, which reads at most the last question's first 16 KiB.
+//! One routing decision with a fresh instance: of `tests/reader`, which does no more than read the first 16 KiB; of
+//! `privacy-first`, which reads the whole prompt and finds nothing in it; and of `cost-saver`, which reads at most the
+//! last question's first 16 KiB.
 //!
 //! Criterion gives the distribution of the median; a plain loop before it prints p50 and p99, which is what
 //! a request feels, and compares the pool's settings when `LOCKGATE_TUNE` is set.
@@ -47,11 +48,11 @@ fn input(prompt_bytes: usize) -> RouteInput {
     }
 }
 
-fn plugin(name: &str, options: &SandboxOptions) -> RouterPlugin {
+fn plugin(folder: &str, options: &SandboxOptions) -> RouterPlugin {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let out = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let built = lockgate_plugin_build::build(root.join("plugins").join(name), out).expect("it compiles");
-    let spec = PluginSpec { id: name.to_owned(), ..PluginSpec::default() };
+    let built = lockgate_plugin_build::build(root.join(folder), out).expect("it compiles");
+    let spec = PluginSpec { id: folder.to_owned(), ..PluginSpec::default() };
     let sandbox = Sandbox::new(options).expect("the pool fits");
     sandbox.load_file(&built.path, spec).expect("the component loads")
 }
@@ -81,8 +82,9 @@ fn decision(criterion: &mut Criterion) {
     if std::env::var_os("LOCKGATE_TUNE").is_some() {
         tune(&runtime);
     }
-    for policy in ["privacy-first", "cost-saver"] {
-        let plugin = plugin(policy, &SandboxOptions::default());
+    for folder in ["tests/reader", "plugins/privacy-first", "plugins/cost-saver"] {
+        let policy = folder.rsplit('/').next().unwrap_or(folder);
+        let plugin = plugin(folder, &SandboxOptions::default());
         println!("compiling {policy} took {:?}", plugin.compile_time());
         for (name, bytes) in [("4 KiB", 4 << 10), ("100 KiB", 100 << 10)] {
             let input = input(bytes);
@@ -116,7 +118,10 @@ fn tune(runtime: &Runtime) {
     let plugins = settings.map(|(pooling, copy_on_write, resident_kib)| {
         let memory_resident_bytes = resident_kib << 10;
         let defaults = SandboxOptions::default();
-        plugin("privacy-first", &SandboxOptions { pooling, copy_on_write, memory_resident_bytes, ..defaults })
+        plugin(
+            "plugins/privacy-first",
+            &SandboxOptions { pooling, copy_on_write, memory_resident_bytes, ..defaults },
+        )
     });
     let mut ratios = vec![[const { Vec::new() }; 3]; settings.len()];
     for _ in 0..ROUNDS {

@@ -216,13 +216,14 @@ impl Call {
     }
 
     /// What the call has used, now that it is over.
-    pub(crate) fn ended(&self, error: Option<&PolicyError>) -> Ended {
+    pub(crate) fn ended(&self, error: Option<&PolicyError>, instructions: u64) -> Ended {
         Ended {
             end: error.map_or("ok", PolicyError::kind),
             took: self.began.elapsed(),
             waited: self.waited,
             memory_bytes: self.meter.memory_bytes(),
             host_calls: self.host_calls,
+            instructions,
         }
     }
 

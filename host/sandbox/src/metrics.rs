@@ -36,6 +36,7 @@ pub(crate) struct Ended {
     pub(crate) waited: Duration,
     pub(crate) memory_bytes: usize,
     pub(crate) host_calls: u64,
+    pub(crate) instructions: u64,
 }
 
 /// The counters of all plugins of a sandbox.
@@ -44,6 +45,7 @@ pub(crate) struct Metrics {
     times: Family<PluginLabels, Histogram>,
     memory: Family<PluginLabels, Gauge>,
     host_calls: Family<PluginLabels, Counter>,
+    instructions: Family<PluginLabels, Counter>,
     waited: Family<PluginLabels, Counter<f64, AtomicU64>>,
 }
 
@@ -59,6 +61,7 @@ impl Default for Metrics {
             times: Family::new_with_constructor(times),
             memory: Family::default(),
             host_calls: Family::default(),
+            instructions: Family::default(),
             waited: Family::default(),
         }
     }
@@ -80,6 +83,11 @@ impl Metrics {
             self.memory.clone(),
         );
         registry.register("plugin_host_calls", "Calls of the host by plugins", self.host_calls.clone());
+        registry.register(
+            "plugin_instructions",
+            "WebAssembly instructions that plugins ran",
+            self.instructions.clone(),
+        );
         registry.register_with_unit(
             "plugin_host_wait",
             "Time of calls that plugins waited for whom they asked",
@@ -95,6 +103,7 @@ impl Metrics {
         let labels = PluginLabels { plugin: labels.plugin, world };
         self.times.get_or_create(&labels).observe(ended.took.as_secs_f64());
         self.host_calls.get_or_create(&labels).inc_by(ended.host_calls);
+        self.instructions.get_or_create(&labels).inc_by(ended.instructions);
         if !ended.waited.is_zero() {
             self.waited.get_or_create(&labels).inc_by(ended.waited.as_secs_f64());
         }

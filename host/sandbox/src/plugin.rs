@@ -50,13 +50,13 @@ impl Plugin {
         store.set_max_component_handles(self.powers.limits.handles_max);
         store.set_hostcall_fuel(self.powers.limits.output_bytes_max);
         store.set_epoch_deadline(1);
+        self.refuel(&mut store);
         match self.shared.metering {
             Metering::Clock => store.epoch_deadline_callback(|context| {
                 context.data().check_time()?;
                 Ok(UpdateDeadline::Yield(1))
             }),
             Metering::Fuel => {
-                self.refuel(&mut store);
                 let end = std::time::Instant::now() + FUEL_TIME_MAX;
                 store.epoch_deadline_callback(move |_| match std::time::Instant::now() < end {
                     true => Ok(UpdateDeadline::Continue(1)),
@@ -67,11 +67,17 @@ impl Plugin {
         store
     }
 
-    /// Fills up what stands for a call's time, where that is fuel.
+    /// Fills up the instructions of a call.
     pub(crate) fn refuel(&self, store: &mut Store<Call>) {
-        if self.shared.metering == Metering::Fuel {
-            // Fails only where fuel is not the engine's measure.
-            let _filled = store.set_fuel(self.powers.limits.fuel_max());
+        // Fails only where the engine does not count them.
+        let _filled = store.set_fuel(self.instructions_max());
+    }
+
+    /// What stands for a call's time where instructions are its measure; more than can be run where they are not.
+    fn instructions_max(&self) -> u64 {
+        match self.shared.metering {
+            Metering::Clock => u64::MAX,
+            Metering::Fuel => self.powers.limits.fuel_max(),
         }
     }
 
@@ -158,10 +164,11 @@ impl Plugin {
     /// ended. What a plugin says is treated like the request's own text: once a label is on the request it goes
     /// nowhere.
     pub(crate) fn report(&self, store: &mut Store<Call>, error: Option<&PolicyError>) {
-        let fuel_left = store.get_fuel().ok();
+        let instructions_left = store.get_fuel().unwrap_or_default();
+        let instructions = self.instructions_max().saturating_sub(instructions_left);
         let call = store.data_mut();
         call.end_memory(matches!(error, None | Some(PolicyError::Refused { .. })));
-        self.shared.metrics.record(&self.id, self.world, &call.ended(error));
+        self.shared.metrics.record(&self.id, self.world, &call.ended(error, instructions));
         let request_id = Arc::clone(&call.facts().request_id);
         let (plugin, request) = (self.id.as_str(), &*request_id);
         match error {
@@ -182,7 +189,7 @@ impl Plugin {
             probe.ended(&Used {
                 plugin,
                 world: self.world,
-                fuel: fuel_left.map(|left| limits.fuel_max().saturating_sub(left)),
+                instructions,
                 memory_bytes: call.meter.memory_bytes(),
                 host_calls: call.host_calls(),
                 limits,

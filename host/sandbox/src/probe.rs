@@ -47,8 +47,8 @@ pub struct Used<'a> {
     pub plugin: &'a str,
     /// As what it was called.
     pub world: World,
-    /// Where fuel is the measure, what it used of [`Limits::fuel_max`].
-    pub fuel: Option<u64>,
+    /// Instructions that it ran, as WebAssembly counts them.
+    pub instructions: u64,
     /// Bytes of all its memories.
     pub memory_bytes: usize,
     /// Calls of the host's functions.

@@ -55,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plugins/personal-data", &["lockgate-plugin", "lockgate-scan"]),
     ("plugins/redactor", &["lockgate-plugin", "lockgate-scan"]),
     ("tests/careless", &["lockgate-plugin"]),
+    ("tests/reader", &["lockgate-plugin"]),
     ("tests/clouds", &[]),
     ("tests/hostile", &["lockgate-plugin"]),
     ("tests/hostile-filter", &["lockgate-plugin"]),

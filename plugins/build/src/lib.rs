@@ -30,6 +30,10 @@ pub const TARGET: &str = "wasm32-wasip2";
 /// touches, and the stack comes first in it. Overflow is a trap: nothing lies below the stack.
 pub const STACK_BYTES: u32 = 32 * 1024;
 
+/// Bytes of heap that a guest has from the beginning. Memory that grows during a call is mapped for it and taken back
+/// after it, which takes longer than a simple decision does.
+pub const HEAP_BYTES: u32 = 64 * 1024;
+
 /// Why there is no component.
 #[derive(Debug, Error)]
 pub enum BuildError {
@@ -162,7 +166,8 @@ fn command(program: &Path, manifest: &Path, target_folder: &Path, build_folder: 
     }
     // Cargo separates encoded flags by this byte.
     let stack = format!("link-arg=-zstack-size={STACK_BYTES}");
-    let flags = ["-C", &stack, "-C", "target-feature=+simd128"].join("\x1f");
+    let heap = format!("link-arg=--initial-heap={HEAP_BYTES}");
+    let flags = ["-C", &stack, "-C", &heap, "-C", "target-feature=+simd128"].join("\x1f");
     command
         .env("CARGO_ENCODED_RUSTFLAGS", flags)
         .env("CARGO_TARGET_DIR", target_folder)

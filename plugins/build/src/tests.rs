@@ -51,7 +51,9 @@ fn the_nested_build_has_both_folders_of_its_own() {
     assert_eq!(value("CARGO_BUILD_BUILD_DIR").as_deref(), Some("/out/build"));
     assert_eq!(
         value("CARGO_ENCODED_RUSTFLAGS").as_deref(),
-        Some("-C\x1flink-arg=-zstack-size=32768\x1f-C\x1ftarget-feature=+simd128")
+        Some(
+            "-C\x1flink-arg=-zstack-size=32768\x1f-C\x1flink-arg=--initial-heap=65536\x1f-C\x1ftarget-feature=+simd128"
+        )
     );
 }
 

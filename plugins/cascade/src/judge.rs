@@ -40,7 +40,7 @@ const REFUSALS: &[&str] = &[
 ];
 
 /// The first fault of the answer, if it has one.
-pub(crate) fn fault(request: &dyn Request, outcome: &dyn Outcome, options: &Options) -> Option<String> {
+pub(crate) fn fault(request: &impl Request, outcome: &impl Outcome, options: &Options) -> Option<String> {
     let wants_json = request.wants().contains(&Want::Json);
     let of_choices =
         (0..outcome.choices()).find_map(|choice| of_choice(outcome, choice, wants_json, options));
@@ -55,7 +55,7 @@ pub(crate) fn fault(request: &dyn Request, outcome: &dyn Outcome, options: &Opti
     })
 }
 
-fn of_choice(outcome: &dyn Outcome, choice: u32, wants_json: bool, options: &Options) -> Option<String> {
+fn of_choice(outcome: &impl Outcome, choice: u32, wants_json: bool, options: &Options) -> Option<String> {
     if outcome.finish(choice) == Some(Finish::ContentFilter) {
         return Some("withheld by the target".to_owned());
     }

@@ -21,7 +21,11 @@ pub struct Cascade;
 const ATTEMPTS_MAX: usize = 4;
 
 impl Router for Cascade {
-    fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal> {
+    fn route(
+        request: &impl Request,
+        catalog: &impl Catalog,
+        settings: &impl Settings,
+    ) -> Result<Plan, Refusal> {
         // A setting that makes no sense is told now, not when an answer waits for its review.
         Options::read(settings)?;
         let all = targets(catalog);
@@ -52,7 +56,7 @@ impl Router for Cascade {
 }
 
 impl Reviewer for Cascade {
-    fn review(request: &dyn Request, outcome: &dyn Outcome, settings: &dyn Settings) -> Review {
+    fn review(request: &impl Request, outcome: &impl Outcome, settings: &impl Settings) -> Review {
         let Ok(options) = Options::read(settings) else {
             return Review::Next("the settings make no sense".to_owned());
         };

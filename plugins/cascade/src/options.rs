@@ -14,7 +14,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn read(settings: &dyn Settings) -> Result<Self, Refusal> {
+    pub(crate) fn read(settings: &impl Settings) -> Result<Self, Refusal> {
         let mut options = Self { likelihood_min: -1.0, characters_min: 1, phrases: Vec::new() };
         for (key, value) in settings.all() {
             match key.as_str() {

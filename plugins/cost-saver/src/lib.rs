@@ -18,7 +18,11 @@ use crate::options::Options;
 pub struct CostSaver;
 
 impl Router for CostSaver {
-    fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal> {
+    fn route(
+        request: &impl Request,
+        catalog: &impl Catalog,
+        settings: &impl Settings,
+    ) -> Result<Plan, Refusal> {
         let options = Options::read(settings)?;
         let wants = request.wants();
         let difficulty = Difficulty::of(request, &wants, options.tokens_hard);

@@ -16,7 +16,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn read(settings: &dyn Settings) -> Result<Self, Refusal> {
+    pub(crate) fn read(settings: &impl Settings) -> Result<Self, Refusal> {
         let mut options = Self { levels: Vec::new(), usd_max: None, answer_tokens: 500.0, tokens_hard: 2000 };
         for (key, value) in settings.all() {
             match key.as_str() {

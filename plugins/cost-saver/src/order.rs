@@ -52,8 +52,8 @@ struct Candidate {
 
 /// The plan for work of the level `wished`.
 pub(crate) fn plan(
-    request: &dyn Request,
-    catalog: &dyn Catalog,
+    request: &impl Request,
+    catalog: &impl Catalog,
     wants: &[Want],
     options: &Options,
     wished: u8,
@@ -101,13 +101,13 @@ pub(crate) fn plan(
 }
 
 /// What the request would cost on this target; an unknown price is the highest.
-fn usd(request: &dyn Request, target: &Target, answer_tokens: f64) -> f64 {
+fn usd(request: &impl Request, target: &Target, answer_tokens: f64) -> f64 {
     let output = request.answer_tokens_max().map_or(answer_tokens, |most| answer_tokens.min(most as f64));
     let input = request.estimate_tokens() as f64;
     target.price.map_or(f64::INFINITY, |price| (input * price.input + output * price.output) / 1e6)
 }
 
 /// Whether the prompt fits, as far as is known.
-fn fits(request: &dyn Request, target: &Target) -> bool {
+fn fits(request: &impl Request, target: &Target) -> bool {
     target.context_tokens.is_none_or(|context| request.estimate_tokens() < context)
 }

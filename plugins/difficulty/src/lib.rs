@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-use lockgate_plugin::{Request, Role, Want};
+use lockgate_plugin::{Message as _, Request, Role, Want};
 use lockgate_scan::block::{self, Masks};
 use lockgate_scan::table::Table;
 
@@ -67,7 +67,7 @@ pub struct Difficulty {
 
 impl Difficulty {
     /// Judges a request. `tokens_hard`, at least 1, is the length of a prompt that is hard by that alone.
-    pub fn of(request: &dyn Request, wants: &[Want], tokens_hard: u32) -> Self {
+    pub fn of(request: &impl Request, wants: &[Want], tokens_hard: u32) -> Self {
         let tokens = request.estimate_tokens();
         let tools = wants.contains(&Want::Tools);
         let wording = last_question(request).map_or(0, |text| wording(text.as_bytes()));
@@ -88,7 +88,7 @@ impl Difficulty {
 
 /// The last message of the user's: of a long one its beginning and its end. One that is longer than what is
 /// read of it is hard by its length.
-pub fn last_question(request: &dyn Request) -> Option<String> {
+pub fn last_question(request: &impl Request) -> Option<String> {
     let count = request.message_count();
     let message = (count.saturating_sub(MESSAGES_BACK_MAX)..count)
         .rev()

@@ -7,7 +7,7 @@
 mod options;
 mod order;
 
-use lockgate_plugin::{Catalog, Plan, Refusal, Request, Role, Router, Settings};
+use lockgate_plugin::{Catalog, Message as _, Plan, Refusal, Request, Role, Router, Settings};
 
 use crate::options::{Options, Sticky};
 
@@ -18,7 +18,11 @@ pub struct Failover;
 const OPENING_BYTES: u32 = 1024;
 
 impl Router for Failover {
-    fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal> {
+    fn route(
+        request: &impl Request,
+        catalog: &impl Catalog,
+        settings: &impl Settings,
+    ) -> Result<Plan, Refusal> {
         let options = Options::read(settings)?;
         let session = session(request, options.sticky);
         let ids = order::order(request, catalog, &options, session.as_deref());
@@ -34,7 +38,7 @@ impl Router for Failover {
 }
 
 /// What stays together.
-fn session(request: &dyn Request, sticky: Sticky) -> Option<String> {
+fn session(request: &impl Request, sticky: Sticky) -> Option<String> {
     match sticky {
         Sticky::None => None,
         Sticky::Key => request.key(),

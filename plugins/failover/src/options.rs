@@ -26,7 +26,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn read(settings: &dyn Settings) -> Result<Self, Refusal> {
+    pub(crate) fn read(settings: &impl Settings) -> Result<Self, Refusal> {
         let mut options = Self { sticky: Sticky::Conversation, slack: 2.0, errors_max: 0.5 };
         for (key, value) in settings.all() {
             match key.as_str() {

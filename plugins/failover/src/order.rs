@@ -29,8 +29,8 @@ struct Candidate {
 
 /// The permitted targets' ids, best first.
 pub(crate) fn order(
-    request: &dyn Request,
-    catalog: &dyn Catalog,
+    request: &impl Request,
+    catalog: &impl Catalog,
     options: &Options,
     session: Option<&str>,
 ) -> Vec<String> {
@@ -60,8 +60,8 @@ fn stay(candidates: &mut Vec<Candidate>, slack: f64) {
 }
 
 fn candidates(
-    request: &dyn Request,
-    catalog: &dyn Catalog,
+    request: &impl Request,
+    catalog: &impl Catalog,
     options: &Options,
     session: Option<&str>,
 ) -> Vec<Candidate> {

@@ -10,7 +10,9 @@ mod schema;
 mod stream;
 mod token;
 
-use lockgate_plugin::{Answer, Draft, Guard, Kind, Preprocessor, Refusal, Settings, Verdict, Want};
+use lockgate_plugin::{
+    Answer, Draft, Guard, Kind, Preprocessor, Refusal, Request as _, Settings, Verdict, Want,
+};
 
 use crate::schema::Schema;
 use crate::stream::Stream;
@@ -26,7 +28,7 @@ pub struct JsonGuard {
 }
 
 impl Preprocessor for JsonGuard {
-    fn prepare(draft: &mut dyn Draft, settings: &dyn Settings) -> Result<(), Refusal> {
+    fn prepare(draft: &mut impl Draft, settings: &impl Settings) -> Result<(), Refusal> {
         if let Some((key, _)) = settings.all().first() {
             return Err(Refusal::unknown_setting(key, "none for its first half"));
         }
@@ -49,7 +51,7 @@ impl Preprocessor for JsonGuard {
 }
 
 impl Guard for JsonGuard {
-    fn watch(answer: &dyn Answer, settings: &dyn Settings) -> Result<Self, Refusal> {
+    fn watch(answer: &impl Answer, settings: &impl Settings) -> Result<Self, Refusal> {
         let (mut repairs, mut schema) = (true, None);
         for (key, value) in settings.all() {
             match (key.as_str(), value.as_str()) {

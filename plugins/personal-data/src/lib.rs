@@ -10,14 +10,14 @@
 //! - `label`, default `local-only`: what is added; `no-cloud` or `region:NAME` for another promise;
 //! - `pictures`, `personal` (default) or `ignore`.
 
-use lockgate_plugin::{Draft, Preprocessor, Refusal, Settings, Want};
+use lockgate_plugin::{Draft, Preprocessor, Refusal, Request as _, Settings, Want};
 use lockgate_scan::window;
 
 /// The preprocessor.
 pub struct PersonalData;
 
 impl Preprocessor for PersonalData {
-    fn prepare(draft: &mut dyn Draft, settings: &dyn Settings) -> Result<(), Refusal> {
+    fn prepare(draft: &mut impl Draft, settings: &impl Settings) -> Result<(), Refusal> {
         let options = Options::read(settings)?;
         if is_personal(draft, &options) {
             draft.add_label(&options.label);
@@ -26,7 +26,7 @@ impl Preprocessor for PersonalData {
     }
 }
 
-fn is_personal(draft: &dyn Draft, options: &Options) -> bool {
+fn is_personal(draft: &impl Draft, options: &Options) -> bool {
     let request = draft.request();
     if options.pictures_are_personal && request.wants().contains(&Want::Images) {
         return true;
@@ -43,7 +43,7 @@ struct Options {
 impl Options {
     /// A setting that does not exist, or has no sense, refuses every request: a filter whose operator meant
     /// something else must not let anything through.
-    fn read(settings: &dyn Settings) -> Result<Self, Refusal> {
+    fn read(settings: &impl Settings) -> Result<Self, Refusal> {
         let mut options = Self { label: "local-only".to_owned(), pictures_are_personal: true };
         for (key, value) in settings.all() {
             match (key.as_str(), value.as_str()) {

@@ -30,7 +30,11 @@ pub struct PrivacyFirst;
 const LOCAL_ONLY: &str = "local-only";
 
 impl Router for PrivacyFirst {
-    fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal> {
+    fn route(
+        request: &impl Request,
+        catalog: &impl Catalog,
+        settings: &impl Settings,
+    ) -> Result<Plan, Refusal> {
         let options = Options::read(settings)?;
         let wants = request.wants();
         if let Some(what) = personal(request, &wants, &options) {
@@ -44,7 +48,7 @@ impl Router for PrivacyFirst {
 }
 
 /// What makes a request personal, in words.
-fn personal(request: &dyn Request, wants: &[Want], options: &Options) -> Option<String> {
+fn personal(request: &impl Request, wants: &[Want], options: &Options) -> Option<String> {
     if request.labels().iter().any(|label| label == LOCAL_ONLY) {
         return Some(format!("the label {LOCAL_ONLY}"));
     }

@@ -23,7 +23,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn read(settings: &dyn Settings) -> Result<Self, Refusal> {
+    pub(crate) fn read(settings: &impl Settings) -> Result<Self, Refusal> {
         let mut options = Self { threshold: 70, tokens_hard: 2000, pictures: Pictures::Personal };
         for (key, value) in settings.all() {
             match key.as_str() {

@@ -24,7 +24,7 @@ struct Candidate {
 }
 
 /// A plan of local targets for something personal; a refusal when there is none.
-pub(crate) fn local_only(catalog: &dyn Catalog, wants: &[Want], what: &str) -> Result<Plan, Refusal> {
+pub(crate) fn local_only(catalog: &impl Catalog, wants: &[Want], what: &str) -> Result<Plan, Refusal> {
     let mut local = candidates(catalog, wants);
     local.retain(|candidate| candidate.locality == Locality::Local);
     if local.is_empty() {
@@ -38,8 +38,8 @@ pub(crate) fn local_only(catalog: &dyn Catalog, wants: &[Want], what: &str) -> R
 /// A plan of every permitted target, the preferred side first. A target that the client named comes before
 /// all others.
 pub(crate) fn anywhere(
-    request: &dyn Request,
-    catalog: &dyn Catalog,
+    request: &impl Request,
+    catalog: &impl Catalog,
     wants: &[Want],
     preference: Preference,
     reason: &str,
@@ -70,7 +70,7 @@ fn plan(mut candidates: Vec<Candidate>, side: impl Fn(&Candidate) -> u8, reason:
 }
 
 /// The targets that the labels permit, in the operator's order.
-fn candidates(catalog: &dyn Catalog, wants: &[Want]) -> Vec<Candidate> {
+fn candidates(catalog: &impl Catalog, wants: &[Want]) -> Vec<Candidate> {
     let facts = catalog.localities().into_iter().zip(catalog.permitted()).zip(catalog.breakers());
     let ids = catalog.ids();
     let is_able = able(catalog, wants, ids.len());

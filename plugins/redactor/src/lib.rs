@@ -20,7 +20,9 @@ mod options;
 mod redact;
 mod restore;
 
-use lockgate_plugin::{Answer, Draft, Guard, Kind, Preprocessor, Refusal, Settings, Verdict, Want};
+use lockgate_plugin::{
+    Answer, Draft, Guard, Kind, Preprocessor, Refusal, Request as _, Settings, Verdict, Want,
+};
 
 use crate::note::Note;
 use crate::options::Options;
@@ -40,7 +42,7 @@ const LOCAL_ONLY: &str = "local-only";
 const TEXT_BYTES_MAX: u64 = 16 << 20;
 
 impl Preprocessor for Redactor {
-    fn prepare(draft: &mut dyn Draft, settings: &dyn Settings) -> Result<(), Refusal> {
+    fn prepare(draft: &mut impl Draft, settings: &impl Settings) -> Result<(), Refusal> {
         let options = Options::read(settings)?;
         let request = draft.request();
         if request.labels().iter().any(|label| label == LOCAL_ONLY) {
@@ -82,7 +84,7 @@ impl Preprocessor for Redactor {
 }
 
 impl Guard for Redactor {
-    fn watch(answer: &dyn Answer, _: &dyn Settings) -> Result<Self, Refusal> {
+    fn watch(answer: &impl Answer, _: &impl Settings) -> Result<Self, Refusal> {
         let note = match answer.note() {
             None => Note::default(),
             Some(bytes) => Note::decode(&bytes)

@@ -35,7 +35,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn read(settings: &dyn Settings) -> Result<Self, Refusal> {
+    pub(crate) fn read(settings: &impl Settings) -> Result<Self, Refusal> {
         let mut options = Self { is_kept: [false; KINDS.len()], pictures_are_personal: true };
         for (key, value) in settings.all() {
             match (key.as_str(), value.as_str()) {

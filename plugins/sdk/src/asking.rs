@@ -27,7 +27,7 @@ impl Prompt {
     }
 
     /// The conversation at hand, which stays in the host.
-    pub fn of(request: &dyn Request) -> Self {
+    pub fn of(request: &impl Request) -> Self {
         Self(host::Prompt::of(request))
     }
 

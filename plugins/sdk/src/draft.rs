@@ -10,7 +10,7 @@ use crate::facts::Request;
 /// A request being prepared.
 pub trait Draft {
     /// The request with the changes made so far.
-    fn request(&self) -> Box<dyn Request + '_>;
+    fn request(&self) -> impl Request + '_;
     /// The pieces of its text, in order. In [`Request::text`] a line end of one byte stands between two.
     /// Costs three calls of the host.
     fn pieces(&self) -> Vec<Piece>;

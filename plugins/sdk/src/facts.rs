@@ -3,6 +3,9 @@
 //! Traits, so that a policy runs unchanged against the host and against the plain data of `testing`. Their
 //! methods mirror the functions of the interfaces `request`, `catalog` and `settings`, where meaning and
 //! cost are written down; each is one call of the host.
+//!
+//! They are taken as `&impl Request`, not `&dyn Request`: a component imports the functions that its code names, and
+//! a table of virtual methods names all of them. Each import costs every fresh instance a little.
 
 use crate::answer::Refusal;
 use crate::types::{Breaker, Locality, Price, Role, Want};
@@ -30,7 +33,7 @@ pub trait Request {
     /// How many messages there are.
     fn message_count(&self) -> u32;
     /// One message, the oldest being 0.
-    fn message(&self, index: u32) -> Option<Box<dyn Message + '_>>;
+    fn message(&self, index: u32) -> Option<impl Message + '_>;
     /// The bytes of the whole text.
     fn length(&self) -> u64;
     /// The start of the whole text, at most `limit` bytes.
@@ -101,16 +104,12 @@ pub trait Settings {
     fn get(&self, key: &str) -> Option<String>;
     /// All of them, ordered by key.
     fn all(&self) -> Vec<(String, String)>;
-}
-
-impl dyn Settings + '_ {
-    /// One setting as a finite number. (Kept out of the trait: a method there is in every component, and this
-    /// one brings 15 KiB of tables.)
+    /// One setting as a finite number.
     ///
     /// # Errors
     /// A refusal that names the setting when it is not a number: a policy that misreads its settings must
     /// not decide.
-    pub fn number(&self, key: &str) -> Result<Option<f64>, Refusal> {
+    fn number(&self, key: &str) -> Result<Option<f64>, Refusal> {
         let Some(text) = self.get(key) else { return Ok(None) };
         match text.trim().parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Some(number)),
@@ -138,7 +137,7 @@ pub struct Target {
 
 /// Whether each of the `count` targets can do all of `wants`, as far as is known. Costs a call of the host for each
 /// want that tells targets apart.
-pub fn able(catalog: &dyn Catalog, wants: &[Want], count: usize) -> Vec<bool> {
+pub fn able(catalog: &impl Catalog, wants: &[Want], count: usize) -> Vec<bool> {
     let mut able = vec![true; count];
     for want in wants.iter().filter(|want| matches!(want, Want::Tools | Want::Images)) {
         for (able, offer) in able.iter_mut().zip(catalog.offers(want.clone())) {
@@ -149,7 +148,7 @@ pub fn able(catalog: &dyn Catalog, wants: &[Want], count: usize) -> Vec<bool> {
 }
 
 /// The catalog by row, in the order of its columns. Costs six calls of the host.
-pub fn targets(catalog: &dyn Catalog) -> Vec<Target> {
+pub fn targets(catalog: &impl Catalog) -> Vec<Target> {
     let mut permitted = catalog.permitted().into_iter();
     let mut localities = catalog.localities().into_iter();
     let mut prices = catalog.prices().into_iter();

@@ -119,8 +119,8 @@ impl facts::Request for request::Request {
     fn message_count(&self) -> u32 {
         Self::message_count(self)
     }
-    fn message(&self, index: u32) -> Option<Box<dyn facts::Message + '_>> {
-        Some(Box::new(Self::message(self, index)?))
+    fn message(&self, index: u32) -> Option<impl facts::Message + '_> {
+        Self::message(self, index)
     }
     fn length(&self) -> u64 {
         Self::length(self)

@@ -20,9 +20,9 @@
 //!
 //! impl Router for ByLength {
 //!     fn route(
-//!         request: &dyn Request,
-//!         catalog: &dyn Catalog,
-//!         settings: &dyn Settings,
+//!         request: &impl Request,
+//!         catalog: &impl Catalog,
+//!         settings: &impl Settings,
 //!     ) -> Result<Plan, Refusal> {
 //!         let tokens_max = settings.number("tokens_max")?.unwrap_or(500.0);
 //!         let short = request.estimate_tokens() as f64 <= tokens_max;
@@ -58,7 +58,7 @@
 //! }
 //!
 //! impl Guard for NeverSay {
-//!     fn watch(_: &dyn Answer, settings: &dyn Settings) -> Result<Self, Refusal> {
+//!     fn watch(_: &impl Answer, settings: &impl Settings) -> Result<Self, Refusal> {
 //!         let word = settings.get("word").filter(|word| !word.is_empty());
 //!         let word = word.ok_or_else(|| Refusal::new("the guard needs the setting `word`"))?;
 //!         Ok(Self { word, end: String::new() })
@@ -90,13 +90,13 @@
 //! A complete preprocessor:
 //!
 //! ```
-//! use lockgate_plugin::{Draft, Place, Preprocessor, Refusal, Settings};
+//! use lockgate_plugin::{Draft, Place, Preprocessor, Refusal, Request as _, Settings};
 //!
 //! /// What mentions the project's name stays off the clouds, and so does a request with pictures.
 //! struct Project;
 //!
 //! impl Preprocessor for Project {
-//!     fn prepare(draft: &mut dyn Draft, settings: &dyn Settings) -> Result<(), Refusal> {
+//!     fn prepare(draft: &mut impl Draft, settings: &impl Settings) -> Result<(), Refusal> {
 //!         let name = settings.get("name").unwrap_or_else(|| "zeppelin".to_owned());
 //!         let mentions = draft.request().text(1 << 20).contains(&name);
 //!         if mentions || draft.pieces().iter().any(|piece| matches!(piece.place, Place::Picture(_))) {
@@ -129,21 +129,21 @@
 //! }
 //!
 //! impl Adapter for YesOrNo {
-//!     fn describe(_: &dyn Settings) -> Adaptation {
+//!     fn describe(_: &impl Settings) -> Adaptation {
 //!         Adaptation::of("smollm2").system("Answer yes or no.").temperature(0.0).steering(0)
 //!     }
 //!
 //!     fn steer(
-//!         _: &dyn Request,
+//!         _: &impl Request,
 //!         _: u32,
-//!         vocabulary: &dyn Vocabulary,
-//!         _: &dyn Settings,
+//!         vocabulary: &impl Vocabulary,
+//!         _: &impl Settings,
 //!     ) -> Result<Self, Refusal> {
 //!         let words = ["yes", "no"].iter().filter_map(|word| vocabulary.tokens(word)).collect();
 //!         Ok(Self { words, ends: vocabulary.ends(), said: Vec::new() })
 //!     }
 //!
-//!     fn next(&mut self, chosen: Option<&Chosen>, _: &[Candidate], _: &dyn Vocabulary) -> Step {
+//!     fn next(&mut self, chosen: Option<&Chosen>, _: &[Candidate], _: &impl Vocabulary) -> Step {
 //!         self.said.extend(chosen.map(|chosen| chosen.token));
 //!         let open = self.words.iter().filter_map(|word| word.strip_prefix(&*self.said)).flat_map(|rest| rest.first());
 //!         let open: Vec<u32> = open.copied().collect();
@@ -200,7 +200,11 @@ pub trait Router {
     ///
     /// # Errors
     /// The refusal, whose reason the client reads.
-    fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal>;
+    fn route(
+        request: &impl Request,
+        catalog: &impl Catalog,
+        settings: &impl Settings,
+    ) -> Result<Plan, Refusal>;
 }
 
 /// A router that also judges answers before the client sees any of them: a cheap target first, a better one when
@@ -209,7 +213,7 @@ pub trait Reviewer: Router {
     /// What becomes of the answer to an attempt of [`Plan::then_reviewed`].
     ///
     /// Runs in a fresh instance. A failure refuses the request.
-    fn review(request: &dyn Request, outcome: &dyn Outcome, settings: &dyn Settings) -> Review;
+    fn review(request: &impl Request, outcome: &impl Outcome, settings: &impl Settings) -> Review;
 }
 
 /// Prepares a request before any router sees it.
@@ -220,7 +224,7 @@ pub trait Preprocessor {
     ///
     /// # Errors
     /// The refusal, whose reason the client reads.
-    fn prepare(draft: &mut dyn Draft, settings: &dyn Settings) -> Result<(), Refusal>;
+    fn prepare(draft: &mut impl Draft, settings: &impl Settings) -> Result<(), Refusal>;
 }
 
 /// Watches one choice of an answer, in an instance that lives as long as the answer does.
@@ -229,7 +233,7 @@ pub trait Guard: Sized {
     ///
     /// # Errors
     /// The refusal, whose reason the client reads.
-    fn watch(answer: &dyn Answer, settings: &dyn Settings) -> Result<Self, Refusal>;
+    fn watch(answer: &impl Answer, settings: &impl Settings) -> Result<Self, Refusal>;
 
     /// The next chunk of a run (chunks of one kind without another between them), or the first of a new one.
     fn on_chunk(&mut self, kind: &Kind, text: &str) -> Verdict;
@@ -249,22 +253,22 @@ pub trait Guard: Sized {
 /// token. The type itself steers one choice of one answer, in an instance that lives as long as that choice does.
 pub trait Adapter: Sized {
     /// What the adapter is. Called when the component is loaded.
-    fn describe(settings: &dyn Settings) -> Adaptation;
+    fn describe(settings: &impl Settings) -> Adaptation;
 
     /// Begins to steer, before the model is asked. Called only where [`Adaptation::steering`] is set.
     ///
     /// # Errors
     /// The refusal, whose reason the client reads.
     fn steer(
-        request: &dyn Request,
+        request: &impl Request,
         choice: u32,
-        vocabulary: &dyn Vocabulary,
-        settings: &dyn Settings,
+        vocabulary: &impl Vocabulary,
+        settings: &impl Settings,
     ) -> Result<Self, Refusal>;
 
     /// What holds for the next token. `chosen` is the one before it, none at the answer's beginning; `top` the most
     /// likely ones, most likely first. Changes nothing unless overridden. A failure ends the answer with an error.
-    fn next(&mut self, _chosen: Option<&Chosen>, _top: &[Candidate], _vocabulary: &dyn Vocabulary) -> Step {
+    fn next(&mut self, _chosen: Option<&Chosen>, _top: &[Candidate], _vocabulary: &impl Vocabulary) -> Step {
         Step::AsBefore
     }
 }

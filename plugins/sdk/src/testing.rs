@@ -120,9 +120,8 @@ impl Request for FakeRequest {
     fn message_count(&self) -> u32 {
         u32::try_from(self.messages.len()).unwrap_or(u32::MAX)
     }
-    fn message(&self, index: u32) -> Option<Box<dyn Message + '_>> {
-        let message = self.messages.get(index as usize)?;
-        Some(Box::new(message.clone()))
+    fn message(&self, index: u32) -> Option<impl Message + '_> {
+        self.messages.get(index as usize).cloned()
     }
     fn length(&self) -> u64 {
         self.whole().len() as u64

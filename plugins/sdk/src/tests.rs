@@ -6,8 +6,8 @@ use crate::testing::{
     reply, seed_random,
 };
 use crate::{
-    AskError, Breaker, Locality, Plan, Prompt, Request, Role, Settings, clock, cloud, inference, log, random,
-    targets,
+    AskError, Breaker, Locality, Message as _, Plan, Prompt, Request, Role, Settings, clock, cloud,
+    inference, log, random, targets,
 };
 
 #[test]
@@ -39,7 +39,7 @@ fn a_fake_request_reads_like_the_host_s() {
         read.push_str(&request.read(read.len() as u64, 1));
     }
     assert_eq!(read, request.text(u32::MAX));
-    let request: &dyn Request = &request;
+    let request = &request;
     let message = request.message(1).expect("there are two messages");
     assert_eq!((message.role(), message.text(1)), (Role::Assistant, "o".to_owned()));
     assert!(request.message(2).is_none());
@@ -47,7 +47,7 @@ fn a_fake_request_reads_like_the_host_s() {
 
 #[test]
 fn settings_are_numbers_or_refuse() {
-    let settings: &dyn Settings = &FakeSettings::none().with("a", " 0.5 ").with("b", "lots").with("c", "inf");
+    let settings = &FakeSettings::none().with("a", " 0.5 ").with("b", "lots").with("c", "inf");
     assert_eq!(settings.number("a"), Ok(Some(0.5)));
     assert_eq!(settings.number("none"), Ok(None));
     let refusal = settings.number("b").expect_err("it is no number");

@@ -19,7 +19,7 @@ pub(crate) struct Judged {
     pub(crate) reason: String,
 }
 
-pub(crate) fn judge(request: &dyn Request, wants: &[Want], question: &str, options: &Options) -> Judged {
+pub(crate) fn judge(request: &impl Request, wants: &[Want], question: &str, options: &Options) -> Judged {
     let cheap = Difficulty::of(request, wants, options.tokens_hard);
     let is_hard = cheap.score >= options.threshold;
     let reason = cheap.reason(options.threshold);

@@ -29,7 +29,11 @@ pub struct SemanticRouter;
 const AUTO: &str = "auto";
 
 impl Router for SemanticRouter {
-    fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal> {
+    fn route(
+        request: &impl Request,
+        catalog: &impl Catalog,
+        settings: &impl Settings,
+    ) -> Result<Plan, Refusal> {
         let options = Options::read(settings)?;
         let wants = request.wants();
         let question = last_question(request).unwrap_or_default();

@@ -36,7 +36,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn read(settings: &dyn Settings) -> Result<Self, Refusal> {
+    pub(crate) fn read(settings: &impl Settings) -> Result<Self, Refusal> {
         let mut options = Self {
             model: String::new(),
             threshold: 70,

@@ -22,8 +22,8 @@ pub(crate) enum First<'a> {
 /// # Errors
 /// None is permitted.
 pub(crate) fn plan(
-    request: &dyn Request,
-    catalog: &dyn Catalog,
+    request: &impl Request,
+    catalog: &impl Catalog,
     wants: &[Want],
     first: First<'_>,
     reason: &str,

@@ -8,7 +8,7 @@
 pub mod form;
 
 use lockgate_plugin::{
-    Adaptation, Adapter, Candidate, Chosen, Refusal, Request, Role, Settings, Step, Vocabulary,
+    Adaptation, Adapter, Candidate, Chosen, Message as _, Refusal, Request, Role, Settings, Step, Vocabulary,
 };
 
 use crate::form::{Form, Message, State};
@@ -38,7 +38,7 @@ pub struct SupportTriage {
 }
 
 impl Adapter for SupportTriage {
-    fn describe(_: &dyn Settings) -> Adaptation {
+    fn describe(_: &impl Settings) -> Adaptation {
         Adaptation::of("smollm2")
             .weights_beside("support-triage")
             .temperature(0.0)
@@ -46,7 +46,12 @@ impl Adapter for SupportTriage {
             .steering(TOP)
     }
 
-    fn steer(request: &dyn Request, _: u32, _: &dyn Vocabulary, _: &dyn Settings) -> Result<Self, Refusal> {
+    fn steer(
+        request: &impl Request,
+        _: u32,
+        _: &impl Vocabulary,
+        _: &impl Settings,
+    ) -> Result<Self, Refusal> {
         let system = request.message(0).filter(|message| message.role() == Role::System);
         let form = match system.map(|message| message.text(SYSTEM_BYTES_MAX)).as_deref() {
             Some(CLASSIFY) => Some(Form::Class),
@@ -59,7 +64,7 @@ impl Adapter for SupportTriage {
         Ok(Self { form, message: Message::new(&message), answer: Vec::new() })
     }
 
-    fn next(&mut self, chosen: Option<&Chosen>, top: &[Candidate], vocabulary: &dyn Vocabulary) -> Step {
+    fn next(&mut self, chosen: Option<&Chosen>, top: &[Candidate], vocabulary: &impl Vocabulary) -> Step {
         let Some(form) = self.form else { return Step::AsBefore };
         self.answer.extend(chosen.into_iter().flat_map(|chosen| &chosen.text));
         if form.read(&self.answer) == State::Whole {
@@ -89,7 +94,7 @@ impl SupportTriage {
     }
 
     /// Those of the tokens that go on by the rule.
-    fn fitting(&self, rule: &Rule, tokens: &[u32], vocabulary: &dyn Vocabulary) -> Vec<u32> {
+    fn fitting(&self, rule: &Rule, tokens: &[u32], vocabulary: &impl Vocabulary) -> Vec<u32> {
         let texts = vocabulary.texts(tokens);
         let mut answer = self.answer.clone();
         let mut fits = |text: &[u8]| {
@@ -101,7 +106,7 @@ impl SupportTriage {
     }
 
     /// Where none of the likely tokens fits: the first few of all that do.
-    fn any_fitting(&self, rule: &Rule, vocabulary: &dyn Vocabulary) -> Vec<u32> {
+    fn any_fitting(&self, rule: &Rule, vocabulary: &impl Vocabulary) -> Vec<u32> {
         let fits = |byte: &u8| {
             let longer: Vec<u8> = self.answer.iter().chain([byte]).copied().collect();
             self.keeps(rule, &longer)

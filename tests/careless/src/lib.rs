@@ -15,7 +15,7 @@ const LONG_BYTES: u64 = 20_000;
 struct Careless;
 
 impl Router for Careless {
-    fn route(request: &dyn Request, catalog: &dyn Catalog, _: &dyn Settings) -> Result<Plan, Refusal> {
+    fn route(request: &impl Request, catalog: &impl Catalog, _: &impl Settings) -> Result<Plan, Refusal> {
         let mut rest = request.length();
         while rest >= LONG_BYTES {
             // Meant to take a piece away each time; a piece of what is left of a long prompt may be nothing.

@@ -9,7 +9,8 @@
 use std::hint::black_box;
 
 use lockgate_plugin::{
-    Adaptation, Adapter, Candidate, Chosen, Mask, Refusal, Request, Settings, Steering, Step, Vocabulary, log,
+    Adaptation, Adapter, Candidate, Chosen, Mask, Message as _, Refusal, Request, Settings, Steering, Step,
+    Vocabulary, log,
 };
 
 struct Hostile {
@@ -22,7 +23,7 @@ struct Hostile {
 }
 
 impl Adapter for Hostile {
-    fn describe(settings: &dyn Settings) -> Adaptation {
+    fn describe(settings: &impl Settings) -> Adaptation {
         let base = settings.get("base").unwrap_or_else(|| "smollm2".to_owned());
         let top = settings.get("top").and_then(|top| top.parse().ok()).unwrap_or(4);
         let plain = Adaptation::of(base).steering(top);
@@ -50,10 +51,10 @@ impl Adapter for Hostile {
     }
 
     fn steer(
-        request: &dyn Request,
+        request: &impl Request,
         choice: u32,
-        vocabulary: &dyn Vocabulary,
-        settings: &dyn Settings,
+        vocabulary: &impl Vocabulary,
+        settings: &impl Settings,
     ) -> Result<Self, Refusal> {
         let last = request.message(request.message_count() - 1).map(|message| message.text(64));
         let given = settings.get("steer").or(last).unwrap_or_default();
@@ -72,7 +73,7 @@ impl Adapter for Hostile {
         Ok(Self { mode: mode.to_owned(), from, asked: 0, hoard: Vec::new(), words })
     }
 
-    fn next(&mut self, chosen: Option<&Chosen>, top: &[Candidate], vocabulary: &dyn Vocabulary) -> Step {
+    fn next(&mut self, chosen: Option<&Chosen>, top: &[Candidate], vocabulary: &impl Vocabulary) -> Step {
         self.asked += 1;
         if self.asked <= self.from {
             return Step::AsBefore;

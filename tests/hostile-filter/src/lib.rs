@@ -8,8 +8,8 @@
 use std::hint::black_box;
 
 use lockgate_plugin::{
-    Answer, Draft, EditError, Guard, Kind, Place, Preprocessor, Prompt, Refusal, Settings, Verdict, cloud,
-    inference, log, state,
+    Answer, Draft, EditError, Guard, Kind, Place, Preprocessor, Prompt, Refusal, Request as _, Settings,
+    Verdict, cloud, inference, log, state,
 };
 
 struct Hostile {
@@ -21,7 +21,7 @@ struct Hostile {
 }
 
 impl Preprocessor for Hostile {
-    fn prepare(draft: &mut dyn Draft, settings: &dyn Settings) -> Result<(), Refusal> {
+    fn prepare(draft: &mut impl Draft, settings: &impl Settings) -> Result<(), Refusal> {
         let mode = settings.get("mode").unwrap_or_else(|| draft.request().model());
         let said = |text: String| Err(Refusal::new(text));
         match mode.as_str() {
@@ -136,24 +136,24 @@ impl Preprocessor for Hostile {
                 Ok(())
             }
             "ask" => {
-                let answer = asked(Prompt::of(&*draft.request()));
+                let answer = asked(Prompt::of(&draft.request()));
                 draft.set_note(answer.as_bytes());
                 Ok(())
             }
-            "ask-and-refuse" => said(asked(Prompt::of(&*draft.request()))),
+            "ask-and-refuse" => said(asked(Prompt::of(&draft.request()))),
             "ask-then-label" => {
-                asked(Prompt::of(&*draft.request()));
+                asked(Prompt::of(&draft.request()));
                 draft.add_label("local-only");
                 Ok(())
             }
             "label-then-ask" => {
                 draft.add_label("local-only");
-                said(asked(Prompt::of(&*draft.request())))
+                said(asked(Prompt::of(&draft.request())))
             }
             "older-prompts" => {
                 let mut hoard = Vec::new();
                 loop {
-                    hoard.push(Prompt::of(&*draft.request()));
+                    hoard.push(Prompt::of(&draft.request()));
                     must(draft.replace(0, 0..0, "x"));
                 }
             }
@@ -190,7 +190,7 @@ fn must(edited: Result<(), EditError>) {
 }
 
 impl Guard for Hostile {
-    fn watch(answer: &dyn Answer, settings: &dyn Settings) -> Result<Self, Refusal> {
+    fn watch(answer: &impl Answer, settings: &impl Settings) -> Result<Self, Refusal> {
         let note = answer.note().unwrap_or_else(|| b"facts".to_vec());
         let mode = settings.get("watch").unwrap_or_else(|| String::from_utf8_lossy(&note).into_owned());
         let facts = format!(

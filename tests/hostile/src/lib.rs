@@ -20,7 +20,11 @@ use lockgate_plugin::{
 struct Hostile;
 
 impl Router for Hostile {
-    fn route(request: &dyn Request, catalog: &dyn Catalog, settings: &dyn Settings) -> Result<Plan, Refusal> {
+    fn route(
+        request: &impl Request,
+        catalog: &impl Catalog,
+        settings: &impl Settings,
+    ) -> Result<Plan, Refusal> {
         let mode = settings.get("mode").unwrap_or_else(|| request.model());
         let first = || catalog.ids().first().cloned().unwrap_or_default();
         let good = |reason: String| Ok(Plan::because(reason).then(first()));
@@ -243,7 +247,7 @@ impl Router for Hostile {
 }
 
 /// What comes of an ask, in words.
-fn ask(by: &str, target: &str, request: &dyn Request) -> String {
+fn ask(by: &str, target: &str, request: &impl Request) -> String {
     let prompt = Prompt::of(request).max_tokens(50);
     let words = |result: Result<String, AskError>| result.unwrap_or_else(|error| format!("error: {error}"));
     match by {

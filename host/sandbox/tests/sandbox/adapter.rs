@@ -71,7 +71,11 @@ fn adapter() -> AdapterPlugin {
 }
 
 /// What the component says about the first tokens of an answer, each of them an `a`.
-async fn steps(plugin: &AdapterPlugin, mode: &str, tokens: usize) -> Result<Vec<Step>, PolicyError> {
+pub(crate) async fn steps(
+    plugin: &AdapterPlugin,
+    mode: &str,
+    tokens: usize,
+) -> Result<Vec<Step>, PolicyError> {
     let mut hook = plugin.begin(input(mode)).await?;
     let mut steps = Vec::new();
     for number in 0..tokens {

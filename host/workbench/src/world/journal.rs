@@ -230,7 +230,7 @@ impl Probe for Journal {
     fn ended(&self, used: &Used<'_>) {
         let mut log = self.lock();
         let limits = used.limits;
-        let fuel = (used.fuel.unwrap_or(0), limits.fuel_max());
+        let fuel = (used.instructions, limits.fuel_max());
         let memory_bytes = (used.memory_bytes as u64, limits.memory_bytes_max as u64);
         let host_calls = (used.host_calls, limits.host_calls_max);
         let known = log.used.iter_mut().find(|by| by.plugin == used.plugin && by.world == used.world);

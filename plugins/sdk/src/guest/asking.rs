@@ -14,7 +14,7 @@ impl Prompt {
         Self(generation::Prompt::new())
     }
 
-    pub(crate) fn of(request: &dyn Request) -> Self {
+    pub(crate) fn of(request: &impl Request) -> Self {
         // Every request of a component is the host's own.
         Self(match request.handle() {
             Some(handle) => generation::Prompt::of_request(handle),

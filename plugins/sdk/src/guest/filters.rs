@@ -22,8 +22,8 @@ impl<T: crate::Preprocessor> prepare::Guest for Hook<T> {
 struct HostDraft<'a>(&'a draft::Draft);
 
 impl crate::Draft for HostDraft<'_> {
-    fn request(&self) -> Box<dyn facts::Request + '_> {
-        Box::new(self.0.request())
+    fn request(&self) -> impl facts::Request + '_ {
+        self.0.request()
     }
     fn pieces(&self) -> Vec<Piece> {
         let facts = self.0.piece_lengths().into_iter().zip(self.0.fixed_pieces());

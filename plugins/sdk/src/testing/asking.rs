@@ -77,7 +77,7 @@ mod host {
 
     use super::{ASKED, Asked, REPLIES, Reply};
     use crate::asking::{AskError, Event, Likelihood};
-    use crate::facts::Request;
+    use crate::facts::{Message as _, Request};
     use crate::types::Role;
 
     pub(crate) struct Prompt(RefCell<Asked>);
@@ -86,7 +86,7 @@ mod host {
         pub(crate) fn new() -> Self {
             Self(RefCell::default())
         }
-        pub(crate) fn of(request: &dyn Request) -> Self {
+        pub(crate) fn of(request: &impl Request) -> Self {
             let prompt = Self::new();
             for message in (0..request.message_count()).filter_map(|number| request.message(number)) {
                 prompt.add(message.role(), &message.text(u32::MAX));

@@ -48,8 +48,8 @@ impl FakeDraft {
 }
 
 impl Draft for FakeDraft {
-    fn request(&self) -> Box<dyn Request + '_> {
-        Box::new(self.request.clone())
+    fn request(&self) -> impl Request + '_ {
+        self.request.clone()
     }
     fn pieces(&self) -> Vec<Piece> {
         let messages = self.request.messages.iter().map(|message| message.text.len());
