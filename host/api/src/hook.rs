@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 
+use crate::error::{BackendError, ErrorKind};
 use crate::labels::Labels;
 use crate::policy::PolicyError;
 use crate::request::ChatRequest;
@@ -60,6 +61,24 @@ pub struct HookInput {
     pub labels: Arc<Labels>,
     /// Of the model that answers.
     pub vocabulary: Arc<dyn Vocabulary>,
+}
+
+/// Why no answer begins when the plugin of this id gives no hook.
+pub fn hook_failed(id: &str, error: &PolicyError) -> BackendError {
+    match error {
+        PolicyError::Refused { reason } => BackendError::new(
+            ErrorKind::InvalidRequest,
+            format!("the adapter `{id}` refused the request: {reason}"),
+        ),
+        PolicyError::Overloaded => BackendError::new(
+            ErrorKind::Overloaded,
+            format!("the adapter `{id}` has no free instance: too many answers are being steered"),
+        ),
+        error => BackendError::new(
+            ErrorKind::Adapter,
+            format!("the adapter `{id}` failed ({}) before the answer began", error.kind()),
+        ),
+    }
 }
 
 /// Takes part in one generation.

@@ -35,7 +35,7 @@ pub use event::{Event, FinishReason, TokenLogprob, TopLogprob, Usage};
 pub use guard::{Chunk, ChunkKind, Guard, HELD_BYTES_MAX, Verdict, Watch, WatchInput};
 pub use hook::{
     HOOK_BIAS_MAX, HOOK_TOP_MAX, HookInput, Mask, NextStep, Place, Steering, Step, TokenHook, TokenHooks,
-    Vocabulary,
+    Vocabulary, hook_failed,
 };
 pub use journal::{HostCall, Journal};
 pub use labels::{Forbidden, Label, Labels, Permit, permit};

@@ -58,6 +58,13 @@ impl AdapterPlugin {
         Ok(Self { plugin, instance, description })
     }
 
+    /// The same adapter as if `sandbox` had loaded it; see [`crate::Sandbox::apart`].
+    #[must_use]
+    pub fn within(&self, sandbox: &crate::Sandbox) -> Self {
+        let (instance, description) = (self.instance.clone(), self.description.clone());
+        Self { plugin: Arc::new(self.plugin.within(sandbox)), instance, description }
+    }
+
     /// What the adapter is.
     pub fn description(&self) -> &Description {
         &self.description

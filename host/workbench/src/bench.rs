@@ -75,6 +75,13 @@ pub fn load(sandbox: &Sandbox, suite: Suite, crates: Crates) -> Result<Loaded, U
     }
     let chain = Chain::load(sandbox, &files, suite.on_error)
         .map_err(|(place, error)| Unusable { place: places[place].clone(), problem: error.to_string() })?;
+    for adapter in chain.adapters() {
+        if suite.world.tuned(adapter).next().is_none() {
+            let bases = adapter.description().bases.join("`, `");
+            let problem = format!("it adapts `{bases}`, and no [[target]] has such an id: add one");
+            return Err(Unusable { place: suite.policy.place.clone(), problem });
+        }
+    }
     let unused = chain.grants_unused().iter();
     let notes = unused
         .map(|(id, grant)| {
@@ -110,8 +117,9 @@ fn plugins(sandbox: &Sandbox, policy: &Policy, sources: &mut Sources) -> Result<
         Some(world) => {
             let other =
                 if world == PluginWorld::Guard { PluginWorld::Preprocessor } else { PluginWorld::Guard };
-            let is_filter =
-                world != PluginWorld::Router && policy.grants.is_some() && report.worlds.contains(&other);
+            let is_filter = matches!(world, PluginWorld::Guard | PluginWorld::Preprocessor)
+                && policy.grants.is_some()
+                && report.worlds.contains(&other);
             let tested = plugin(world, true, grants.clone());
             let other = is_filter.then(|| plugin(other, false, grants));
             std::iter::once(tested).chain(other).collect()
@@ -149,7 +157,7 @@ fn component(path: &Path, sources: &mut Sources) -> Result<PathBuf, String> {
 }
 
 /// The plugin's id: the name of its file or folder.
-fn name_of(path: &Path) -> Option<String> {
+pub(crate) fn name_of(path: &Path) -> Option<String> {
     let full = if path.is_dir() { path.canonicalize().ok()? } else { path.to_owned() };
     Some(if full.is_dir() { full.file_name()? } else { full.file_stem()? }.to_str()?.to_owned())
 }

@@ -12,7 +12,8 @@ use lockgate_api::{
 };
 use lockgate_gateway::{OnError, Policies, Route};
 use lockgate_sandbox::{
-    Digest, Grant, GuardPlugin, LoadError, PluginSpec, PreprocessorPlugin, RouterPlugin, Sandbox, World,
+    AdapterPlugin, Digest, Grant, GuardPlugin, LoadError, PluginSpec, PreprocessorPlugin, RouterPlugin,
+    Sandbox, World,
 };
 
 use crate::world::Journal;
@@ -38,6 +39,7 @@ pub struct Chain {
     on_error: OnError,
     preprocessors: Vec<PreprocessorPlugin>,
     guards: Vec<GuardPlugin>,
+    adapters: Vec<AdapterPlugin>,
     /// Grants that a plugin has and does not use: its id, and which.
     unused: Vec<(String, Grant)>,
 }
@@ -82,11 +84,10 @@ impl Chain {
                 unused
             }
             World::Adapter => {
-                return Err(LoadError::WrongWorld {
-                    name: path.display().to_string(),
-                    world: World::Adapter,
-                    problem: "an adapter is a model, and models are simulated here: leave it out".to_owned(),
-                });
+                let loaded = sandbox.load_adapter(path, spec)?;
+                let unused = loaded.grants_unused().to_vec();
+                self.adapters.push(loaded);
+                unused
             }
         };
         self.unused.extend(unused.into_iter().map(|grant| (id.clone(), grant)));
@@ -96,6 +97,11 @@ impl Chain {
     /// Grants that a plugin has and does not use.
     pub fn grants_unused(&self) -> &[(String, Grant)] {
         &self.unused
+    }
+
+    /// Adapters, which make targets of targets.
+    pub fn adapters(&self) -> &[AdapterPlugin] {
+        &self.adapters
     }
 
     /// Which component the router is, where the chain has one.

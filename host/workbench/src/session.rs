@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lockgate_api::{ChatRequest, Event, FinishReason, Health, Labels, Plan, PolicyError};
+use lockgate_api::{ChatRequest, Event, FinishReason, Health, Labels, Plan, PolicyError, Target};
 use lockgate_gateway::{
     Ask, Gateway, GatewayError, GatewayOptions, GatewayTarget, Key, Metrics, Outcome, SetupError,
 };
@@ -73,15 +73,25 @@ impl Simulator {
         let journal = Arc::new(Journal::new(faults));
         let clock = Arc::new(Clock::starting(seed));
         let apart = sandbox.apart(Arc::clone(&clock) as _, Arc::clone(&journal) as _);
-        let targets = world.targets.iter().enumerate().map(|(place, sim)| GatewayTarget {
-            target: Arc::clone(&sim.target),
+        let simulated = |place, target: &Arc<Target>, adapter| GatewayTarget {
+            target: Arc::clone(target),
             backend: Arc::new(Simulated {
                 world: Arc::clone(&world),
                 place,
+                target: Arc::clone(target),
+                adapter,
                 own: Arc::clone(&own),
                 journal: Arc::clone(&journal),
             }),
+        };
+        // Those with an adapter come first, so that a request that leaves it open tries them.
+        let tuned = chain.adapters().iter().flat_map(|adapter| {
+            let within = Arc::new(adapter.within(&apart));
+            world.tuned(adapter).map(move |(place, target)| (place, target, Some(Arc::clone(&within))))
         });
+        let plain =
+            world.targets.iter().enumerate().map(|(place, sim)| (place, Arc::clone(&sim.target), None));
+        let targets = tuned.chain(plain).map(|(place, target, adapter)| simulated(place, &target, adapter));
         let options = GatewayOptions { metrics: self.metrics.clone(), ..GatewayOptions::default() };
         let gateway = Gateway::new(targets.collect(), chain.policies(&apart, &journal), options)?;
         for sim in &world.targets {

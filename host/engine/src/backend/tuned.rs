@@ -7,8 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use lockgate_api::{
-    BackendError, ChatRequest, ErrorKind, HookInput, Labels, PolicyError, Sampling, Target, TokenHooks,
-    Vocabulary,
+    BackendError, ChatRequest, HookInput, Labels, Sampling, Target, TokenHooks, Vocabulary, hook_failed,
 };
 
 use super::adapters::{AdaptError, is_name};
@@ -99,29 +98,10 @@ impl Hooks {
                 labels: Arc::clone(&asker.labels),
                 vocabulary: Arc::clone(tokenizer) as Arc<dyn Vocabulary>,
             };
-            let hook = self.0.begin(input).await.map_err(|error| self.failed(&error))?;
+            let hook = self.0.begin(input).await.map_err(|error| hook_failed(self.0.id(), &error))?;
             steered.push(Steered::new(self.0.id().into(), self.0.top(), hook));
         }
         Ok(steered)
-    }
-
-    /// Why no answer begins.
-    fn failed(&self, error: &PolicyError) -> BackendError {
-        let id = self.0.id();
-        match error {
-            PolicyError::Refused { reason } => BackendError::new(
-                ErrorKind::InvalidRequest,
-                format!("the adapter `{id}` refused the request: {reason}"),
-            ),
-            PolicyError::Overloaded => BackendError::new(
-                ErrorKind::Overloaded,
-                format!("the adapter `{id}` has no free instance: too many answers are being steered"),
-            ),
-            error => BackendError::new(
-                ErrorKind::Adapter,
-                format!("the adapter `{id}` failed ({}) before the answer began", error.kind()),
-            ),
-        }
     }
 }
 

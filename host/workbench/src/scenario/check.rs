@@ -17,7 +17,7 @@ use toml::Spanned;
 
 use super::file::{self, File};
 use super::{Decode, Policy, Scenario, Step, Suite};
-use crate::world::{PlannedFault, World};
+use crate::world::{PlannedFault, World, tuned_id};
 
 pub(super) fn check(path: &Path, text: &str, file: File, decode: &Decode) -> Result<Suite, Problems> {
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -25,6 +25,13 @@ pub(super) fn check(path: &Path, text: &str, file: File, decode: &Decode) -> Res
     let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(place, _)| place).collect();
     let mut checker = Checker { text, line_ends: ends, folder, problems: Problems::none(path), ids, decode };
     let policy = checker.policy(&file);
+    if policy.world == Some(PluginWorld::Adapter)
+        && let Some(name) = crate::bench::name_of(&policy.path)
+    {
+        // Which of them there are the component says when it is loaded.
+        let tuned: Vec<String> = checker.ids.iter().map(|base| tuned_id(base, &name)).collect();
+        checker.ids.extend(tuned);
+    }
     let chain = file.chain.iter().filter_map(|link| checker.link(link)).collect();
     let on_error = checker.on_error(file.on_error.as_ref());
     let targets = checker.targets(&file.targets);
@@ -149,13 +156,6 @@ impl Checker<'_> {
     fn policy(&mut self, file: &File) -> Policy {
         let world = match file.world.as_ref() {
             None => Some(PluginWorld::Router),
-            Some(world) if world.get_ref() == "adapter" => {
-                self.problem(
-                    world,
-                    "the world `adapter` is not simulated: what an adapter does is seen with its model",
-                );
-                None
-            }
             Some(world) => {
                 let all = PluginWorld::ALL.map(|world| (world.name(), world));
                 self.word(world, "world", &all)

@@ -151,7 +151,11 @@ fn mistakes_are_told_with_their_place_and_the_nearest_name() {
     }
     let problem = |text: &str| read(text).expect_err("it is not valid");
     assert!(problem(HEAD).contains("no [[scenario]] and no [[property]]"));
-    assert!(problem(&format!("world = \"adapter\"\n{HEAD}{ASKS}")).contains(":1:9: the world `adapter`"));
+    // A target with the adapter on it, and nothing else that the file does not name.
+    let tuned =
+        |id: &str| format!("world = \"adapter\"\n{HEAD}{ASKS}expect = {{ answered_by = \"{id}\" }}\n");
+    assert!(read(&tuned("small:p")).is_ok());
+    assert!(problem(&tuned("small:q")).contains("unknown target `small:q`"));
     assert!(problem(&format!("world = \"rooter\"\n{HEAD}{ASKS}")).contains("did you mean `router`?"));
     assert!(
         problem(&format!("grants = [\"cloud:cluade\"]\n{HEAD}{ASKS}"))

@@ -1,4 +1,5 @@
-//! A simulated target: answers what the replies say, when they say it, and writes down what reached it.
+//! A simulated target: answers what the replies say, when they say it, and writes down what reached it. One with an
+//! adapter on it says what the adapter makes of that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +7,13 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use lockgate_api::{
     AttemptContext, Backend, BackendError, ChatRequest, Choose, Chosen, Embed, Embedded, ErrorKind, Event,
-    Events, FinishReason, Likelihood, Part, Permit, Price, TimeoutKind, TokenLogprob, TopLogprob, Usage,
+    Events, FinishReason, Likelihood, Part, Permit, Price, Target, TimeoutKind, TokenLogprob, TopLogprob,
+    Usage,
 };
 
+use lockgate_sandbox::AdapterPlugin;
+
+use super::adapted::{Hooks, prepared};
 use super::journal::{Journal, Kind, Sent};
 use super::reply::{Answer, Failing, Reply};
 use super::{SimTarget, World, quarter, text_of};
@@ -22,8 +27,12 @@ const FILLER: &str = "and so on ";
 #[derive(Clone)]
 pub(crate) struct Simulated {
     pub(crate) world: Arc<World>,
-    /// Its place in the world.
+    /// Its place in the world, or its base's.
     pub(crate) place: usize,
+    /// What is told of it.
+    pub(crate) target: Arc<Target>,
+    /// The adapter that it has.
+    pub(crate) adapter: Option<Arc<AdapterPlugin>>,
     /// Replies of the scenario's own, which come before the world's.
     pub(crate) own: Arc<[Reply]>,
     pub(crate) journal: Arc<Journal>,
@@ -36,13 +45,13 @@ impl Simulated {
 
     /// What a target without a stated price costs: nothing here, nobody knows how much elsewhere.
     fn price(&self) -> Option<Price> {
-        let target = &self.sim().target;
+        let target = &self.target;
         let is_cloud = target.locality == lockgate_api::Locality::Cloud;
         target.price.or_else(|| (!is_cloud).then_some(Price { input: 0.0, output: 0.0 }))
     }
 
     fn check(&self, permit: &Permit) -> Result<(), BackendError> {
-        let id = &self.sim().target.id;
+        let id = &self.target.id;
         if permit.target() == id {
             return Ok(());
         }
@@ -51,7 +60,7 @@ impl Simulated {
     }
 
     fn send(&self, kind: Kind, text: String, prompt_tokens: u64) -> usize {
-        let target = self.sim().target.id.clone();
+        let target = self.target.id.clone();
         let usd = self.price().map(|_| 0.0);
         self.journal.sends(Sent {
             target,
@@ -66,22 +75,23 @@ impl Simulated {
 
     /// The error of a prompt that does not fit.
     fn too_long(&self, prompt_tokens: u64) -> BackendError {
-        let context_tokens = self.sim().target.context_tokens.unwrap_or(prompt_tokens);
+        let context_tokens = self.target.context_tokens.unwrap_or(prompt_tokens);
         let kind = ErrorKind::ContextExceeded { prompt_tokens, context_tokens };
         BackendError::new(kind, "the prompt does not fit the context")
     }
 
     fn fits(&self, prompt_tokens: u64) -> Result<(), BackendError> {
-        match self.sim().target.context_tokens {
+        match self.target.context_tokens {
             Some(context) if prompt_tokens >= context => Err(self.too_long(prompt_tokens)),
             _ => Ok(()),
         }
     }
 
     fn reply(&self, kind: Kind, prompt: &str) -> Result<&Reply, BackendError> {
-        let id = &self.sim().target.id;
+        let (id, base) = (&self.target.id, &self.sim().target.id);
         let all = self.own.iter().chain(&self.world.replies);
-        let found = self.journal.serve(all, |reply| reply.is_for(id, kind, prompt), |reply| reply.times);
+        let found =
+            self.journal.serve(all, |reply| reply.is_for([id, base], kind, prompt), |reply| reply.times);
         found.ok_or_else(|| {
             self.journal.no_reply(format!(
                 "no [[reply]] for target `{id}` ({}): {}",
@@ -130,7 +140,7 @@ impl Simulated {
         self.wait_for(reply, tokens).await?;
         let shares = reply.answer.choose.as_deref().unwrap_or_default();
         if shares.len() != asked.len() {
-            let (id, given, asked) = (&self.sim().target.id, shares.len(), asked.len());
+            let (id, given, asked) = (&self.target.id, shares.len(), asked.len());
             let what = format!(
                 "the [[reply]] of target `{id}` has {given} numbers in `choose`, and {asked} continuations are asked about"
             );
@@ -152,6 +162,18 @@ impl Simulated {
         Ok(replies.iter().filter_map(|reply| reply.answer.embed.as_deref().map(unit)).collect())
     }
 
+    /// The request as an adapter makes it, and what will have a word about the answer.
+    async fn adapted(
+        &self,
+        request: Arc<ChatRequest>,
+        context: &AttemptContext,
+    ) -> Result<(Arc<ChatRequest>, Option<Hooks>), BackendError> {
+        let Some(adapter) = &self.adapter else { return Ok((request, None)) };
+        let request = prepared(adapter, request);
+        let hooks = Hooks::begin(adapter, &request, context).await?;
+        Ok((request, Some(hooks)))
+    }
+
     /// Waits as long as a reply takes, and fails if it does.
     async fn wait_for(&self, reply: &Reply, prompt_tokens: u64) -> Result<(), BackendError> {
         if let (Some(Failing::Timeout), true) = (reply.answer.error, reply.after.is_zero()) {
@@ -170,7 +192,7 @@ async fn pause(time: Duration) {
 
 impl Backend for Simulated {
     fn accepts(&self, request: &ChatRequest) -> Result<(), BackendError> {
-        let target = &self.sim().target;
+        let target = &self.target;
         let unsupported = |field: &str| {
             let kind = ErrorKind::Unsupported { field: field.to_owned() };
             Err(BackendError::new(kind, format!("target `{}` does not have {field}", target.id)))
@@ -185,13 +207,20 @@ impl Backend for Simulated {
         Ok(())
     }
 
-    fn stream(&self, request: Arc<ChatRequest>, permit: Permit, _context: AttemptContext) -> Events {
+    fn stream(&self, request: Arc<ChatRequest>, permit: Permit, context: AttemptContext) -> Events {
         let sim = self.clone();
         Box::pin(async_stream::stream! {
             if let Err(error) = sim.check(&permit) {
                 yield Err(error);
                 return;
             }
+            let (request, hooks) = match sim.adapted(request, &context).await {
+                Ok(adapted) => adapted,
+                Err(error) => {
+                    yield Err(error);
+                    return;
+                }
+            };
             let prompt = text_of(&request);
             let prompt_tokens = sim.sim().tokens.of(request.text_bytes());
             let number = sim.send(Kind::Answer, prompt.clone(), prompt_tokens);
@@ -222,14 +251,25 @@ impl Backend for Simulated {
                     }
                 },
             };
-            let (events, tokens) = events_of(&reply.answer, &request, cut);
+            let answers = match hooks {
+                None => vec![reply.answer.clone(); request.choices as usize],
+                Some(hooks) => match hooks.say(&reply.answer, &request).await {
+                    Ok(answers) => answers,
+                    Err(error) => {
+                        sim.ends(number, error.word(), 0, true);
+                        yield Err(error);
+                        return;
+                    }
+                },
+            };
+            let (events, tokens) = events_of(&answers, &request, cut);
             if cut.is_some() {
                 sim.ends(number, "cut", tokens, true);
             } else {
                 sim.ends(number, "ok", tokens, true);
             }
             if cut != Some(0) {
-                yield Ok(Event::Start { model: sim.sim().target.model.clone() });
+                yield Ok(Event::Start { model: sim.target.model.clone() });
                 for event in events {
                     yield Ok(event);
                 }
@@ -314,17 +354,18 @@ fn unit(vector: &[f32]) -> Vec<f32> {
     vector.iter().map(|value| value * scale).collect()
 }
 
-/// The events of an answer between its start and its usage, and its tokens. A cut one has so many pieces, and no end.
-fn events_of(answer: &Answer, request: &ChatRequest, cut: Option<usize>) -> (Vec<Event>, u64) {
-    let text = match (&answer.text, cut) {
-        (Some(text), _) => text.clone(),
-        (None, Some(pieces)) => FILLER.chars().cycle().take(pieces.min(100_000) * PIECE_BYTES).collect(),
-        (None, None) => String::new(),
-    };
+/// The events of answers, one a choice, between their start and their usage, and their tokens. Cut ones have so many
+/// pieces, and no end.
+fn events_of(answers: &[Answer], request: &ChatRequest, cut: Option<usize>) -> (Vec<Event>, u64) {
     let mut events = Vec::new();
     let mut left = cut.unwrap_or(usize::MAX);
     let mut tokens = 0;
-    for choice in 0..request.choices {
+    for (choice, answer) in (0..).zip(answers) {
+        let text = match (&answer.text, cut) {
+            (Some(text), _) => text.clone(),
+            (None, Some(pieces)) => FILLER.chars().cycle().take(pieces.min(100_000) * PIECE_BYTES).collect(),
+            (None, None) => String::new(),
+        };
         if let Some(reasoning) = &answer.reasoning {
             for piece in pieces(reasoning).take(left) {
                 events.push(Event::Reasoning { choice, text: piece.to_owned() });

@@ -4,6 +4,7 @@
 //! Owns what stands in for engine, providers, clock and chance. Does not own anything that decides: plans are executed
 //! by the gateway, components are run by the sandbox, as in production.
 
+mod adapted;
 mod backend;
 mod clock;
 mod journal;
@@ -11,7 +12,8 @@ mod reply;
 
 use std::sync::Arc;
 
-use lockgate_api::{ChatRequest, Health, Part, Target};
+use lockgate_api::{ChatRequest, Health, Part, Target, TokenHooks as _};
+use lockgate_sandbox::AdapterPlugin;
 
 pub(crate) use backend::Simulated;
 pub(crate) use clock::next;
@@ -64,10 +66,27 @@ impl Tokens {
 }
 
 impl World {
+    /// The targets that an adapter makes of those it may be attached to, each with its base's place.
+    pub(crate) fn tuned(&self, adapter: &AdapterPlugin) -> impl Iterator<Item = (usize, Arc<Target>)> {
+        let bases = &adapter.description().bases;
+        let places = self.targets.iter().enumerate().filter(|(_, sim)| bases.contains(&sim.target.id));
+        places.map(|(place, sim)| {
+            let (base, name) = (&*sim.target, adapter.id());
+            let id = tuned_id(&base.id, name);
+            let model = format!("{}, tuned by {name}", base.model);
+            (place, Arc::new(Target { id, model, ..base.clone() }))
+        })
+    }
+
     /// The target of this id.
     pub fn target(&self, id: &str) -> Option<&SimTarget> {
         self.targets.iter().find(|sim| sim.target.id == id)
     }
+}
+
+/// The id of a model with an adapter on it.
+pub(crate) fn tuned_id(base: &str, adapter: &str) -> String {
+    format!("{base}:{adapter}")
 }
 
 /// A quarter of the bytes, rounded up.

@@ -59,8 +59,8 @@ pub enum Failing {
 }
 
 impl Reply {
-    /// Whether it answers this question.
-    pub(crate) fn is_for(&self, target: &str, kind: Kind, prompt: &str) -> bool {
+    /// Whether it answers this question to a target by one of its names.
+    pub(crate) fn is_for(&self, names: [&str; 2], kind: Kind, prompt: &str) -> bool {
         let answers = match kind {
             Kind::Answer => {
                 self.answer.text.is_some()
@@ -71,7 +71,7 @@ impl Reply {
             Kind::Embed => self.answer.embed.is_some(),
             Kind::Count => false,
         };
-        self.target.as_deref().is_none_or(|id| id == target)
+        self.target.as_deref().is_none_or(|id| names.contains(&id))
             && (answers || self.answer.error.is_some())
             && self.when.as_deref().is_none_or(|part| prompt.contains(part))
     }
