@@ -339,8 +339,12 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
     }
 }
 
+// Blocks that a multiprocessor holds at least: what leaves room for a tile's sums in registers.
+constexpr int decode_blocks(int dim) { return dim <= 128 ? 4 : 2; }
+constexpr int prefill_blocks(int dim) { return dim <= 128 ? 3 : 2; }
+
 #define ATTENTION(DIM, NAME, EIGHT_BITS)                                                                              \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32)                                                          \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, decode_blocks(DIM))                                      \
         attention_decode_##DIM##_##NAME(const uint16_t* queries, const uint8_t* keys, const uint8_t* values,          \
                                         const uint32_t* sequences, const uint32_t* pages, float* out, float* partial, \
                                         uint32_t heads, uint32_t kv_heads, float scale, float cap, uint32_t window,   \
@@ -352,7 +356,7 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
         grid_dependency_launch();                                                                                     \
     }                                                                                                                 \
     EXPORT(attention_decode_##DIM##_##NAME)                                                                           \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32)                                                          \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, prefill_blocks(DIM))                                     \
         attention_prefill_##DIM##_##NAME(const uint16_t* queries, const uint8_t* keys, const uint8_t* values,         \
                                          const uint32_t* sequences, const uint32_t* pages, float* out,                \
                                          uint32_t heads, uint32_t kv_heads, float scale, float cap,                   \

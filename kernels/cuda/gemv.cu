@@ -20,6 +20,10 @@ constexpr int WARPS = 4;
 template <int BATCH>
 constexpr int ROWS = BATCH >= 4 ? 4 : 2;
 
+// Blocks that a multiprocessor holds at least: what leaves room for the registers of every format.
+template <int BATCH>
+constexpr int BLOCKS = BATCH <= 2 ? 5 : BATCH == 4 ? 3 : 2;
+
 struct Activations {
     const int8_t* values;
     const float2* scales;
@@ -152,7 +156,7 @@ __device__ void multiply_swiglu(const Activations& x, const uint8_t* gate, const
 }
 
 #define GEMV(N)                                                                                                      \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32)                                                         \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS<N>)                                                      \
         gemv_##N(const int8_t* values, const float2* scales, uint32_t columns, uint32_t batch, uint32_t add,         \
                  const uint8_t* planes_0, const float* bias_0, float* out_0, uint32_t rows_0, uint32_t format_0,     \
                  const uint8_t* planes_1, const float* bias_1, float* out_1, uint32_t rows_1, uint32_t format_1,     \
@@ -173,7 +177,7 @@ __device__ void multiply_swiglu(const Activations& x, const uint8_t* gate, const
         grid_dependency_launch();                                                                                    \
     }                                                                                                                \
     EXPORT(gemv_##N)                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32)                                                         \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS<N>)                                                      \
         gemv_swiglu_##N(const int8_t* values, const float2* scales, uint32_t columns, uint32_t batch,                \
                         const uint8_t* gate, const uint8_t* up, float* out, uint32_t rows, uint32_t format) {        \
         grid_dependency_wait();                                                                                      \

@@ -58,7 +58,8 @@ fn kernel_build(sanitizer: &str) -> cc::Build {
     let mut build = base();
     build
         .opt_level(1)
-        .flags(["-x", "c++", "-fno-omit-frame-pointer"])
+        .warnings(false)
+        .flags(["-w", "-x", "c++", "-fno-omit-frame-pointer"])
         .flag(format!("-fsanitize={sanitizer}"));
     build
 }

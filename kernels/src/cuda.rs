@@ -5,13 +5,19 @@
 //! or one that runs the kernels on this processor. Knows nothing of models or of when a kernel is due.
 
 pub mod attention;
+#[cfg(feature = "cuda")]
+pub mod card;
 pub mod driver;
+pub mod gemm;
+pub mod lora;
 pub mod matrix;
 pub mod memory;
+pub mod modules;
 pub mod planes;
 pub mod products;
 pub mod reference;
 pub mod rows;
+pub mod sample;
 
 use driver::{Argument, DriverError, Launch};
 use memory::Device;

@@ -1,10 +1,12 @@
 //! `cargo xtask …`: what developers and CI run.
 //!
 //! `test` is the one entry point: it builds the shipped plugins and the binary, fetches the test model
-//! once, and runs the Rust tests and the Python client tests. `plugins` only builds the plugins.
+//! once, and runs the Rust tests and the Python client tests. `plugins` only builds the plugins. `kernels` compiles
+//! the CUDA kernels, which are committed.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "a developer's tool tells what it does")]
 
+mod kernels;
 mod plugins;
 mod python;
 #[cfg(test)]
@@ -17,7 +19,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask test      build the plugins and run every test
-       cargo xtask plugins   build the shipped plugins into target/plugins";
+       cargo xtask plugins   build the shipped plugins into target/plugins
+       cargo xtask kernels   compile the CUDA kernels into kernels/cuda/built; --check only compares";
 
 fn main() -> Result<()> {
     let root = workspace_root()?;
@@ -25,6 +28,8 @@ fn main() -> Result<()> {
     match tasks.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test(&root),
         ["plugins"] => plugins::build(&root),
+        ["kernels"] => kernels::build(&root),
+        ["kernels", "--check"] => kernels::check(&root),
         _ => bail!(USAGE),
     }
 }

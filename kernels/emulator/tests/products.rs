@@ -4,6 +4,7 @@ mod common;
 
 use common::{check, device, numbers};
 use half::{bf16, f16};
+use lockgate_kernels::cuda::gemm::gemm;
 use lockgate_kernels::cuda::matrix::{DeviceMatrix, MatrixFormat};
 use lockgate_kernels::cuda::memory::Device;
 use lockgate_kernels::cuda::planes::PlaneFormat;
@@ -214,6 +215,46 @@ fn gate_and_up_share_a_launch_on_every_format() {
                     let bound = 1e-6 * (gate_size * (up.abs() + 1.0) + up_size * (gate.abs() + 1.0));
                     let context = format!("{format:?}, {rows} x {cols}, batch {batch}, output {at}");
                     check(out[row * rows + at], reference::swiglu(gate, up), bound, &context);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products_of_many_rows_equal_the_reference_on_every_format() {
+    let planes = PlaneFormat::ALL.into_iter().map(MatrixFormat::Planes);
+    let floats = [MatrixFormat::F16, MatrixFormat::Bf16];
+    for (number, format) in planes.chain(floats).enumerate() {
+        for (shape, cols) in columns(format).into_iter().take(2).enumerate() {
+            let rows = [1, 9, 64, 65, 130][(number + shape) % 5];
+            let outputs = [1, 64, 77, 3, 129][(number + 2 * shape) % 5];
+            let device = device(number + shape);
+            let weights = Weights::new(format, outputs, cols, number as u64);
+            let matrix = weights.upload(&device);
+            let x = device.upload(&numbers(number as u64 + 7, rows * cols)).expect("memory");
+            let forms = Forms { floats: false, eight_bits: false, bf16: true };
+            let mut inputs = DeviceRows::new(&device, rows, cols, forms).expect("memory");
+            activate(&device, rows, &x, None, &mut inputs).expect("it runs");
+            let inputs_are = inputs.bf16().expect("wanted").to_vec().expect("there");
+            let inputs_are: Vec<f32> =
+                inputs_are.into_iter().map(|bits| bf16::from_bits(bits).to_f32()).collect();
+            let rounded: Vec<f32> =
+                weights.values.iter().map(|&value| bf16::from_f32(value).to_f32()).collect();
+            let (bias, before) = (numbers(1, outputs), numbers(2, rows * outputs));
+            let bias_there = device.upload(&bias).expect("memory");
+            let mut out = device.upload(&before).expect("memory");
+            let given = (shape == 1).then_some(&bias_there);
+            gemm(&device, rows, &inputs, &matrix, given, shape == 1, &mut out).expect("it runs");
+            let out = out.to_vec().expect("there");
+            for (row, x) in inputs_are.chunks(cols).enumerate() {
+                for (at, (sum, size)) in reference::gemv(&rounded, x).into_iter().enumerate() {
+                    let more = f64::from(bias[at]) + f64::from(before[row * outputs + at]);
+                    let more = if shape == 1 { more } else { 0.0 };
+                    // The weights of quantized formats are rounded after one float operation more or less.
+                    let slack = if matches!(format, MatrixFormat::Planes(_)) { 2e-4 } else { 1e-6 };
+                    let context = format!("{format:?}, {outputs} x {cols}, row {row} of {rows}, output {at}");
+                    check(out[row * outputs + at], sum + more, slack * (size + 2.0), &context);
                 }
             }
         }

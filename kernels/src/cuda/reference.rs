@@ -56,3 +56,61 @@ pub fn attention(query: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], weighing
         })
         .collect()
 }
+
+/// How a token is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawing {
+    /// What logits are divided by; 0 takes the greatest.
+    pub temperature: f64,
+    /// The most likely tokens that are kept.
+    pub top_k: usize,
+    /// The mass that is kept, of what top-k left.
+    pub top_p: f64,
+    /// The least share of the greatest weight.
+    pub min_p: f64,
+}
+
+/// `sample`: the tokens that may be drawn, in the order of the draw, with their weights, which sum to 1. Empty where
+/// every logit is impossible.
+#[must_use]
+pub fn choices(logits: &[f32], drawing: Drawing) -> Vec<(usize, f64)> {
+    // Adding zero makes the two zeros one.
+    let usable =
+        |logit: f32| f64::from(if logit.is_nan() { f32::NEG_INFINITY } else { logit.min(f32::MAX) }) + 0.0;
+    let mut all: Vec<(usize, f64)> = logits.iter().map(|&logit| usable(logit)).enumerate().collect();
+    all.retain(|(_, logit)| *logit > f64::NEG_INFINITY);
+    let vocabulary_order = drawing.top_k >= logits.len() && drawing.top_p >= 1.0 && drawing.temperature > 0.0;
+    all.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
+    let Some(&(_, best)) = all.first() else { return all };
+    if drawing.temperature == 0.0 {
+        return vec![(all[0].0, 1.0)];
+    }
+    all.truncate(drawing.top_k);
+    for choice in &mut all {
+        choice.1 = ((choice.1 - best) / drawing.temperature).exp();
+    }
+    if drawing.top_p < 1.0 {
+        let total: f64 = all.iter().map(|choice| choice.1).sum();
+        let mut mass = 0.0;
+        let enough = all.iter().position(|choice| {
+            mass += choice.1;
+            mass >= drawing.top_p * total
+        });
+        all.truncate(enough.map_or(all.len(), |last| last + 1));
+    }
+    all.retain(|choice| choice.1 >= drawing.min_p);
+    if vocabulary_order {
+        all.sort_by_key(|choice| choice.0);
+    }
+    let total: f64 = all.iter().map(|choice| choice.1).sum();
+    all.iter_mut().for_each(|choice| choice.1 /= total);
+    all
+}
+
+/// `log_normaliser`: what a logit is less its log-probability.
+#[must_use]
+pub fn log_normaliser(logits: &[f32]) -> f64 {
+    let usable = logits.iter().filter(|logit| !logit.is_nan()).map(|&logit| f64::from(logit.min(f32::MAX)));
+    let best = usable.clone().fold(f64::NEG_INFINITY, f64::max);
+    best + usable.map(|logit| (logit - best).exp()).sum::<f64>().ln()
+}

@@ -11,17 +11,25 @@ use lockgate_kernels::cuda::memory::Device;
 /// A device whose threads run in an order that `number` picks; one in eight has AddressSanitizer watch too.
 pub(crate) fn device(number: usize) -> Device {
     static DEVICES: AtomicUsize = AtomicUsize::new(0);
-    let schedule = match number % 4 {
-        3 => Schedule::Random(number as u64),
-        other => Schedule::ALL[other],
-    };
     let device = DEVICES.fetch_add(1, Ordering::Relaxed);
     if !device.is_multiple_of(8) {
-        return Device::new(Arc::new(Emulator::new(schedule)));
+        return unwatched_device(number);
     }
     let name = format!("lockgate-replay-{}-{device}", std::process::id());
     let scratch = std::env::temp_dir().join(name);
-    Device::new(Arc::new(Emulator::with_address_sanitizer(schedule, scratch)))
+    Device::new(Arc::new(Emulator::with_address_sanitizer(schedule(number), scratch)))
+}
+
+/// The same, never watched: for kernels that read addresses from memory, which are others where a launch is replayed.
+pub(crate) fn unwatched_device(number: usize) -> Device {
+    Device::new(Arc::new(Emulator::new(schedule(number))))
+}
+
+fn schedule(number: usize) -> Schedule {
+    match number % 4 {
+        3 => Schedule::Random(number as u64),
+        other => Schedule::ALL[other],
+    }
 }
 
 /// Numbers that look random, from a seed: uniform within ±1.
