@@ -1,5 +1,5 @@
-//! Compiles the default policy from source, and packs up the guest crate for `policy new`: both are embedded into the
-//! binary.
+//! Compiles the default policy from source, and packs up the guest crate and the WIT package for `policy new`: all are
+//! embedded into the binary.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 const SDK: &str = "../../plugins/sdk";
+const WIT: &str = "../../wit";
 const WORKSPACE: &str = "../../Cargo.toml";
 
 fn main() {
@@ -18,31 +19,41 @@ fn main() {
             }
         }
     }
-    if let Err(error) = pack_sdk() {
-        println!("cargo::error=cannot pack {SDK}: {error}");
+    if let Err(error) = pack() {
+        println!("cargo::error=cannot pack {SDK} and {WIT}: {error}");
     }
 }
 
-/// Writes a module with every source of the guest crate, and with what the workspace says of its one dependency.
-fn pack_sdk() -> io::Result<()> {
-    println!("cargo::rerun-if-changed={SDK}/src");
+/// Writes a module with every source of the guest crate, what the workspace says of its one dependency, and the WIT
+/// package.
+fn pack() -> io::Result<()> {
     println!("cargo::rerun-if-changed={WORKSPACE}");
-    let root = Path::new(SDK).canonicalize()?;
+    let workspace = fs::read_to_string(WORKSPACE)?;
+    let dependency = workspace.lines().find_map(|line| line.strip_prefix("wit-bindgen = "));
+    let dependency = dependency.ok_or_else(|| io::Error::other("the workspace has no wit-bindgen"))?;
+    let mut module = String::new();
+    pack_folder(&mut module, "SDK", SDK, "src")?;
+    pack_folder(&mut module, "CONTRACT", WIT, "")?;
+    let _infallible = writeln!(module, "pub(in super::super) const WIT_BINDGEN: &str = {dependency:?};");
+    let out = std::env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?;
+    fs::write(Path::new(&out).join("packed.rs"), module)
+}
+
+/// Writes a constant with every file of a folder's part: its path in the folder, and what is in it.
+fn pack_folder(module: &mut String, name: &str, folder: &str, part: &str) -> io::Result<()> {
+    println!("cargo::rerun-if-changed={}", Path::new(folder).join(part).display());
+    let root = Path::new(folder).canonicalize()?;
     let mut files = Vec::new();
-    collect(&root.join("src"), &mut files)?;
+    collect(&root.join(part), &mut files)?;
     files.sort();
-    let mut module = String::from("pub(super) const FILES: &[(&str, &str)] = &[\n");
+    let _infallible = writeln!(module, "pub(in super::super) const {name}: &[(&str, &str)] = &[");
     for path in files {
         let inside = path.strip_prefix(&root).map_err(io::Error::other)?;
         let _infallible =
             writeln!(module, "    ({:?}, include_str!({:?})),", inside.display().to_string(), path);
     }
-    let workspace = fs::read_to_string(WORKSPACE)?;
-    let dependency = workspace.lines().find_map(|line| line.strip_prefix("wit-bindgen = "));
-    let dependency = dependency.ok_or_else(|| io::Error::other("the workspace has no wit-bindgen"))?;
-    let _infallible = writeln!(module, "];\npub(super) const WIT_BINDGEN: &str = {dependency:?};");
-    let out = std::env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?;
-    fs::write(Path::new(&out).join("sdk.rs"), module)
+    module.push_str("];\n");
+    Ok(())
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

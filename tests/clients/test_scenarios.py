@@ -146,7 +146,7 @@ lockgate_plugin::export_router!(Mine);
     done = policy_test(path)
     assert done.returncode == 2 and b"mine.scenario.toml:1:10:" in done.stderr and b"error" in done.stderr
     done = policy_test(path, "--no-build")
-    assert done.returncode == 2 and b"no crate is built" in done.stderr
+    assert done.returncode == 2 and b"nothing is built" in done.stderr
 
 
 def wait_until(condition) -> None:

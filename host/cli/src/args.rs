@@ -290,6 +290,27 @@ pub(crate) enum PluginCommand {
         #[arg(value_name = "P.wasm")]
         component: PathBuf,
     },
+    /// Write the C bindings of a WIT package's world: a header, a source, and an object file to link with.
+    Bindings {
+        /// The package: a folder of *.wit files, with what it uses in `deps`.
+        #[arg(value_name = "WIT")]
+        wit: PathBuf,
+        /// The world, where there are several.
+        #[arg(long)]
+        world: Option<String>,
+        /// The folder to write to, made where there is none.
+        #[arg(long, value_name = "FOLDER")]
+        out: PathBuf,
+    },
+    /// Make a component of a core module that was linked with its bindings' object file.
+    Componentize {
+        /// The module, as a C compiler leaves it.
+        #[arg(value_name = "MODULE.wasm")]
+        module: PathBuf,
+        /// The component's file.
+        #[arg(long, value_name = "P.wasm")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -318,6 +339,10 @@ pub(crate) struct NewArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Language {
     Rust,
+    Python,
+    #[value(name = "javascript")]
+    JavaScript,
+    C,
 }
 
 #[derive(Debug, Args)]

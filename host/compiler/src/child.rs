@@ -28,16 +28,31 @@ const REFUSED: u8 = 1;
 /// What the compiler may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From its start to its end.
+    /// From its start to its end, for a component of next to no bytes.
     pub time_max: Duration,
+    /// More of it for each MiB of the component: an interpreter of 20 MiB is honest work of half a minute.
+    pub time_per_mib: Duration,
     /// Bytes of address space.
     pub memory_bytes_max: u64,
 }
 
 impl Default for Limits {
-    /// A minute and 4 GiB: a component of 40 MB, which is an interpreter, takes some 20 s on a slow machine.
+    /// A minute, 10 s for each MiB, and 4 GiB. Two cores take 2 s for a MiB of an interpreter, and much longer when
+    /// they are busy.
     fn default() -> Self {
-        Self { time_max: Duration::from_secs(60), memory_bytes_max: 4 << 30 }
+        Self {
+            time_max: Duration::from_secs(60),
+            time_per_mib: Duration::from_secs(10),
+            memory_bytes_max: 4 << 30,
+        }
+    }
+}
+
+impl Limits {
+    /// What a component of this many bytes may take.
+    pub fn time_for(&self, bytes: u64) -> Duration {
+        let mib = u32::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        self.time_max.saturating_add(self.time_per_mib.saturating_mul(mib))
     }
 }
 
@@ -94,7 +109,7 @@ pub(crate) fn compile(
     // What it needs is in its arguments; nothing of the host's environment, where keys may be, is.
     command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = Reaped(command.spawn().map_err(failed)?);
-    let output = converse(&mut child.0, limits.time_max, bytes)?;
+    let output = converse(&mut child.0, limits.time_for(bytes.len() as u64), bytes)?;
     let status = child.0.wait().map_err(failed)?;
     match output.split_first() {
         Some((&DONE, compiled)) if status.success() => Ok(Trusted::vouch(compiled.to_vec())),

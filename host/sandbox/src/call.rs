@@ -1,7 +1,8 @@
 //! One call of a plugin: the facts that it may read, what it has made so far, what it has used.
 //!
 //! This is the data of a wasmtime store. It lives as long as the instance, which is one call of a router or
-//! preprocessor and one answer's choice for a guard or adapter, and nothing of it outlives it.
+//! preprocessor and one answer's choice for a guard or adapter, and nothing of it outlives it. Where an instance is kept
+//! for further calls (`warm`), it is made anew for each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -142,6 +143,8 @@ pub(crate) struct Call {
     pub(crate) refusals: Slots<Refused>,
     pub(crate) prompts: Slots<Prompt>,
     pub(crate) generations: Slots<Generation>,
+    /// Handles of messages that the guest holds.
+    pub(crate) messages_held: usize,
     pub(crate) budget: Budget,
     pub(crate) meter: Meter,
     /// What this call remembers and writes down, once it has begun to.
@@ -176,6 +179,7 @@ impl Call {
             refusals: Slots::default(),
             prompts: Slots::default(),
             generations: Slots::default(),
+            messages_held: 0,
             budget: Budget::new(&powers.limits),
             meter: Meter::new(&powers.limits),
             memory: None,
@@ -213,6 +217,34 @@ impl Call {
         self.prompts.clear();
         self.generations.clear();
         self.budget = Budget::new(&self.powers.limits);
+    }
+
+    /// Begins the call of another request in a kept instance. All that a call has is its own; of the instance's stays what
+    /// its memories take, and numbers of handles are not used again.
+    pub(crate) fn begin_with(&mut self, facts: Facts, deadline: Instant) {
+        let before = std::mem::replace(self, Self::new(facts, Arc::clone(&self.powers), deadline));
+        self.meter = before.meter.again();
+        self.drafts = before.drafts.emptied();
+        self.refusals = before.refusals.emptied();
+        self.prompts = before.prompts.emptied();
+        self.generations = before.generations.emptied();
+    }
+
+    /// Forgets the request, of which nothing is to stay with a kept instance.
+    pub(crate) fn forget(&mut self) {
+        self.begin_with(Facts::of_description(), self.deadline);
+    }
+
+    /// Whether the guest holds a handle of something. One that does is not kept: what it holds belongs to this call.
+    pub(crate) fn holds_handles(&self) -> bool {
+        let held = [
+            self.drafts.values().len(),
+            self.refusals.values().len(),
+            self.prompts.values().len(),
+            self.generations.values().len(),
+            self.messages_held,
+        ];
+        held.iter().any(|count| *count > 0)
     }
 
     /// What the call has used, now that it is over.

@@ -2,8 +2,9 @@
 //!
 //! A [`Sandbox`] is the one engine of a host. It turns a component's bytes into a [`RouterPlugin`], a
 //! [`PreprocessorPlugin`], a [`GuardPlugin`] or an [`AdapterPlugin`], which implement the traits of `lockgate_api`:
-//! each call of the first two, and each choice that one of the latter follows, gets a fresh instance with a memory of its own, sees
-//! the facts it is given and nothing else, and is stopped at its [`Limits`]. Whatever a component does ends
+//! each call of the first two, and each choice that one of the latter follows, gets a fresh instance with a memory of
+//! its own (or, of the first two, one that was kept for the same tenant and labels: `warm`), sees the facts it is given
+//! and nothing else, and is stopped at its [`Limits`]. Whatever a component does ends
 //! in an answer or in a [`lockgate_api::PolicyError`] of the right kind.
 //!
 //! Not owned here: which plugin serves which request, what a failure means for it (`gateway`), and files'
@@ -35,6 +36,7 @@ mod state;
 mod stop;
 mod text;
 mod ticker;
+mod warm;
 mod wasi;
 
 use std::collections::BTreeMap;
@@ -61,6 +63,7 @@ use crate::powers::Powers;
 use crate::spendings::Spendings;
 use crate::state::Store;
 use crate::ticker::Ticker;
+use crate::warm::Shelf;
 
 pub use adapter::AdapterPlugin;
 pub use contract::{Description, Weights};
@@ -103,6 +106,9 @@ pub struct PluginSpec {
     pub limits: Limits,
     /// Its own settings.
     pub settings: BTreeMap<String, String>,
+    /// Calls that one instance serves, of one tenant and one set of labels, before a fresh one is made: for routers and
+    /// preprocessors. 0 and 1 are the same: a fresh instance each time.
+    pub reuse: u32,
 }
 
 /// The engine that plugins are compiled by and run in. Cheap to clone.
@@ -127,7 +133,9 @@ struct Shared {
     metering: Metering,
     metrics: Metrics,
     /// One permit for each instance that the pool has for calls.
-    free_instances: Semaphore,
+    free_instances: Arc<Semaphore>,
+    /// Instances that are kept between calls, with their places.
+    warm: Arc<Shelf>,
     /// One permit for each instance that the pool has for guards and adapters, which keep theirs while an answer lasts.
     free_guards: Arc<Semaphore>,
     /// Half of either may keep their place while they wait for a model or a cloud, so that plugins which do not wait
@@ -181,7 +189,7 @@ impl Sandbox {
             }
         };
         let ticker = Ticker::start(options.tick, tick).map_err(SandboxError::Ticker)?;
-        let free_instances = Semaphore::new(options.calls_max.max(1) as usize);
+        let free_instances = Arc::new(Semaphore::new(options.calls_max.max(1) as usize));
         let free_guards = Arc::new(Semaphore::new(options.guards_max as usize));
         Ok(Self {
             shared: Arc::new(Shared {
@@ -191,6 +199,7 @@ impl Sandbox {
                 metering: options.metering,
                 metrics: Metrics::default(),
                 free_instances,
+                warm: Shelf::new((options.calls_max / 2) as usize),
                 free_guards,
                 call_waits: half(options.calls_max),
                 guard_waits: half(options.guards_max),
@@ -316,7 +325,7 @@ impl Sandbox {
         world: World,
         bind: impl FnOnce(InstancePre<Call>) -> wasmtime::Result<T>,
     ) -> Result<(Plugin, T), LoadError> {
-        let PluginSpec { id, grants, pin, limits, settings } = spec;
+        let PluginSpec { id, grants, pin, limits, settings, reuse } = spec;
         let digest = Digest::of(bytes);
         pin.check(name, bytes, digest, signature)?;
         self.check_pool(name, &limits)?;
@@ -324,6 +333,8 @@ impl Sandbox {
         let plugin = Plugin {
             world,
             digest,
+            number: plugin::number(),
+            reuse,
             shared: Arc::clone(&self.shared),
             powers: Arc::new(Powers {
                 plugin: id.as_str().into(),

@@ -105,6 +105,11 @@ impl Meter {
         }
     }
 
+    /// For the next call into the same instance, whose memories and tables are as they are.
+    pub(crate) fn again(self) -> Self {
+        Self { refused: None, ..self }
+    }
+
     /// What all memories have now. They never shrink, so it is also the most that they had.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes

@@ -42,6 +42,7 @@ pub(crate) struct Ended {
 /// The counters of all plugins of a sandbox.
 pub(crate) struct Metrics {
     calls: Family<EndLabels, Counter>,
+    warm: Family<PluginLabels, Counter>,
     times: Family<PluginLabels, Histogram>,
     memory: Family<PluginLabels, Gauge>,
     host_calls: Family<PluginLabels, Counter>,
@@ -58,6 +59,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             calls: Family::default(),
+            warm: Family::default(),
             times: Family::new_with_constructor(times),
             memory: Family::default(),
             host_calls: Family::default(),
@@ -70,6 +72,7 @@ impl Default for Metrics {
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("plugin_calls", "Calls of plugins by how they ended", self.calls.clone());
+        registry.register("plugin_warm_calls", "Calls that a kept instance served", self.warm.clone());
         registry.register_with_unit(
             "plugin_call_duration",
             "From entering a plugin to its answer",
@@ -94,6 +97,12 @@ impl Metrics {
             Unit::Seconds,
             self.waited.clone(),
         );
+    }
+
+    /// A call is served by an instance that was kept.
+    pub(crate) fn record_warm(&self, plugin: &str, world: World) {
+        let labels = PluginLabels { plugin: plugin.to_owned(), world: world.name() };
+        self.warm.get_or_create(&labels).inc();
     }
 
     pub(crate) fn record(&self, plugin: &str, world: World, ended: &Ended) {

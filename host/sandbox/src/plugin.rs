@@ -3,11 +3,13 @@
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use lockgate_api::PolicyError;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, debug, debug_span, error, info, trace, warn};
 use wasmtime::{Store, UpdateDeadline};
@@ -20,6 +22,7 @@ use crate::pin::Digest;
 use crate::powers::Powers;
 use crate::probe::Used;
 use crate::stop::{Stop, classify, last_words};
+use crate::warm::{Instance, Owner, Seat};
 use crate::{Sandbox, Shared};
 
 /// Where the lines of plugins appear in the log.
@@ -34,6 +37,10 @@ pub(crate) struct Plugin {
     pub(crate) id: String,
     pub(crate) world: World,
     pub(crate) digest: Digest,
+    /// Different for each plugin that this process has loaded.
+    pub(crate) number: u64,
+    /// Calls that one instance serves.
+    pub(crate) reuse: u32,
     pub(crate) shared: Arc<Shared>,
     pub(crate) powers: Arc<Powers>,
     pub(crate) log_rate: Mutex<LogRate>,
@@ -41,7 +48,60 @@ pub(crate) struct Plugin {
     pub(crate) grants_unused: Vec<Grant>,
 }
 
+/// A call with its place in the pool and its store, and the instance in it, once there is one.
+pub(crate) struct Begun {
+    pub(crate) store: Store<Call>,
+    pub(crate) instance: Option<Instance>,
+    /// Whom the instance may serve when it is kept; none when it is not.
+    owner: Option<Owner>,
+    calls_left: u32,
+    place: OwnedSemaphorePermit,
+}
+
 impl Plugin {
+    /// Begins a call: in an instance that was kept for such a request, else in a fresh store.
+    pub(crate) async fn begin(&self, facts: Facts) -> Result<Begun, PolicyError> {
+        let owner = self.owner(&facts);
+        if let Some(seat) = owner.as_ref().and_then(|owner| self.shared.warm.take(owner)) {
+            let Seat { mut store, instance, calls_left, place } = seat;
+            store.data_mut().begin_with(facts, self.deadline());
+            self.refuel(&mut store);
+            store.set_epoch_deadline(1);
+            self.shared.metrics.record_warm(&self.id, self.world);
+            return Ok(Begun { store, instance: Some(instance), owner, calls_left, place });
+        }
+        let place = self.free_instance().await?;
+        Ok(Begun { store: self.store(facts), instance: None, owner, calls_left: self.reuse, place })
+    }
+
+    /// Whom an instance may serve that serves this request. What a request's journal keeps must follow from the request
+    /// alone, so one that is taken down has an instance of its own; and so has every call of a simulation.
+    fn owner(&self, facts: &Facts) -> Option<Owner> {
+        let is_kept =
+            self.reuse > 1 && self.shared.metering == Metering::Clock && facts.scope.journal().is_none();
+        is_kept.then(|| Owner {
+            plugin: self.number,
+            tenant: facts.key.as_ref().map(|key| Arc::clone(&key.tenant)),
+            labels: facts.scope.add_labels(facts.labels.iter().cloned()),
+        })
+    }
+
+    /// Keeps a call's instance for the next one, if it may be: it has calls left, holds nothing of this one, and this one
+    /// ended well.
+    pub(crate) fn keep(&self, begun: Begun, error: Option<&PolicyError>) {
+        let Begun { mut store, instance: Some(instance), owner: Some(owner), calls_left, place } = begun
+        else {
+            return;
+        };
+        let is_well = matches!(error, None | Some(PolicyError::Refused { .. }));
+        if !is_well || calls_left <= 1 || store.data().holds_handles() {
+            return;
+        }
+        let scope = Arc::clone(&store.data().facts().scope);
+        store.data_mut().forget();
+        self.shared.warm.put(owner, Seat { store, instance, calls_left: calls_left - 1, place }, &scope);
+    }
+
     /// A store for a fresh instance, whose first call begins now.
     pub(crate) fn store(&self, facts: Facts) -> Store<Call> {
         let call = Call::new(facts, Arc::clone(&self.powers), self.deadline());
@@ -89,6 +149,9 @@ impl Plugin {
             id: self.id.clone(),
             world: self.world,
             digest: self.digest,
+            number: number(),
+            // Whoever looks on from a world of their own sees each call by itself.
+            reuse: 0,
             shared: Arc::clone(&self.shared),
             powers: Arc::new(Powers {
                 plugin: Arc::clone(plugin),
@@ -230,15 +293,20 @@ impl Plugin {
         self.log_rate.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now().into_std(), lines)
     }
 
-    /// A place in the pool for one call.
-    pub(crate) async fn free_instance(&self) -> Result<tokio::sync::SemaphorePermit<'_>, PolicyError> {
-        let waiting = timeout(self.powers.limits.time_max, self.shared.free_instances.acquire());
+    /// A place in the pool for one call. Where there is none, an instance that is kept for nobody yet makes room.
+    pub(crate) async fn free_instance(&self) -> Result<OwnedSemaphorePermit, PolicyError> {
+        let places = &self.shared.free_instances;
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let _wanting = self.shared.warm.want();
+        let waiting = timeout(self.powers.limits.time_max, Arc::clone(places).acquire_owned());
         let Ok(permit) = waiting.await else { return Err(PolicyError::Overloaded) };
         permit.map_err(|_| pool_closed())
     }
 
     /// A place in the pool for as long as an answer lasts, for a guard or an adapter.
-    pub(crate) async fn free_guard(&self) -> Result<tokio::sync::OwnedSemaphorePermit, PolicyError> {
+    pub(crate) async fn free_guard(&self) -> Result<OwnedSemaphorePermit, PolicyError> {
         let waiting =
             timeout(self.powers.limits.time_max, Arc::clone(&self.shared.free_guards).acquire_owned());
         let Ok(permit) = waiting.await else { return Err(PolicyError::Overloaded) };
@@ -254,6 +322,25 @@ impl Plugin {
             .field("compile_time", &self.compile_time)
             .finish_non_exhaustive()
     }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        if self.reuse > 1 {
+            self.shared.warm.forget(self.number);
+        }
+    }
+}
+
+/// The next plugin's number.
+pub(crate) fn number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// An instance is kept for the plugin that made it, which has one world.
+pub(crate) fn another_world() -> wasmtime::Error {
+    wasmtime::Error::msg("a kept instance of another world")
 }
 
 fn pool_closed() -> PolicyError {

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use lockgate_api::{PolicyError, PrepareInput, Prepared, Preprocessor};
-use wasmtime::Store;
 
 use crate::Sandbox;
 use crate::call::{Call, Facts};
 use crate::contract::bindings::preprocessor::PreprocessorPre;
 use crate::grant::Grant;
-use crate::plugin::Plugin;
+use crate::plugin::{Begun, Plugin, another_world};
+use crate::warm::Instance;
 
 /// A preprocessor that runs as a component.
 ///
-/// Cheap to call from many tasks at once: each call has an instance and a memory of its own.
+/// Cheap to call from many tasks at once: each call has an instance and a memory of its own, or one that was kept for it
+/// ([`crate::PluginSpec::reuse`]).
 pub struct PreprocessorPlugin {
     pub(crate) plugin: Plugin,
     pub(crate) instance: PreprocessorPre<Call>,
@@ -40,22 +41,30 @@ impl PreprocessorPlugin {
     }
 
     async fn call(&self, input: PrepareInput) -> Result<Prepared, PolicyError> {
-        let _place = self.plugin.free_instance().await?;
+        let mut begun = self.plugin.begin(Facts::of_prepare(input)).await?;
         let _running = self.plugin.shared.ticker.running();
-        let mut store = self.plugin.store(Facts::of_prepare(input));
-        let answer = self.plugin.limited(self.enter(&mut store)).await;
-        let outcome = match self.plugin.judge(store.data(), answer) {
-            Ok(None) => prepared(store.data_mut()),
+        let answer = self.plugin.limited(self.enter(&mut begun)).await;
+        let outcome = match self.plugin.judge(begun.store.data(), answer) {
+            Ok(None) => prepared(begun.store.data_mut()),
             Ok(Some(reason)) => Err(PolicyError::Refused { reason }),
             Err(error) => Err(error),
         };
-        self.plugin.report(&mut store, outcome.as_ref().err());
+        self.plugin.report(&mut begun.store, outcome.as_ref().err());
+        self.plugin.keep(begun, outcome.as_ref().err());
         outcome
     }
 
     /// Enters the guest. A reason is a refusal.
-    async fn enter(&self, store: &mut Store<Call>) -> wasmtime::Result<Option<String>> {
-        let instance = self.instance.instantiate_async(&mut *store).await?;
+    async fn enter(&self, begun: &mut Begun) -> wasmtime::Result<Option<String>> {
+        let Begun { store, instance, .. } = begun;
+        let instance = match instance {
+            Some(Instance::Preprocessor(kept)) => kept,
+            vacant => {
+                let fresh = Instance::Preprocessor(self.instance.instantiate_async(&mut *store).await?);
+                let Instance::Preprocessor(fresh) = vacant.insert(fresh) else { return Err(another_world()) };
+                fresh
+            }
+        };
         let hook = instance.lockgate_plugin_prepare();
         match hook.call_prepare(&mut *store, Call::draft_handle()).await? {
             Ok(()) => Ok(None),

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use lockgate_api::{Plan, PolicyError, ReviewInput, ReviewVerdict, RouteInput, Router};
-use wasmtime::Store;
 
 use crate::Sandbox;
 use crate::call::{Call, Facts};
@@ -16,11 +15,13 @@ use crate::contract::bindings::router::RouterPre;
 use crate::contract::{Draft, REASON_BYTES_MAX};
 use crate::grant::Grant;
 use crate::pin::Digest;
-use crate::plugin::Plugin;
+use crate::plugin::{Begun, Plugin, another_world};
+use crate::warm::Instance;
 
 /// A router that runs as a component.
 ///
-/// Cheap to call from many tasks at once: each call has an instance and a memory of its own.
+/// Cheap to call from many tasks at once: each call has an instance and a memory of its own, or one that was kept for it
+/// ([`crate::PluginSpec::reuse`]).
 pub struct RouterPlugin {
     pub(crate) plugin: Plugin,
     pub(crate) instance: RouterPre<Call>,
@@ -58,13 +59,12 @@ impl RouterPlugin {
     }
 
     async fn call(&self, input: RouteInput) -> Result<Plan, PolicyError> {
-        let _place = self.plugin.free_instance().await?;
+        let mut begun = self.plugin.begin(Facts::of_route(input)).await?;
         let _running = self.plugin.shared.ticker.running();
-        let mut store = self.plugin.store(Facts::of_route(input));
-        let answer = self.plugin.limited(self.enter(&mut store)).await;
-        let outcome = match self.plugin.judge(store.data(), answer) {
+        let answer = self.plugin.limited(self.enter(&mut begun)).await;
+        let outcome = match self.plugin.judge(begun.store.data(), answer) {
             Ok(Answer::Plan(draft)) => {
-                let call = store.data();
+                let call = begun.store.data();
                 if let Some(probe) = &self.plugin.powers.probe {
                     draft.targets().for_each(|target| probe.asks(&self.plugin.id, target));
                 }
@@ -73,12 +73,21 @@ impl RouterPlugin {
             Ok(Answer::Refused(reason)) => Err(PolicyError::Refused { reason }),
             Err(error) => Err(error),
         };
-        self.plugin.report(&mut store, outcome.as_ref().err());
+        self.plugin.report(&mut begun.store, outcome.as_ref().err());
+        self.plugin.keep(begun, outcome.as_ref().err());
         outcome
     }
 
-    async fn enter(&self, store: &mut Store<Call>) -> wasmtime::Result<Answer> {
-        let instance = self.instance.instantiate_async(&mut *store).await?;
+    async fn enter(&self, begun: &mut Begun) -> wasmtime::Result<Answer> {
+        let Begun { store, instance, .. } = begun;
+        let instance = match instance {
+            Some(Instance::Router(kept)) => kept,
+            vacant => {
+                let fresh = Instance::Router(self.instance.instantiate_async(&mut *store).await?);
+                let Instance::Router(fresh) = vacant.insert(fresh) else { return Err(another_world()) };
+                fresh
+            }
+        };
         let hook = instance.lockgate_plugin_route();
         let answer = hook.call_route(&mut *store, Call::request_handle()).await?;
         let call = store.data_mut();

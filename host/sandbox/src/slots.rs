@@ -49,6 +49,11 @@ impl<T: 'static> Slots<T> {
         self.values.values()
     }
 
+    /// The same without its values. Numbers go on.
+    pub(crate) fn emptied(self) -> Self {
+        Self { values: BTreeMap::new(), next: self.next }
+    }
+
     /// Takes every value away. Handles of them are handles of nothing from now on.
     pub(crate) fn clear(&mut self) {
         self.values.clear();

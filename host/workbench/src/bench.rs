@@ -7,6 +7,7 @@ use lockgate_sandbox::{Grant, PluginSpec, Report, Sandbox, World as PluginWorld}
 use thiserror::Error;
 
 use crate::chain::{Chain, PluginFile};
+use crate::project::Project;
 use crate::scenario::{Policy, Suite};
 
 /// Why a scenario file cannot be run.
@@ -31,10 +32,10 @@ pub struct Loaded {
     pub notes: Vec<String>,
 }
 
-/// What becomes of a crate that a scenario file names.
+/// What becomes of a folder that a scenario file names, a crate or another project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crates {
-    /// It is built: its build scripts run as programs of this user.
+    /// It is built: its commands and build scripts run as programs of this user.
     Built,
     /// It is refused: for files of somebody whose components may be run and nothing else.
     Refused,
@@ -141,14 +142,18 @@ fn harmless(report: &Report) -> Vec<Grant> {
     report.grants.iter().filter(is_harmless).cloned().collect()
 }
 
-/// The component's file: the one that is named, or what the named crate compiles to.
+/// The component's file: the one that is named, or what the named project or crate compiles to.
 fn component(path: &Path, sources: &mut Sources) -> Result<PathBuf, String> {
     if !path.is_dir() {
         sources.files.push(path.to_owned());
         return Ok(path.to_owned());
     }
     if sources.crates == Crates::Refused {
-        return Err("it names a folder, and no crate is built here: name a component".to_owned());
+        return Err("it names a folder, and nothing is built here: name a component".to_owned());
+    }
+    if let Some(project) = Project::read(path).map_err(|error| error.to_string())? {
+        sources.files.extend(project.sources().map_err(|error| error.to_string())?);
+        return project.build().map_err(|error| error.to_string());
     }
     let out = path.join("target");
     let built = build_with(path, &out, Lockfile::Changing).map_err(|error| error.to_string())?;

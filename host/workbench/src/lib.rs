@@ -13,6 +13,7 @@ pub mod bench;
 pub mod chain;
 pub mod evaluate;
 pub mod find;
+pub mod project;
 pub mod property;
 pub mod replay;
 pub mod report;

@@ -1,12 +1,13 @@
 //! `cargo xtask …`: what developers and CI run.
 //!
 //! `test` is the one entry point: it builds the shipped plugins and the binary, fetches the test model
-//! once, and runs the Rust tests and the Python client tests. `plugins` only builds the plugins. `kernels` compiles
-//! the CUDA kernels, which are committed.
+//! once, and runs the Rust tests and the Python client tests. `plugins` only builds the plugins, and the binary, which
+//! those in C are built with. `kernels` compiles the CUDA kernels, which are committed.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "a developer's tool tells what it does")]
 
 mod kernels;
+mod languages;
 mod plugins;
 mod python;
 #[cfg(test)]
@@ -27,7 +28,11 @@ fn main() -> Result<()> {
     let tasks: Vec<String> = std::env::args().skip(1).collect();
     match tasks.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test(&root),
-        ["plugins"] => plugins::build(&root),
+        ["plugins"] => {
+            plugins::build(&root)?;
+            let binary = binary(&root)?;
+            languages::build(&root, &binary).map(drop)
+        }
         ["kernels"] => kernels::build(&root),
         ["kernels", "--check"] => kernels::check(&root),
         _ => bail!(USAGE),
@@ -36,9 +41,8 @@ fn main() -> Result<()> {
 
 fn test(root: &Path) -> Result<()> {
     plugins::build(root)?;
-    step("build the binary");
-    run(cargo(root).args(["build", "--release", "--package", "lockgate"]))?;
-    let binary = root.join("target/release/lockgate");
+    let binary = binary(root)?;
+    let skipped = languages::build(root, &binary)?;
 
     step("fetch the test model (once)");
     let home = root.join("target/test-home");
@@ -51,12 +55,19 @@ fn test(root: &Path) -> Result<()> {
 
     step("scenarios of the shipped plugins");
     run(Command::new(&binary)
-        .args(["policy", "test", "plugins"])
+        .args(["policy", "test"])
+        .args(languages::folders(root, &skipped)?)
         .current_dir(root)
         .env("LOCKGATE_HOME", &home))?;
 
     step("Python clients and peers");
     python::test(root, &binary, &home)
+}
+
+fn binary(root: &Path) -> Result<PathBuf> {
+    step("build the binary");
+    run(cargo(root).args(["build", "--release", "--package", "lockgate"]))?;
+    Ok(root.join("target/release/lockgate"))
 }
 
 fn workspace_root() -> Result<PathBuf> {

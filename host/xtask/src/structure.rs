@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host/gateway", &["lockgate-api"]),
     ("host/server", &["lockgate-api", "lockgate-gateway"]),
     ("host/problems", &[]),
+    ("host/toolchain", &[]),
     (
         "host/workbench",
         &[
@@ -37,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "lockgate-providers",
             "lockgate-sandbox",
             "lockgate-server",
+            "lockgate-toolchain",
             "lockgate-workbench",
         ],
     ),
@@ -68,6 +70,8 @@ const SOLE_USERS: &[(&str, &[&str])] = &[
     ("aws-sdk-bedrockruntime", &["host/providers"]),
     ("tokenizers", &["host/engine"]),
     ("minijinja", &["host/engine"]),
+    ("wit-bindgen-c", &["host/toolchain"]),
+    ("wit-component", &["host/toolchain"]),
 ];
 
 /// Files outside `kernels` that may hold unsafe code, and what for.

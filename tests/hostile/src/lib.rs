@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Instant, SystemTime};
 
 use lockgate_plugin::guest::bindings::router::lockgate::plugin as raw;
@@ -18,6 +19,12 @@ use lockgate_plugin::{
 };
 
 struct Hostile;
+
+/// Calls that this instance has counted, this one included.
+fn counted() -> String {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    (CALLS.fetch_add(1, Ordering::Relaxed) + 1).to_string()
+}
 
 impl Router for Hostile {
     fn route(
@@ -34,6 +41,17 @@ impl Router for Hostile {
             "refuse" => Err(Refusal::new("not today")),
             "echo" => good(request.text(1 << 10)),
             "settings" => good(format!("{:?} {:?}", settings.get("colour"), settings.all())),
+
+            "count" => good(counted()),
+            "count-labelled" => Ok(Plan::because(counted()).then(first()).label("no-cloud")),
+            "count-holding" => {
+                std::mem::forget(raw::plan::Plan::new());
+                good(counted())
+            }
+            "count-asking" => {
+                (0..600).for_each(|_| drop(black_box(request.model())));
+                good(counted())
+            }
 
             "loop" => loop {
                 black_box(());

@@ -88,6 +88,7 @@ fn spec(plugin: &PluginConfig) -> Result<PluginSpec> {
         grants: grants.collect::<Result<_>>()?,
         pin: plugin.pin.clone(),
         limits: limits(plugin),
+        reuse: plugin.reuse,
         settings: plugin.settings.clone(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lockgate_sandbox::{CompileLimits, SandboxOptions, Workshop};
+use lockgate_sandbox::{COMPONENT_BYTES_MAX, CompileLimits, SandboxOptions, Workshop};
 
 use crate::models;
 
@@ -20,7 +20,8 @@ pub(crate) fn sandbox_options(purpose: For) -> SandboxOptions {
     let limits = CompileLimits::default();
     let mut arguments = vec![
         "compile-plugin".to_owned(),
-        format!("--seconds={}", limits.time_max.as_secs()),
+        // Before it has read a component, it knows only what the largest may take. The sandbox watches the clock.
+        format!("--seconds={}", limits.time_for(COMPONENT_BYTES_MAX).as_secs()),
         format!("--memory-bytes={}", limits.memory_bytes_max),
     ];
     if purpose == For::Workbench {

@@ -10,8 +10,11 @@ use crate::assembly::{self, For};
 use crate::failure::Failure;
 
 pub(super) fn compile(args: &CompilePluginArgs) -> Result<(), Failure> {
-    let limits =
-        CompileLimits { time_max: Duration::from_secs(args.seconds), memory_bytes_max: args.memory_bytes };
+    let limits = CompileLimits {
+        time_max: Duration::from_secs(args.seconds),
+        memory_bytes_max: args.memory_bytes,
+        ..CompileLimits::default()
+    };
     let options = assembly::sandbox_options(if args.fuel { For::Workbench } else { For::Serving });
     let options = if args.fuel { lockgate_workbench::simulating(&options) } else { options };
     Ok(compile_apart(&options, &limits)?)

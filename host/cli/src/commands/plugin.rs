@@ -1,5 +1,7 @@
-//! `plugin check`: what a component is, what it would need, and what one call of it costs here.
+//! `plugin check`: what a component is, what it would need, and what one call of it costs here. `plugin bindings` and
+//! `plugin componentize`: what a policy in C needs beside its compiler.
 
+mod c;
 mod cost;
 
 use std::path::Path;
@@ -12,9 +14,16 @@ use crate::failure::Failure;
 use crate::terminal;
 
 pub(super) fn plugin(command: PluginCommand) -> Result<(), Failure> {
-    let PluginCommand::Check { component } = command;
+    match command {
+        PluginCommand::Check { component } => check(&component),
+        PluginCommand::Bindings { wit, world, out } => c::bindings(&wit, world.as_deref(), &out),
+        PluginCommand::Componentize { module, out } => c::componentize(&module, &out),
+    }
+}
+
+fn check(component: &Path) -> Result<(), Failure> {
     let sandbox = Sandbox::new(&assembly::sandbox_options(assembly::For::Serving))?;
-    let report = sandbox.inspect(&component)?;
+    let report = sandbox.inspect(component)?;
     terminal::result(&facts(&report))?;
     if report.worlds.is_empty() {
         return Err(Failure::unusable(format!(
@@ -22,18 +31,18 @@ pub(super) fn plugin(command: PluginCommand) -> Result<(), Failure> {
             component.display()
         )));
     }
-    let spec = PluginSpec { id: id_of(&component), grants: report.grants.clone(), ..PluginSpec::default() };
+    let spec = PluginSpec { id: id_of(component), grants: report.grants.clone(), ..PluginSpec::default() };
     let mut bases = Vec::new();
     for world in &report.worlds {
         // Loading finds what inspecting does not: whether every import and export has the right type.
         let cost = match world {
-            World::Router => super::block_on(cost::of_router(&sandbox.load_file(&component, spec.clone())?))?,
+            World::Router => super::block_on(cost::of_router(&sandbox.load_file(component, spec.clone())?))?,
             World::Preprocessor => {
-                super::block_on(cost::of_preprocessor(&sandbox.load_preprocessor(&component, spec.clone())?))?
+                super::block_on(cost::of_preprocessor(&sandbox.load_preprocessor(component, spec.clone())?))?
             }
-            World::Guard => super::block_on(cost::of_guard(&sandbox.load_guard(&component, spec.clone())?))?,
+            World::Guard => super::block_on(cost::of_guard(&sandbox.load_guard(component, spec.clone())?))?,
             World::Adapter => {
-                let adapter = sandbox.load_adapter(&component, spec.clone())?;
+                let adapter = sandbox.load_adapter(component, spec.clone())?;
                 terminal::result(&adapts(adapter.description()))?;
                 bases.clone_from(&adapter.description().bases);
                 super::block_on(cost::of_adapter(&adapter))?
@@ -42,7 +51,7 @@ pub(super) fn plugin(command: PluginCommand) -> Result<(), Failure> {
         terminal::result(&format!("one call    {cost} ({world})"))?;
     }
     for world in &report.worlds {
-        terminal::result(&block(&component, &report, *world, bases.first()))?;
+        terminal::result(&block(component, &report, *world, bases.first()))?;
     }
     Ok(())
 }

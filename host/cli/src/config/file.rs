@@ -171,6 +171,7 @@ pub(crate) struct Plugin {
     pub(crate) model: Option<Spanned<String>>,
     #[serde(default)]
     pub(crate) limits: Limits,
+    pub(crate) reuse: Option<Spanned<u32>>,
     #[serde(default)]
     pub(crate) settings: BTreeMap<String, String>,
 }

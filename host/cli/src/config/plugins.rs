@@ -11,6 +11,9 @@ use super::check::Checker;
 use super::file::{File, OnError, Plugin, World};
 use super::{ComponentConfig, PluginConfig, RouterConfig};
 
+/// The most calls that one instance serves: what it leaks ends some day.
+const REUSE_MAX: u32 = 1_000_000;
+
 /// By what they do.
 pub(super) struct Plugins {
     pub(super) routers: Vec<RouterConfig>,
@@ -116,6 +119,7 @@ impl Checker<'_> {
                 "a preprocessor, guard or adapter that fails always refuses: `first-target` is for the router",
             );
         }
+        let reuse = self.reuse(plugin);
         let limits = plugin.limits;
         let zero = [
             ("memory_mib", limits.memory_mib),
@@ -144,7 +148,26 @@ impl Checker<'_> {
             grants: plugin.grants.iter().map(|grant| grant.get_ref().clone()).collect(),
             on_error,
             limits,
+            reuse,
             settings: plugin.settings.clone(),
         }
+    }
+
+    /// Calls that one instance serves.
+    fn reuse(&mut self, plugin: &Plugin) -> u32 {
+        let Some(spanned) = &plugin.reuse else { return 1 };
+        let reuse = *spanned.get_ref();
+        match plugin.world.get_ref() {
+            World::Router | World::Preprocessor if (1..=REUSE_MAX).contains(&reuse) => {}
+            World::Router | World::Preprocessor => self.problem(
+                spanned,
+                format!("`reuse` is the calls that one instance serves: from 1, a fresh one each time, to {REUSE_MAX}"),
+            ),
+            World::Guard | World::Adapter => self.problem(
+                spanned,
+                "`reuse` is for routers and preprocessors: a guard or adapter has an instance of its own for each answer",
+            ),
+        }
+        reuse
     }
 }

@@ -264,6 +264,16 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "always refuses",
     ),
     (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"guard\"\nreuse = 10",
+        "lockgate.toml:5:9",
+        "`reuse` is for routers and preprocessors",
+    ),
+    (
+        "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"router\"\nreuse = 0",
+        "lockgate.toml:5:9",
+        "from 1, a fresh one each time",
+    ),
+    (
         "[[plugin]]\nid = \"p\"\npath = \"Cargo.toml\"\nworld = \"router\"\nof = \"q\"",
         "lockgate.toml:5:6",
         "`of` is for a canary",

@@ -25,6 +25,7 @@ pub(crate) async fn find_or_pull(model: &str, offline: bool) -> Result<PathBuf, 
 ///
 /// # Errors
 /// There is neither such a file nor such a name.
+#[cfg(feature = "engine")]
 pub(crate) fn find(model: &str) -> Result<PathBuf, PullError> {
     match as_file(model) {
         Some(path) => Ok(path),

@@ -16,7 +16,9 @@ mod store;
 mod wheel;
 
 pub(crate) use catalogue::{CATALOGUE, Entry};
-pub(crate) use find::{find, find_or_pull};
+#[cfg(feature = "engine")]
+pub(crate) use find::find;
+pub(crate) use find::find_or_pull;
 #[cfg(feature = "engine")]
 pub(crate) use loading::Loading;
 pub(crate) use progress::human_bytes;

@@ -2,7 +2,11 @@ use std::time::Instant;
 
 use super::*;
 
-const LIMITS: Limits = Limits { time_max: Duration::from_secs(20), memory_bytes_max: 1 << 30 };
+const LIMITS: Limits = Limits {
+    time_max: Duration::from_secs(20),
+    time_per_mib: Duration::from_secs(1),
+    memory_bytes_max: 1 << 30,
+};
 
 /// A shell script in the compiler's place.
 fn compiled_by(script: &str, limits: &Limits) -> Result<Vec<u8>, CompileError> {
@@ -24,13 +28,23 @@ fn its_refusal_is_told_in_its_words() {
 
 #[test]
 fn it_is_ended_when_it_takes_too_long() {
-    let limits = Limits { time_max: Duration::from_millis(200), ..LIMITS };
+    let limits =
+        Limits { time_max: Duration::from_millis(200), time_per_mib: Duration::from_millis(1), ..LIMITS };
     let began = Instant::now();
     for script in ["exec sleep 60", "printf '\\000'; exec sleep 60"] {
         let error = compiled_by(script, &limits).expect_err("too slow");
         assert!(matches!(error, CompileError::Time(_)), "{error}");
     }
     assert!(began.elapsed() < Duration::from_secs(20), "nobody waits for it");
+}
+
+#[test]
+fn an_interpreter_may_take_longer_than_a_small_component() {
+    let limits = Limits::default();
+    assert_eq!(limits.time_for(0), Duration::from_secs(60));
+    assert_eq!(limits.time_for(1), Duration::from_secs(70));
+    assert_eq!(limits.time_for(18 << 20), Duration::from_secs(240));
+    assert!(limits.time_for(u64::MAX) > limits.time_for(64 << 20));
 }
 
 #[test]

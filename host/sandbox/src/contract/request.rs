@@ -79,6 +79,7 @@ impl request::HostRequest for Call {
     ) -> wasmtime::Result<Option<Resource<MessageHandle>>> {
         self.enter()?;
         let exists = (index as usize) < self.request()?.messages.len();
+        self.messages_held += usize::from(exists);
         Ok(exists.then(|| Resource::new_own(index)))
     }
 
@@ -134,6 +135,7 @@ impl request::HostMessage for Call {
     }
 
     fn drop(&mut self, _: Resource<MessageHandle>) -> wasmtime::Result<()> {
+        self.messages_held = self.messages_held.saturating_sub(1);
         Ok(())
     }
 }

@@ -10,4 +10,5 @@ mod powers;
 mod preprocessor;
 mod privacy_first;
 mod redactor;
+mod reuse;
 mod support;

@@ -159,7 +159,7 @@ fn what_cannot_be_loaded_is_told_with_its_place() {
     for (policy, more, told) in [
         ("nowhere.wasm", "", "x.scenario.toml:1:10: "),
         ("semantic_router.wasm", "", "needs the grant `inference:MODEL`"),
-        (".", "", "no crate is built here"),
+        (".", "", "nothing is built here"),
         ("semantic_router.wasm", "world = \"guard\"\n", "not a component of the world `guard`"),
     ] {
         let text =

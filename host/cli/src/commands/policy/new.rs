@@ -1,32 +1,19 @@
-//! `policy new`: a project that builds, passes its tests and its scenarios, and runs in the server.
+//! `policy new`: a project that builds, passes its scenarios and runs in the server.
 //!
-//! The guest crate travels inside this binary and is written beside the policy, so that a project needs nothing but
-//! crates from the registry.
+//! What a project needs of ours travels inside this binary: a Rust project gets the guest crate, the others get the WIT
+//! package. The rest comes from each language's registry.
+
+mod files;
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
 
+use self::files::{CONTRACT, SDK, WIT_BINDGEN, of};
 use crate::args::{Language, NewArgs};
 use crate::failure::Failure;
 use crate::terminal;
-
-/// The guest crate's sources, and its dependency on the generator of bindings: made by the build script.
-mod sdk {
-    include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
-}
-
-/// The files of a project and what is in them, with `NAME` and `TYPE` to be replaced.
-const FILES: [(&str, &str); 7] = [
-    ("Cargo.toml", include_str!("new/Cargo.toml.txt")),
-    ("README.md", include_str!("new/README.md.txt")),
-    ("src/lib.rs", include_str!("new/lib.rs.txt")),
-    ("scenarios/NAME.scenario.toml", include_str!("new/scenario.toml.txt")),
-    ("rust-toolchain.toml", include_str!("../../../../../rust-toolchain.toml")),
-    (".gitignore", "/target\n"),
-    ("sdk/Cargo.toml", include_str!("new/sdk.toml.txt")),
-];
 
 const NAME_BYTES_MAX: usize = 64;
 /// Names that cargo or the project itself has taken.
@@ -34,29 +21,38 @@ const TAKEN: [&str; 7] = ["alloc", "core", "lockgate-plugin", "proc-macro", "sdk
 
 pub(super) fn new(args: &NewArgs) -> Result<(), Failure> {
     let name = args.name.as_str();
-    let Language::Rust = args.lang;
-    check(name)?;
+    check(name, args.lang)?;
     let folder = Path::new(name);
     if folder.exists() {
         return Err(Failure::unusable(format!("{name} exists already; nothing was written")));
     }
     let kind = type_name(name);
-    let project = FILES.iter().map(|(path, text)| {
-        let text = text.replace("NAME", name).replace("TYPE", &kind).replace("WIT_BINDGEN", sdk::WIT_BINDGEN);
+    let project = of(args.lang).iter().map(|(path, text)| {
+        let mut text = text.replace("NAME", name);
+        if args.lang == Language::Rust {
+            text = text.replace("TYPE", &kind).replace("WIT_BINDGEN", WIT_BINDGEN);
+        }
         (path.replace("NAME", name), text)
     });
-    let guest = sdk::FILES.iter().map(|(path, text)| (format!("sdk/{path}"), (*text).to_owned()));
-    for (path, text) in project.chain(guest) {
+    let (ours, place) = match args.lang {
+        Language::Rust => (SDK, "sdk"),
+        Language::Python | Language::JavaScript | Language::C => (CONTRACT, "wit/deps/lockgate-plugin"),
+    };
+    let ours = ours.iter().map(|(path, text)| (format!("{place}/{path}"), (*text).to_owned()));
+    for (path, text) in project.chain(ours) {
         write(&folder.join(path), &text)?;
     }
-    terminal::result(&format!(
-        "{name} is ready; try:\n  cd {name}\n  cargo test\n  lockgate policy test scenarios\n  \
-         cargo build --release --target wasm32-wasip2"
-    ))?;
+    let commands = match args.lang {
+        Language::Rust => {
+            "cargo test\n  lockgate policy test scenarios\n  cargo build --release --target wasm32-wasip2"
+        }
+        Language::Python | Language::JavaScript | Language::C => "sh build.sh\n  lockgate policy test .",
+    };
+    terminal::result(&format!("{name} is ready; try:\n  cd {name}\n  {commands}"))?;
     Ok(())
 }
 
-fn check(name: &str) -> Result<(), Failure> {
+fn check(name: &str, lang: Language) -> Result<(), Failure> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_word = name.bytes().all(plain)
         && name.as_bytes().first().is_some_and(u8::is_ascii_lowercase)
@@ -68,7 +64,7 @@ fn check(name: &str) -> Result<(), Failure> {
              hyphens, beginning with a letter"
         )));
     }
-    if TAKEN.contains(&name) {
+    if lang == Language::Rust && TAKEN.contains(&name) {
         return Err(Failure::unusable(format!(
             "the name `{name}` is taken by another crate; use another one"
         )));
@@ -99,10 +95,11 @@ mod tests {
     #[test]
     fn names_are_those_of_crates() {
         for name in ["a", "by-length", "p2"] {
-            assert!(check(name).is_ok(), "{name}");
+            assert!(check(name, Language::Rust).is_ok(), "{name}");
         }
         for name in ["", "By", "2p", "a_b", "a--b", "a-", "../x", "core", "sdk", &"x".repeat(65)] {
-            assert!(check(name).is_err(), "{name}");
+            assert!(check(name, Language::Rust).is_err(), "{name}");
+            assert_eq!(check(name, Language::C).is_err(), !TAKEN.contains(&name), "{name}");
         }
         assert_eq!(type_name("by-length2"), "ByLength2");
     }

@@ -83,6 +83,7 @@ fn policy_of(path: &Path) -> Result<PluginConfig, Failure> {
         pin: Pin::default(),
         grants: vec!["log".to_owned()],
         on_error: config::OnError::Refuse,
+        reuse: 1,
         limits: config::Limits::default(),
         settings: Default::default(),
     })

@@ -1,0 +1,72 @@
+"""docs/languages.md does what it says, word for word, and the shipped examples run in the server."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import ROOT, lockgate
+from upstream import Upstream
+
+BINARY = Path(os.environ["LOCKGATE_BIN"])
+SECTION = re.compile(r"^## (\w+)\n.*?^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LANGUAGES = {"Python": "by-length-py", "JavaScript": "by-length-js", "C": "by-length-c"}
+
+
+def commands(language: str) -> str:
+    text = (ROOT / "docs/languages.md").read_text()
+    return dict(SECTION.findall(text))[language]
+
+
+def missing(output: str) -> bool:
+    """Whether a tool is missing, which `build.sh` says. In CI it is not allowed to be."""
+    return os.environ.get("CI") != "true" and re.search(r"^missing: | is needed \(", output, re.MULTILINE) is not None
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_project_builds_and_passes_its_scenarios(language, tmp_path):
+    environment = os.environ | {"PATH": f"{BINARY.parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euc", commands(language)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    if missing(done.stderr):
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "3 of 3 scenarios hold, 1 of 1 properties" in done.stdout
+    assert (tmp_path / LANGUAGES[language] / "build" / f"{LANGUAGES[language]}.wasm").is_file()
+
+
+@pytest.mark.parametrize("plugin", ["office-hours", "by-language", "best-fit"])
+def test_a_shipped_example_serves(plugin, start):
+    component = ROOT / "target/plugins" / f"{plugin}.wasm"
+    if not component.exists() and os.environ.get("CI") != "true":
+        pytest.skip("its tools are not installed")
+    # Compiles it, which may take longer than a server is waited for.
+    subprocess.run([BINARY, "plugin", "check", component], check=True, capture_output=True)
+    house = Upstream(deltas=[{"content": "Fine."}])
+    grants = '["clock"]' if plugin == "office-hours" else "[]"
+    try:
+        policy = f'[[plugin]]\nid = "{plugin}"\npath = "{component}"\nworld = "router"\ngrants = {grants}\nreuse = 10\n'
+        server = start(house.target() + policy)
+        body = {"model": "auto", "messages": [{"role": "user", "content": "How are you?"}]}
+        for _ in range(3):
+            answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=30)
+            assert answer.json()["choices"][0]["message"]["content"] == "Fine."
+            assert answer.headers["x-lockgate-policy"] == plugin
+        metrics = httpx.get(f"{server.url}/metrics").text
+        warm = f'lockgate_plugin_warm_calls_total{{plugin="{plugin}",world="router"}} 2'
+        assert warm in metrics, [line for line in metrics.splitlines() if "plugin" in line]
+    finally:
+        house.close()
+
+
+def test_a_folder_that_does_not_build_says_why(tmp_path):
+    (tmp_path / "a.scenario.toml").write_text('policy = "."\n[[scenario]]\nname = "x"\nprompt = "x"\n')
+    (tmp_path / "policy.toml").write_text('build = ["sh", "-c", "echo no compiler >&2; exit 3"]\ncomponent = "c"\nsources = ["."]\n')
+    done = lockgate("policy", "test", tmp_path)
+    assert done.returncode == 2 and b"no compiler" in done.stderr, done.stderr
+    (tmp_path / "policy.toml").write_text('built = ["sh"]\n')
+    done = lockgate("policy", "test", tmp_path)
+    assert done.returncode == 2 and b"policy.toml:1:1" in done.stderr, done.stderr
