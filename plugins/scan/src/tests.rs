@@ -118,6 +118,7 @@ pub(crate) const PERSONAL: &[(&str, Kind)] = &[
     ("high blood\npressure", Health),
     ("chemotherapy starts Monday", Health),
     ("My HbA1c is 8.1, what now?", Health),
+    ("My [HEALTH-1] is 8.1, what now?", Health),
     ("low blood sugar", Health),
     ("Ist sie schwanger?", Health),
     ("I am pregnant", Health),
@@ -249,6 +250,7 @@ pub(crate) const NOT_PERSONAL: &[&str] = &[
 
     "Please be patient.",
     "positive results",
+    "HEALTH-1 [HEALTH-] [HEALTH-x] (health-2) [health-3",
     "the hive mind",
     "hearing aids and visual aids",
     "disable the virus scanner",

@@ -21,9 +21,12 @@ enum Rule {
     Secret(Kind, Shape),
     /// The same, and case does not matter.
     SecretAnyCase(Kind, Shape),
+    /// A number follows, and square brackets stand around both: what a redactor has put in a word's place. What it hid
+    /// is hidden, and what the text is about is the same.
+    Placeholder,
 }
 
-use Rule::{Secret, SecretAnyCase, Stem, Word};
+use Rule::{Placeholder, Secret, SecretAnyCase, Stem, Word};
 
 const fn token(least: usize) -> Rule {
     Secret(Kind::Token, Shape::Plain(least))
@@ -84,6 +87,7 @@ static TABLE: Table<Rule> = Table::new(&[
     ("gsk_", token(40)),
     ("hausarzt", Stem),
     ("hba1c", Word),
+    ("health-", Placeholder),
     ("heart attack", Stem),
     ("hepatitis", Word),
     ("herpes", Word),
@@ -167,7 +171,7 @@ pub(crate) fn places(window: &Window) -> u16 {
 pub(crate) fn at(text: &[u8], place: usize) -> Option<Kind> {
     TABLE.at(text, place).find_map(|(number, rule, end)| {
         is_met(text, place, (number, rule, end)).then_some(match *rule {
-            Word | Stem => Kind::Health,
+            Word | Stem | Placeholder => Kind::Health,
             Secret(kind, _) | SecretAnyCase(kind, _) => kind,
         })
     })
@@ -177,7 +181,7 @@ pub(crate) fn at(text: &[u8], place: usize) -> Option<Kind> {
 pub(crate) fn range(text: &[u8], place: usize) -> Range<usize> {
     match TABLE.at(text, place).find(|&found| is_met(text, place, found)) {
         Some((_, Secret(_, shape) | SecretAnyCase(_, shape), end)) => secret::range(*shape, text, place, end),
-        Some((_, Word | Stem, end)) => {
+        Some((_, Word | Stem | Placeholder, end)) => {
             place..end + text[end..].iter().take_while(|&&byte| super::is_word(byte)).count()
         }
         None => place..place + 1,
@@ -189,6 +193,11 @@ fn is_met(text: &[u8], place: usize, (number, rule, end): (usize, &Rule, usize))
     match *rule {
         Word => text.get(end).is_none_or(|&byte| !super::is_word(byte)),
         Stem => true,
+        Placeholder => {
+            let digits = text[end..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let is_open = place > 0 && text[place - 1] == b'[';
+            is_open && digits > 0 && text.get(end + digits) == Some(&b']')
+        }
         SecretAnyCase(_, shape) => secret::follows(shape, text, place, end),
         Secret(_, shape) => {
             let same_case = text[place..end] == *TABLE.word(number).as_bytes();
