@@ -43,7 +43,7 @@ impl Host {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             sandbox: Sandbox::new(&sandbox_options(For::Serving))?,
-            models: local::Models::default(),
+            models: Default::default(),
             rehearsals: rehearsal::Rehearsals::default(),
             metrics: Metrics::default(),
             logs: LogWriters::default(),

@@ -61,9 +61,9 @@ pub(crate) struct ModelConfig {
     pub(crate) id: String,
     /// Absolute, or relative to the current folder.
     pub(crate) path: PathBuf,
-    #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "read by the engine's side alone"))]
+    #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
     pub(crate) device: Device,
-    #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "read by the engine's side alone"))]
+    #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
     pub(crate) context_tokens: Option<u32>,
 }
 
@@ -75,10 +75,10 @@ pub(crate) struct AdapterConfig {
     /// A GGUF file, or a folder that PEFT saved.
     pub(crate) path: PathBuf,
     /// Multiplies what the adapter itself says; finite and not 0.
-    #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "read by the engine's side alone"))]
+    #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
     pub(crate) scale: f32,
     /// `file:line:column`, for messages of those who read the adapter.
-    #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "read by the engine's side alone"))]
+    #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
     pub(crate) place: String,
 }
 
@@ -96,10 +96,10 @@ pub(crate) struct ComponentConfig {
     /// The id of a model that exists.
     pub(crate) model: String,
     /// `file:line:column` of its path, for messages of those who load it.
-    #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "read by the engine's side alone"))]
+    #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
     pub(crate) place: String,
     /// The same of its model.
-    #[cfg_attr(not(feature = "engine"), expect(dead_code, reason = "read by the engine's side alone"))]
+    #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
     pub(crate) model_place: String,
 }
 
