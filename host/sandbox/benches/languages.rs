@@ -4,14 +4,15 @@
 //! Of the components in `target/plugins` (`cargo xtask plugins`); one that is not there is left out.
 #![allow(clippy::print_stdout, reason = "a bench reports")]
 
+mod support;
+
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockgate_api::{
-    ChatRequest, Health, Labels, Locality, Message, Role, RouteInput, Router as _, Scope, Target, TargetFacts,
-};
+use lockgate_api::{RouteInput, Router as _};
 use lockgate_sandbox::{Grant, Limits, PluginSpec, RouterPlugin, Sandbox, SandboxOptions};
+
+use support::input;
 
 const CALLS: usize = 400;
 const PROMPT_BYTES: usize = 4 << 10;
@@ -20,39 +21,17 @@ const REUSE: u32 = 1_000_000;
 const EXAMPLES: [(&str, &[Grant]); 4] =
     [("cost-saver", &[]), ("best-fit", &[]), ("by-language", &[]), ("office-hours", &[Grant::Clock])];
 
-fn input() -> RouteInput {
-    let words = "The committee met on Tuesday to discuss the budget, which had grown by 12 percent. ";
-    let prompt: String = words.chars().cycle().take(PROMPT_BYTES).collect();
-    let target = |number: usize| {
-        let target = Target {
-            id: format!("target-{number}"),
-            model: format!("model-{number}"),
-            locality: if number < 2 { Locality::Local } else { Locality::Cloud },
-            region: None,
-            context_tokens: Some(8192),
-            price: None,
-            tools: true,
-            images: false,
-        };
-        TargetFacts { target: Arc::new(target), health: Health::default(), permitted: true }
-    };
-    let scope = Scope::new("request-1".into(), Arc::new(Labels::none()), None);
-    // No label is to come, so that an instance is there for the next call at once.
-    scope.settle();
-    RouteInput {
-        request_id: "request-1".into(),
-        request: Arc::new(ChatRequest::new("auto", vec![Message::text(Role::User, prompt)])),
-        labels: Arc::new(Labels::none()),
-        catalog: (0..6).map(target).collect(),
-        key: None,
-        scope,
-    }
+/// A request to which no label is to come, so that an instance is there for the next call at once.
+fn settled() -> RouteInput {
+    let input = input(PROMPT_BYTES);
+    input.scope.settle();
+    input
 }
 
 /// Median and 99th percentile.
 fn percentiles(plugin: &RouterPlugin, calls: usize) -> [Duration; 2] {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("it starts");
-    let input = input();
+    let input = settled();
     let mut times: Vec<Duration> = (0..calls)
         .map(|_| {
             let input = input.clone();

@@ -196,7 +196,8 @@ pub use watching::{Answer, Kind, Verdict};
 pub trait Router {
     /// The targets to try, in order, or why the request must not be answered.
     ///
-    /// Runs in a fresh instance for each request: what it leaves in memory is gone before the next one.
+    /// Runs in a fresh instance for each request, or in one that the operator has kept (`reuse`) for the same tenant and
+    /// labels: what must not be remembered is not to be left in memory, and what must be is for [`state`].
     ///
     /// # Errors
     /// The refusal, whose reason the client reads.
@@ -220,7 +221,8 @@ pub trait Reviewer: Router {
 pub trait Preprocessor {
     /// Changes the draft, adds labels to it, or refuses it.
     ///
-    /// Runs in a fresh instance for each request. A failure refuses the request.
+    /// Runs in a fresh instance for each request, or in one that was kept, as for [`Router::route`]. A failure refuses
+    /// the request.
     ///
     /// # Errors
     /// The refusal, whose reason the client reads.

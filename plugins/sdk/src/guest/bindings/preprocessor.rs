@@ -644,7 +644,7 @@ pub mod exports {
                 }
                 pub trait Guest {
                     /// Prepares a request before any router sees it, also one whose client names its model. Called once a
-                    /// request, in a fresh instance, after the preprocessors configured before it.
+                    /// request, in an instance as `route` has it, after the preprocessors configured before it.
                     ///
                     /// The host stops a call at its limits of time, memory, host calls and output. A preprocessor that
                     /// fails, in whatever way, refuses the request: it is never sent unprepared.

@@ -4760,8 +4760,9 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// Decides where a request goes. Called once a request, in a fresh instance: nothing that a call
-                    /// leaves in memory is there for the next one.
+                    /// Decides where a request goes. Called once a request, in a fresh instance, unless the
+                    /// operator keeps instances (`reuse`): then what a call leaves in memory may be there for a later
+                    /// one of the same tenant and labels.
                     ///
                     /// The host stops a call at its limits of time, memory, host calls and output. The plan's attempts
                     /// must be targets of `catalog`.
