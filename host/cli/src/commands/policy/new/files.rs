@@ -31,7 +31,8 @@ const PYTHON: &[File] = &[
     ("policy.py", include_str!("python/policy.py.txt")),
     ("policy.toml", include_str!("python/policy.toml.txt")),
     ("build.sh", include_str!("python/build.sh.txt")),
-    ("requirements.txt", include_str!("python/requirements.txt.txt")),
+    // The shipped example is built with the same tools, pinned once.
+    ("requirements.txt", include_str!("../../../../../../plugins/python/office-hours/requirements.txt")),
     (".gitignore", include_str!("python/gitignore.txt")),
     SCENARIOS,
     WORLD,
@@ -42,8 +43,9 @@ const JAVASCRIPT: &[File] = &[
     ("policy.js", include_str!("javascript/policy.js.txt")),
     ("policy.toml", include_str!("javascript/policy.toml.txt")),
     ("build.sh", include_str!("javascript/build.sh.txt")),
-    ("package.json", include_str!("javascript/package.json.txt")),
-    ("package-lock.json", include_str!("javascript/package-lock.json.txt")),
+    // The shipped example is built with the same tools, pinned once.
+    ("package.json", include_str!("../../../../../../plugins/javascript/by-language/package.json")),
+    ("package-lock.json", include_str!("../../../../../../plugins/javascript/by-language/package-lock.json")),
     ("tsconfig.json", include_str!("javascript/tsconfig.json.txt")),
     (".gitignore", include_str!("javascript/gitignore.txt")),
     SCENARIOS,
