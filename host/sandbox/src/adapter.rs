@@ -156,7 +156,7 @@ impl Hook {
         let _running = plugin.shared.ticker.running();
         self.store.data_mut().begin_again(plugin.deadline());
         self.store.set_epoch_deadline(1);
-        plugin.refuel(&mut self.store);
+        plugin.refuel(&mut self.store, u64::MAX);
         let answer = plugin.entered(self.enter(place)).await;
         let judged = plugin.judge(self.store.data(), answer);
         let outcome = judged.and_then(|step| self.step(step)).and_then(|step| self.spend(step));

@@ -164,6 +164,10 @@ pub(crate) struct Call {
     is_drop_told: bool,
     standard_error: Vec<u8>,
     random: u64,
+    /// Instructions that it was given to run.
+    pub(crate) instructions_given: u64,
+    /// Whether it repeats a recorded call whose time was up: then it ends so again.
+    pub(crate) repeats_timeout: bool,
 }
 
 impl Call {
@@ -197,6 +201,8 @@ impl Call {
             is_drop_told: false,
             standard_error: Vec::new(),
             random: seed(&facts.request_id),
+            instructions_given: 0,
+            repeats_timeout: false,
             facts,
             powers,
         }

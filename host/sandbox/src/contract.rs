@@ -26,6 +26,7 @@ use crate::call::Call;
 use crate::grant::{Grant, World};
 
 pub(crate) use plan::REASON_BYTES_MAX;
+pub(crate) use recorded::digest;
 #[allow(unreachable_pub, reason = "the generated bindings name them in their own public items")]
 pub use {
     adaptation::{AdaptationDraft, Description, Weights},

@@ -97,7 +97,7 @@ impl Watcher {
         let _running = plugin.shared.ticker.running();
         self.store.data_mut().begin_again(plugin.deadline());
         self.store.set_epoch_deadline(1);
-        plugin.refuel(&mut self.store);
+        plugin.refuel(&mut self.store, u64::MAX);
         let answer = plugin.limited(self.enter(question)).await;
         let outcome = plugin.judge(self.store.data(), answer).and_then(verdict);
         plugin.report(&mut self.store, outcome.as_ref().err());

@@ -34,6 +34,7 @@ mod slots;
 mod spendings;
 mod state;
 mod stop;
+mod stopped;
 mod text;
 mod ticker;
 mod warm;

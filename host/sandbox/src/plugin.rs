@@ -22,6 +22,7 @@ use crate::pin::Digest;
 use crate::powers::Powers;
 use crate::probe::Used;
 use crate::stop::{Stop, classify, last_words};
+use crate::stopped::{Stopped, out_of_time};
 use crate::warm::{Instance, Owner, Seat};
 use crate::{Sandbox, Shared};
 
@@ -65,13 +66,35 @@ impl Plugin {
         if let Some(seat) = owner.as_ref().and_then(|owner| self.shared.warm.take(owner)) {
             let Seat { mut store, instance, calls_left, place } = seat;
             store.data_mut().begin_with(facts, self.deadline());
-            self.refuel(&mut store);
+            self.refuel(&mut store, u64::MAX);
             store.set_epoch_deadline(1);
             self.shared.metrics.record_warm(&self.id, self.world);
             return Ok(Begun { store, instance: Some(instance), owner, calls_left, place });
         }
-        let place = self.free_instance().await?;
-        Ok(Begun { store: self.store(facts), instance: None, owner, calls_left: self.reuse, place })
+        let (store, place) = self.begin_fresh(facts).await?;
+        Ok(Begun { store, instance: None, owner, calls_left: self.reuse, place })
+    }
+
+    /// Begins a call in a fresh store; one that repeats a recorded call, with what ended that.
+    pub(crate) async fn begin_fresh(
+        &self,
+        facts: Facts,
+    ) -> Result<(Store<Call>, OwnedSemaphorePermit), PolicyError> {
+        let recalled = Stopped::recall(self, &facts);
+        if recalled == Some(Stopped::Overloaded) {
+            return Err(PolicyError::Overloaded);
+        }
+        let place = self.free_instance().await.inspect_err(|error| {
+            if let Some(stopped) = Stopped::of(self, error, 0) {
+                stopped.note(self, &facts);
+            }
+        })?;
+        let mut store = self.store(facts);
+        if let Some(Stopped::Time { instructions }) = recalled {
+            store.data_mut().repeats_timeout = true;
+            self.refuel(&mut store, instructions);
+        }
+        Ok((store, place))
     }
 
     /// Whom an instance may serve that serves this request. What a request's journal keeps must follow from the request
@@ -110,7 +133,7 @@ impl Plugin {
         store.set_max_component_handles(self.powers.limits.handles_max);
         store.set_hostcall_fuel(self.powers.limits.output_bytes_max);
         store.set_epoch_deadline(1);
-        self.refuel(&mut store);
+        self.refuel(&mut store, u64::MAX);
         match self.shared.metering {
             Metering::Clock => store.epoch_deadline_callback(|context| {
                 context.data().check_time()?;
@@ -127,10 +150,12 @@ impl Plugin {
         store
     }
 
-    /// Fills up the instructions of a call.
-    pub(crate) fn refuel(&self, store: &mut Store<Call>) {
+    /// Fills up the instructions of a call: as many as it may have, and `instructions_max` at most.
+    pub(crate) fn refuel(&self, store: &mut Store<Call>, instructions_max: u64) {
+        let instructions = self.instructions_max().min(instructions_max);
+        store.data_mut().instructions_given = instructions;
         // Fails only where the engine does not count them.
-        let _filled = store.set_fuel(self.instructions_max());
+        let _filled = store.set_fuel(instructions);
     }
 
     /// What stands for a call's time where instructions are its measure; more than can be run where they are not.
@@ -190,9 +215,7 @@ impl Plugin {
         match timeout(hard, self.entered(entered)).await {
             Ok(answer) => answer,
             // The fiber is suspended in the middle of the guest, and goes with the store.
-            Err(_elapsed) => Err(PolicyError::Limit {
-                limit: Stop::Time { limit: self.powers.limits.time_max }.to_string(),
-            }),
+            Err(_elapsed) => Err(out_of_time(self)),
         }
     }
 
@@ -217,6 +240,9 @@ impl Plugin {
         call: &Call,
         answer: Result<wasmtime::Result<T>, PolicyError>,
     ) -> Result<T, PolicyError> {
+        if call.repeats_timeout {
+            return Err(out_of_time(self));
+        }
         answer?.map_err(|error| {
             let words = last_words(call.standard_error(), call.labels().withhold_payload());
             classify(&error, call.meter.refused(), &words)
@@ -228,8 +254,11 @@ impl Plugin {
     /// nowhere.
     pub(crate) fn report(&self, store: &mut Store<Call>, error: Option<&PolicyError>) {
         let instructions_left = store.get_fuel().unwrap_or_default();
-        let instructions = self.instructions_max().saturating_sub(instructions_left);
         let call = store.data_mut();
+        let instructions = call.instructions_given.saturating_sub(instructions_left);
+        if let Some(stopped) = error.and_then(|error| Stopped::of(self, error, instructions)) {
+            stopped.note(self, call.facts());
+        }
         call.end_memory(matches!(error, None | Some(PolicyError::Refused { .. })));
         self.shared.metrics.record(&self.id, self.world, &call.ended(error, instructions));
         let request_id = Arc::clone(&call.facts().request_id);

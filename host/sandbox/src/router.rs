@@ -104,9 +104,8 @@ impl RouterPlugin {
             let problem = "the component has no `review`".to_owned();
             return Err(PolicyError::InvalidPlan { problem });
         };
-        let _place = self.plugin.free_instance().await?;
+        let (mut store, _place) = self.plugin.begin_fresh(Facts::of_review(input)).await?;
         let _running = self.plugin.shared.ticker.running();
-        let mut store = self.plugin.store(Facts::of_review(input));
         let entered = async {
             let instance = reviewer.instantiate_async(&mut store).await?;
             let hook = instance.lockgate_plugin_review();

@@ -56,6 +56,11 @@ impl Router for Hostile {
             "loop" => loop {
                 black_box(());
             },
+            "busy" => {
+                // Some tens of milliseconds, and an end.
+                (0..20_000_000u64).for_each(|number| drop(black_box(number)));
+                good("done".to_owned())
+            }
             "memory" => {
                 let mut hoard = Vec::new();
                 loop {

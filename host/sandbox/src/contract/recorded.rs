@@ -40,7 +40,7 @@ impl From<Bytes> for Vec<u8> {
 }
 
 /// The same for the same value, in a few characters: what is long and lies in the request anyway is not repeated.
-pub(super) fn digest(value: &impl Serialize) -> String {
+pub(crate) fn digest(value: &impl Serialize) -> String {
     let text = serde_json::to_vec(value).unwrap_or_default();
     Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

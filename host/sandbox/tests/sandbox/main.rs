@@ -11,4 +11,5 @@ mod preprocessor;
 mod privacy_first;
 mod redactor;
 mod reuse;
+mod stopped;
 mod support;

@@ -95,10 +95,21 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Leads requests through a gateway with one route a mode, and gives the log's lines.
 fn recorded(sandbox: &Sandbox, requests: usize) -> Vec<String> {
+    // Other tests run beside this one.
+    recorded_within(sandbox, &MODES, Duration::from_secs(1), requests)
+}
+
+/// The same for these modes, the last of which is rare, in calls that may take so long.
+fn recorded_within(
+    sandbox: &Sandbox,
+    modes: &[(&str, &[&str])],
+    time_max: Duration,
+    requests: usize,
+) -> Vec<String> {
     let bytes = std::fs::read(component("tests/hostile")).expect("it was built");
     let (sender, lines) = sync_channel(requests);
     let mut facts = BTreeMap::new();
-    let routes = MODES.iter().enumerate().map(|(number, (mode, grants))| {
+    let routes = modes.iter().enumerate().map(|(number, (mode, grants))| {
         let id = format!("policy-{number}");
         let settings: BTreeMap<_, _> = [("mode".to_owned(), (*mode).to_owned())].into();
         let grants: Vec<String> = grants.iter().map(|grant| (*grant).to_owned()).collect();
@@ -111,8 +122,7 @@ fn recorded(sandbox: &Sandbox, requests: usize) -> Vec<String> {
             .collect();
         facts.insert(id.clone(), PolicyFacts { settings: settings.clone(), grants: all.clone() });
         let grants = all.iter().map(|grant| grant.parse().expect("a grant")).collect();
-        // Other tests run beside this one.
-        let limits = Limits { time_max: Duration::from_secs(1), ..Limits::default() };
+        let limits = Limits { time_max, ..Limits::default() };
         let spec = PluginSpec { id, grants, settings, limits, ..PluginSpec::default() };
         Route::of(Arc::new(sandbox.load(&bytes, spec).expect("it loads")) as Arc<dyn Router>)
     });
@@ -131,7 +141,7 @@ fn recorded(sandbox: &Sandbox, requests: usize) -> Vec<String> {
     });
     runtime().block_on(async {
         for number in 0..requests {
-            let last = MODES.len() - 1;
+            let last = modes.len() - 1;
             let mode = if number.is_multiple_of(TRAP_EACH) { last } else { number % last };
             let rest = number / last;
             let text = format!("request {rest} says \"ä\" and 0.1");
@@ -180,6 +190,22 @@ fn the_policy_that_made_the_log_decides_every_request_as_it_did() {
     assert_eq!((report.moved, report.asks_unanswered), (0, 0));
     assert_eq!(report.before, report.after);
     assert!(report.after.failed["trap"] > 70 && report.after.refused > 700);
+}
+
+/// On the machine that replays it there is time enough: the log says where the other's ended.
+#[test]
+fn a_call_that_the_clock_ended_ends_so_again_and_only_of_the_same_component() {
+    let sandbox = Sandbox::new(&SandboxOptions::default()).expect("there is room for a pool");
+    let modes: [(&str, &[&str]); 2] = [("busy", &[]), ("busy", &[])];
+    let lines = recorded_within(&sandbox, &modes, Duration::from_millis(1), 20);
+    let report = again(crate::support::sandbox(), &lines, &[]);
+    let replayed = report.replayed;
+    assert!(replayed > 0);
+    assert_eq!((report.identical, report.after.failed["limit"]), (replayed, replayed));
+    let path = component("tests/reader");
+    let mut another = Candidate::read(crate::support::sandbox(), &path, &[]).expect("the file is there");
+    let report = replay(Cursor::new(lines.join("\n")), &mut another, None).expect("the log is whole");
+    assert_eq!((report.replayed, report.moved, report.after.failed.len()), (replayed, replayed, 0));
 }
 
 #[test]
