@@ -7,6 +7,7 @@
 pub mod attention;
 #[cfg(feature = "cuda")]
 pub mod card;
+pub mod cards;
 pub mod driver;
 pub mod gemm;
 pub mod lora;

@@ -6,12 +6,11 @@
 use std::sync::Arc;
 
 use lockgate_kernels::cpu::Level;
-use lockgate_kernels::memory::OutOfMemory;
 use lockgate_kernels::pool::ThreadPool;
 
 use crate::adapter::Adapter;
 use crate::kv::{Cache, Sequence};
-use crate::model::{Compute, ForwardError, Input, Model, Wanted};
+use crate::model::{Compute, ForwardError, Input, Model, NoMemory, Wanted};
 
 /// A model with a batch of sequences that only ever grow, until they are [rewound](Bench::rewind).
 #[derive(Debug)]
@@ -31,14 +30,14 @@ impl<'m> Bench<'m> {
     /// A batch of `batch` empty sequences, at least one, all with `adapter` if there is one.
     ///
     /// # Errors
-    /// The system has no memory for the planned cache.
+    /// There is no memory for the planned cache.
     pub fn new(
         model: &'m Model,
         pool: Arc<ThreadPool>,
         level: Level,
         batch: usize,
         adapter: Option<Arc<Adapter>>,
-    ) -> Result<Self, OutOfMemory> {
+    ) -> Result<Self, NoMemory> {
         let cache = model.cache()?;
         let sequences: Vec<Sequence> =
             (0..batch.max(1)).map(|_| cache.sequence_with(adapter.clone())).collect();

@@ -1,7 +1,7 @@
 //! A model on this machine: from the bytes of a file to logits and text.
 //!
 //! Read in this order: [`gguf`] (the file, checked before use); [`tokenizer`] and [`template`] (a conversation to
-//! tokens); [`model`] (weights and the forward pass), [`arch`] (one file a family), [`adapter`] (low-rank additions to
+//! tokens); [`model`] (weights and the forward pass), [`arch`] (one file a family), `processor` (what computes them), [`adapter`] (low-rank additions to
 //! a model's weights), [`kv`] (what a model remembers of its sequences); [`scheduler`] (what the next forward pass
 //! computes); [`sampler`] (logits to a token); [`text`] (tokens' bytes to what a client sees); `runner` (the threads
 //! that do all this, step after step); [`backend`] (requests in, events out: what the rest of the host uses);
@@ -20,6 +20,7 @@ pub mod bench;
 pub mod gguf;
 pub mod kv;
 pub mod model;
+mod processor;
 mod runner;
 pub mod sampler;
 pub mod scheduler;

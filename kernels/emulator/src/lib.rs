@@ -1,6 +1,6 @@
 //! The CUDA kernels of `kernels/cuda`, compiled by the host's C++ compiler and run thread by thread, so that they can
 //! be proved where there is no card: [`Emulator`] is a driver like a card's. [`Recorder`] is one that runs nothing and checks
-//! what it is asked for.
+//! what it is asked for, [`Probe`] one in front of another that counts, and that can be lost.
 //!
 //! What it finds, with the kernel, block and thread: accesses outside of buffers and shared arrays, misaligned
 //! vectors, races on shared memory, barriers that threads miss, shuffles that lanes miss, copies that were not waited
@@ -11,9 +11,11 @@
 
 mod driver;
 mod native;
+mod probe;
 mod record;
 mod recorder;
 
 pub use driver::Emulator;
 pub use native::{Schedule, kernels};
+pub use probe::{Counts, Probe};
 pub use recorder::{Operation, Recorder};

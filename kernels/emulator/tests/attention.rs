@@ -129,6 +129,7 @@ impl Scene {
         let tokens_max = self.tokens.iter().copied().max().unwrap_or(0);
         let job = DeviceAttention {
             heads: self.heads,
+            rows: total,
             scale: weighing.scale as f32,
             cap: weighing.cap as f32,
             window: weighing.window,
@@ -336,6 +337,7 @@ fn heads_are_normed_rotated_and_kept() {
             let sequence = device.upload(&[0_u32, 1, slot % 16, 0]).expect("memory");
             let attention = DeviceAttention {
                 heads,
+                rows: 1,
                 scale: 100.0,
                 cap: 0.0,
                 window: 0,

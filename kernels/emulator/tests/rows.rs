@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use lockgate_kernels::cuda::matrix::{DeviceMatrix, MatrixFormat};
 use lockgate_kernels::cuda::planes::PlaneFormat;
 use lockgate_kernels::cuda::reference;
-use lockgate_kernels::cuda::rows::{DeviceRows, Forms, activate, embed, rms_norm};
+use lockgate_kernels::cuda::rows::{DeviceRows, Forms, activate, embed, gather, rms_norm};
 use lockgate_kernels::formats::{Format, dequantize_row, quantize_row};
 
 const ALL_FORMS: Forms = Forms { floats: true, eight_bits: true, bf16: true };
@@ -124,6 +124,23 @@ fn values_that_no_scale_covers_are_told_by_it() {
     assert!(scales[0].is_nan() && scales[2].is_nan());
     assert_eq!(scales[4..8], [0.0; 4]);
     assert!(scales[8] > 0.0);
+}
+
+#[test]
+fn gathered_rows_are_the_rows() {
+    let device = device(0);
+    let (cols, table) = (130, numbers(3, 4 * 130));
+    let there = device.upload(&table).expect("memory");
+    let indices = device.upload(&[3_u32, 0, 3, 4]).expect("memory");
+    let mut out = device.allocate(4 * cols).expect("memory");
+    gather(&device, 4, cols, &there, &indices, &mut out).expect("it runs");
+    let out = out.to_vec().expect("there");
+    for (got, row) in out.chunks(cols).zip([3, 0, 3]) {
+        assert_eq!(got, &table[row * cols..][..cols]);
+    }
+    assert!(out[3 * cols..].iter().all(|value| value.is_nan()), "there is no row 4");
+    let mut short = device.allocate(cols).expect("memory");
+    assert!(gather(&device, 2, cols, &there, &indices, &mut short).is_err());
 }
 
 #[test]

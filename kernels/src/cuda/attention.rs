@@ -196,6 +196,8 @@ pub fn rope_and_keep(
 pub struct DeviceAttention<'a> {
     /// Query heads.
     pub heads: usize,
+    /// Rows of the batch: what the sequences name is below.
+    pub rows: usize,
     /// What scores are multiplied by.
     pub scale: f32,
     /// Scores are kept within this by a hyperbolic tangent; 0 leaves them.
@@ -224,8 +226,9 @@ impl DeviceAttention<'_> {
         let group = self.heads / shape.kv_heads;
         call.require(group <= GROUP_MAX, || format!("{group} heads share one, more than {GROUP_MAX}"))?;
         let width = self.heads * shape.head_dim;
-        call.require(self.queries.len().is_multiple_of(width) && out.len() >= self.queries.len(), || {
-            format!("queries and output are not rows of {width}")
+        let fits = |length: usize| self.rows.checked_mul(width).is_some_and(|needed| needed <= length);
+        call.require(fits(self.queries.len()) && fits(out.len()), || {
+            format!("there is no room for {} rows of {width}", self.rows)
         })?;
         call.require(self.sequences.len() >= 4 * self.count, || {
             format!("fewer than {} sequences", self.count)
@@ -278,8 +281,8 @@ pub fn decode(
     call.require(group * job.rows_max <= 16, || {
         format!("{} rows of {group} heads that share one are more than 16", job.rows_max)
     })?;
-    let (splits, width) = (decode_splits(job.tokens_max), job.heads * shape.head_dim);
-    let needed = decode_scratch(job.queries.len() / width, job.heads, shape.head_dim, job.tokens_max);
+    let splits = decode_splits(job.tokens_max);
+    let needed = decode_scratch(job.rows, job.heads, shape.head_dim, job.tokens_max);
     call.require(scratch.len() >= needed, || {
         format!("a scratch of {} where {needed} are needed", scratch.len())
     })?;

@@ -11,28 +11,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{result, sys};
 
+use super::cards::CardInfo;
 use super::driver::{Address, Driver, DriverError, Event, Graph, Launch, Stream};
 use super::modules::Module;
 
-/// The oldest driver that loads the built kernels, as the driver numbers itself: CUDA 13.0.
-const DRIVER_VERSION_MIN: i32 = 13_000;
-/// The oldest card that they are built for.
-const CAPABILITY_MIN: (i32, i32) = (8, 0);
 /// Dynamic shared memory that a kernel has without asking.
 const SHARED_BYTES_FREE: usize = 48 * 1024;
-
-/// What a card says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CardInfo {
-    /// Its name.
-    pub name: String,
-    /// Its compute capability.
-    pub capability: (i32, i32),
-    /// The version of CUDA that its driver supports, as 1000 · major + 10 · minor.
-    pub driver_version: i32,
-    /// Its memory in bytes.
-    pub memory_bytes: usize,
-}
 
 struct Function {
     handle: sys::CUfunction,
@@ -105,19 +89,7 @@ impl Card {
         let cards = Card::list()?;
         let missing = || unavailable(format!("there is no card {ordinal}; the driver shows {}", cards.len()));
         let info = cards.get(ordinal).ok_or_else(missing)?.clone();
-        if info.driver_version < DRIVER_VERSION_MIN {
-            let (major, minor) = (info.driver_version / 1000, info.driver_version % 1000 / 10);
-            return Err(unavailable(format!(
-                "its driver supports CUDA {major}.{minor}; the kernels need 13.0, which drivers from 580 on have"
-            )));
-        }
-        if info.capability < CAPABILITY_MIN {
-            let (major, minor) = info.capability;
-            return Err(unavailable(format!(
-                "{} has compute capability {major}.{minor}; the kernels need 8.0 (Ampere) or newer",
-                info.name
-            )));
-        }
+        info.check()?;
         let number = i32::try_from(ordinal).map_err(|_| missing())?;
         let (device, _) = describe(number)?;
         // SAFETY: the device exists; the context is released when the card is dropped.

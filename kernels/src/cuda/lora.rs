@@ -1,6 +1,8 @@
 //! Adapters on the device, and the launchers of `cuda/lora.cu`.
 
-use super::driver::DriverError;
+use std::sync::Arc;
+
+use super::driver::{Argument, DriverError};
 use super::memory::{Device, DeviceBuffer};
 use super::{Call, size};
 
@@ -37,115 +39,176 @@ impl DeviceAdapter {
         }
         Ok(DeviceAdapter { a: device.upload(a)?, b: device.upload(b)?, rank, scale })
     }
+
+    fn columns(&self) -> usize {
+        self.a.len() / self.rank
+    }
+
+    fn outputs(&self) -> usize {
+        self.b.len() / self.rank
+    }
 }
 
-/// The adapters of one projection that rows of a batch name by their number. They must outlive it.
+/// An adapter's matrices for each projection of a model; nothing where it changes none.
+pub type DeviceAdapters = Vec<Option<DeviceAdapter>>;
+
+/// The adapters that rows of a batch name by their number, for every projection of a model. All of its memory is there
+/// from the beginning.
 #[derive(Debug)]
-pub struct AdapterTable<'a> {
+pub struct AdapterTables {
+    projections: usize,
+    slots: usize,
     /// Kept so that the addresses below stay valid.
-    adapters: Vec<&'a DeviceAdapter>,
+    adapters: Vec<Arc<DeviceAdapters>>,
+    /// `[projections][slots]`, like those below.
     a: DeviceBuffer<u64>,
     b: DeviceBuffer<u64>,
     ranks: DeviceBuffer<u32>,
     scales: DeviceBuffer<f32>,
+    /// `[rows][rank]`
+    low: DeviceBuffer<f32>,
+    /// Of each projection.
+    shapes: Vec<Option<Shape>>,
+}
+
+/// What the adapters of one projection have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
     columns: usize,
     outputs: usize,
     rank_max: usize,
 }
 
-impl<'a> AdapterTable<'a> {
-    /// A table of these adapters, all for a projection from `columns` to `outputs`.
+impl AdapterTables {
+    /// Room for `slots` adapters of `projections` projections, and for products of `rows` rows with ranks up to
+    /// `rank_max`.
     ///
     /// # Errors
-    /// One of them is for another shape, or there is no memory.
+    /// There is no memory.
     pub fn new(
         device: &Device,
-        columns: usize,
-        outputs: usize,
-        adapters: Vec<&'a DeviceAdapter>,
-    ) -> Result<AdapterTable<'a>, DriverError> {
-        for (number, adapter) in adapters.iter().enumerate() {
-            let (a, b) = (adapter.a.len() / adapter.rank, adapter.b.len() / adapter.rank);
-            if (a, b) != (columns, outputs) {
-                let problem =
-                    format!("adapter {number} goes from {a} to {b}, not from {columns} to {outputs}");
-                return Err(DriverError::failed("adapters", problem));
-            }
-        }
-        let addresses = |of: fn(&DeviceAdapter) -> &DeviceBuffer<f32>| -> Vec<u64> {
-            adapters.iter().map(|adapter| of(adapter).at(0).0).collect()
-        };
-        let ranks: Vec<u32> = adapters
-            .iter()
-            .map(|adapter| u32::try_from(adapter.rank))
-            .collect::<Result<_, _>>()
-            .map_err(|_| DriverError::failed("adapters", "a rank beyond 32 bits"))?;
-        let scales: Vec<f32> = adapters.iter().map(|adapter| adapter.scale).collect();
-        Ok(AdapterTable {
-            a: device.upload(&addresses(|adapter| &adapter.a))?,
-            b: device.upload(&addresses(|adapter| &adapter.b))?,
-            ranks: device.upload(&ranks)?,
-            scales: device.upload(&scales)?,
-            columns,
-            outputs,
-            rank_max: adapters.iter().map(|adapter| adapter.rank).max().unwrap_or(0),
-            adapters,
+        projections: usize,
+        slots: usize,
+        rows: usize,
+        rank_max: usize,
+    ) -> Result<AdapterTables, DriverError> {
+        let too_many = DriverError::OutOfMemory { bytes: usize::MAX };
+        let length = projections.checked_mul(slots).ok_or(too_many.clone())?;
+        Ok(AdapterTables {
+            projections,
+            slots,
+            adapters: Vec::new(),
+            a: device.allocate(length)?,
+            b: device.allocate(length)?,
+            ranks: device.allocate(length)?,
+            scales: device.allocate(length)?,
+            low: device.allocate(rows.checked_mul(rank_max).ok_or(too_many)?)?,
+            shapes: vec![None; projections],
         })
     }
 
-    /// Numbers of scratch that a batch of `rows` rows needs.
-    #[must_use]
-    pub fn scratch(&self, rows: usize) -> usize {
-        rows * self.rank_max
+    /// Makes these the adapters with the numbers from 0 on. Nothing is copied where they are already.
+    ///
+    /// # Errors
+    /// They are more than there are slots, of other projections, or of different shapes; or the driver's.
+    pub fn set(&mut self, adapters: &[Arc<DeviceAdapters>]) -> Result<(), DriverError> {
+        let same = self.adapters.len() == adapters.len()
+            && self.adapters.iter().zip(adapters).all(|(old, new)| Arc::ptr_eq(old, new));
+        if same {
+            return Ok(());
+        }
+        let refuse = |problem: String| Err(DriverError::failed("adapters", problem));
+        if adapters.len() > self.slots {
+            return refuse(format!("{} at once, more than {}", adapters.len(), self.slots));
+        }
+        let length = self.projections * self.slots;
+        let (mut a, mut b) = (vec![0; length], vec![0; length]);
+        let (mut ranks, mut scales) = (vec![0; length], vec![0.0; length]);
+        let mut shapes: Vec<Option<Shape>> = vec![None; self.projections];
+        for (slot, adapter) in adapters.iter().enumerate() {
+            if adapter.len() != self.projections {
+                return refuse(format!("of {} projections, not {}", adapter.len(), self.projections));
+            }
+            for (projection, pair) in adapter.iter().enumerate() {
+                let Some(pair) = pair else { continue };
+                let (columns, outputs) = (pair.columns(), pair.outputs());
+                let shape = shapes[projection].get_or_insert(Shape { columns, outputs, rank_max: 0 });
+                if (shape.columns, shape.outputs) != (columns, outputs) {
+                    return refuse(format!(
+                        "adapter {slot} goes from {columns} to {outputs}, not from {} to {}",
+                        shape.columns, shape.outputs
+                    ));
+                }
+                shape.rank_max = shape.rank_max.max(pair.rank);
+                let at = projection * self.slots + slot;
+                (a[at], b[at]) = (pair.a.at(0).0, pair.b.at(0).0);
+                let rank = u32::try_from(pair.rank);
+                ranks[at] = rank.map_err(|_| DriverError::failed("adapters", "a rank beyond 32 bits"))?;
+                scales[at] = pair.scale;
+            }
+        }
+        // Until all is written nothing may be used.
+        self.shapes.fill(None);
+        self.adapters.clear();
+        if !adapters.is_empty() {
+            self.a.write(0, &a)?;
+            self.b.write(0, &b)?;
+            self.ranks.write(0, &ranks)?;
+            self.scales.write(0, &scales)?;
+        }
+        self.adapters = adapters.to_vec();
+        self.shapes = shapes;
+        Ok(())
     }
 
-    /// Adds what each row's adapter makes of `x`, `[rows][columns]`, to `out`, `[rows][outputs]`. `rows_adapters` names
-    /// the adapters: a number below [`AdapterTable::len`], or [`NO_ADAPTER`]; nothing checks that.
+    /// Adds what each row's adapter makes of `x`, `[rows][columns]`, to `out`, `[rows][outputs]`, in one projection.
+    /// `rows_adapters` names the adapters: a number below [`AdapterTables::len`], or [`NO_ADAPTER`]; nothing checks that.
     ///
     /// # Errors
     /// Shapes do not fit together, or the driver's.
     pub fn add(
-        &self,
+        &mut self,
         device: &Device,
+        projection: usize,
         rows: usize,
         x: &DeviceBuffer<f32>,
         rows_adapters: &DeviceBuffer<u32>,
-        scratch: &mut DeviceBuffer<f32>,
         out: &mut DeviceBuffer<f32>,
     ) -> Result<(), DriverError> {
-        if self.adapters.is_empty() {
-            return Ok(());
-        }
         let shrink = Call { kernel: "lora_shrink" };
+        shrink.require(projection < self.projections, || format!("there is no projection {projection}"))?;
+        let Some(Shape { columns, outputs, rank_max }) = self.shapes[projection] else { return Ok(()) };
         let fits =
             |width: usize, length: usize| rows.checked_mul(width).is_some_and(|needed| needed <= length);
-        let enough = fits(self.columns, x.len())
-            && fits(self.outputs, out.len())
-            && fits(self.rank_max, scratch.len())
+        let enough = fits(columns, x.len())
+            && fits(outputs, out.len())
+            && fits(rank_max, self.low.len())
             && rows <= rows_adapters.len();
         shrink.require(enough, || format!("there is no room for {rows} rows"))?;
+        let first = projection * self.slots;
+        let of = |address: super::driver::Address| Argument::Pointer(address);
         let arguments = vec![
             x.argument(),
-            size(self.columns)?,
+            size(columns)?,
             rows_adapters.argument(),
-            self.a.argument(),
-            self.ranks.argument(),
-            self.scales.argument(),
-            scratch.argument(),
-            size(self.rank_max)?,
+            of(self.a.at(first)),
+            of(self.ranks.at(first)),
+            of(self.scales.at(first)),
+            self.low.argument(),
+            size(rank_max)?,
         ];
-        shrink.launch(device, [self.rank_max.div_ceil(4), rows, 1], 128, 0, arguments)?;
+        shrink.launch(device, [rank_max.div_ceil(4), rows, 1], 128, 0, arguments)?;
         let expand = Call { kernel: "lora_expand" };
         let arguments = vec![
-            scratch.argument(),
-            size(self.rank_max)?,
+            self.low.argument(),
+            size(rank_max)?,
             rows_adapters.argument(),
-            self.b.argument(),
-            self.ranks.argument(),
+            of(self.b.at(first)),
+            of(self.ranks.at(first)),
             out.argument(),
-            size(self.outputs)?,
+            size(outputs)?,
         ];
-        expand.launch(device, [self.outputs.div_ceil(128), rows, 1], 128, 0, arguments)
+        expand.launch(device, [outputs.div_ceil(128), rows, 1], 128, 0, arguments)
     }
 
     /// How many adapters it holds.

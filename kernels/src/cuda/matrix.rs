@@ -119,6 +119,12 @@ impl DeviceMatrix {
         self.cols
     }
 
+    /// Its size in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.bytes()
+    }
+
     /// Its numbers.
     pub(crate) fn buffer(&self) -> &DeviceBuffer<u8> {
         &self.bytes

@@ -165,3 +165,32 @@ pub fn embed(
     let threads = if planes { cols / 32 } else { cols };
     call.launch(device, [threads.div_ceil(128), rows, 1], 128, 0, arguments)
 }
+
+/// Writes the rows of `table`, `[][cols]`, that the first `rows` indices name to `out`; NaN for a row that it does not
+/// have.
+///
+/// # Errors
+/// Shapes do not fit together, or the driver's.
+pub fn gather(
+    device: &Device,
+    rows: usize,
+    cols: usize,
+    table: &DeviceBuffer<f32>,
+    indices: &DeviceBuffer<u32>,
+    out: &mut DeviceBuffer<f32>,
+) -> Result<(), DriverError> {
+    let call = Call { kernel: "embed_numbers" };
+    let fits = rows.checked_mul(cols).is_some_and(|needed| needed <= out.len());
+    call.require(cols > 0 && rows <= indices.len() && fits, || {
+        format!("there is no room for {rows} rows of {cols}")
+    })?;
+    let arguments = vec![
+        table.argument(),
+        size(table.len() / cols)?,
+        size(cols)?,
+        Argument::U32(MatrixFormat::F32.code()),
+        indices.argument(),
+        out.argument(),
+    ];
+    call.launch(device, [cols.div_ceil(128), rows, 1], 128, 0, arguments)
+}

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use lockgate_engine::adapter::AdapterFile;
 use lockgate_engine::backend::{Device, LocalModel, ModelOptions};
 use lockgate_engine::gguf::Gguf;
-use lockgate_engine::model::{Config, LoadOptions, Model};
+use lockgate_engine::model::{Config, GpuLayers, LoadOptions, Model};
 use lockgate_gateway::GatewayTarget;
 use lockgate_sandbox::Sandbox;
 use tracing::info;
@@ -36,6 +36,8 @@ type ById<'a> = HashMap<&'a str, (Identity, LocalModel)>;
 struct Identity {
     id: String,
     path: PathBuf,
+    device: config::Device,
+    gpu_layers: Option<u32>,
     context_tokens: Option<u32>,
     content: Stamp,
 }
@@ -165,7 +167,8 @@ impl Identity {
         let content =
             stamp(&model.path).with_context(|| format!("model `{}`: {}", model.id, model.path.display()))?;
         let (id, path) = (model.id.clone(), model.path.clone());
-        Ok(Self { id, path, context_tokens: model.context_tokens, content })
+        let &ModelConfig { device, gpu_layers, context_tokens, .. } = model;
+        Ok(Self { id, path, device, gpu_layers, context_tokens, content })
     }
 }
 
@@ -178,12 +181,22 @@ impl AdapterIdentity {
     }
 }
 
+/// The folder of kernels to be used in the place of those that are built in, for tuning.
+fn kernels() -> Option<PathBuf> {
+    std::env::var_os("LOCKGATE_KERNELS").filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}
+
 fn load(model: &ModelConfig) -> Result<LocalModel> {
     let mut options = ModelOptions::new(&model.id);
     options.device = match model.device {
         config::Device::Auto => Device::Auto,
         config::Device::Cpu => Device::Cpu,
+        config::Device::Cuda(number) => Device::Cuda(number),
     };
+    if let Some(count) = model.gpu_layers {
+        options.gpu_layers = GpuLayers::Count(count as usize);
+    }
+    options.kernels = kernels();
     options.context_tokens =
         model.context_tokens.and_then(|tokens| usize::try_from(tokens).ok()?.try_into().ok());
     let loading = crate::models::Loading::of(&model.path);

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use lockgate_api::{Label, Locality, Price};
 use toml::Spanned;
 
-use super::file::{self, Device, File, LogRequests, ProviderKind};
+use super::file::{self, Device, File, GpuLayers, LogRequests, ProviderKind};
 use super::plugins::Plugins;
 use super::{
     AdapterConfig, Config, DEFAULT_LISTEN, KeyConfig, ModelConfig, ProviderConfig, ServerConfig, TargetConfig,
@@ -107,11 +107,23 @@ impl Checker<'_> {
             Some(device) => match device.get_ref().as_str() {
                 "auto" => Device::Auto,
                 "cpu" => Device::Cpu,
-                other => {
-                    self.problem(device, format!("unknown device `{other}`: use auto or cpu"));
+                other => cuda(other).unwrap_or_else(|| {
+                    self.problem(device, format!("unknown device `{other}`: use auto, cpu or cuda:NUMBER"));
                     Device::Auto
-                }
+                }),
             },
+        };
+        let gpu_layers = match model.gpu_layers.as_ref().map(|layers| (layers, layers.get_ref())) {
+            None => None,
+            Some((_, GpuLayers::Count(count @ 1..))) => Some(*count),
+            Some((_, GpuLayers::Word(word))) if word == "auto" => None,
+            Some((layers, _)) => {
+                self.problem(
+                    layers,
+                    "`gpu_layers` is \"auto\" or a number from 1 on (for none, device = \"cpu\")",
+                );
+                None
+            }
         };
         if let Some(context) = model.context.as_ref().filter(|context| *context.get_ref() == 0) {
             self.problem(context, "`context` is a number of tokens, at least 1");
@@ -124,6 +136,7 @@ impl Checker<'_> {
             id: self.client_id(&model.id),
             path,
             device,
+            gpu_layers,
             context_tokens: model.context.as_ref().map(|context| *context.get_ref()),
         }
     }
@@ -336,6 +349,16 @@ impl Checker<'_> {
         }
         checked
     }
+}
+
+/// The card of this name; `cuda` alone is the first.
+fn cuda(name: &str) -> Option<Device> {
+    let number = match name.strip_prefix("cuda")? {
+        "" => "0",
+        numbered => numbered.strip_prefix(':')?,
+    };
+    let plain = number.bytes().all(|byte| byte.is_ascii_digit());
+    number.parse().ok().filter(|_| plain).map(Device::Cuda)
 }
 
 pub(super) fn endpoint_is_loopback(endpoint: Option<&str>) -> bool {

@@ -77,7 +77,16 @@ pub(crate) struct Model {
     pub(crate) id: Spanned<String>,
     pub(crate) path: Spanned<PathBuf>,
     pub(crate) device: Option<Spanned<String>>,
+    pub(crate) gpu_layers: Option<Spanned<GpuLayers>>,
     pub(crate) context: Option<Spanned<u32>>,
+}
+
+/// How many layers a card computes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "`gpu_layers` is \"auto\" or a number of layers")]
+pub(crate) enum GpuLayers {
+    Count(u32),
+    Word(String),
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,13 +106,16 @@ impl Adapter {
 }
 
 /// Where a model computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Device {
-    /// The best that this machine has.
+    /// The first card that can be used, or else the processor.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
+    /// A card, by the driver's number.
+    #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
+    Cuda(u32),
 }
 
 #[derive(Debug, Deserialize)]

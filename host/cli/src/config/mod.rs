@@ -63,6 +63,9 @@ pub(crate) struct ModelConfig {
     pub(crate) path: PathBuf,
     #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
     pub(crate) device: Device,
+    /// The most of its last layers that a card computes; as many as fit where it is open.
+    #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
+    pub(crate) gpu_layers: Option<u32>,
     #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
     pub(crate) context_tokens: Option<u32>,
 }

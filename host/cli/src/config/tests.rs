@@ -160,7 +160,22 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "[[model]]\nid = \"m\"\npath = \"Cargo.toml\"\ndevice = \"tpu\"",
         "lockgate.toml:4:10",
-        "use auto or cpu",
+        "use auto, cpu or cuda:NUMBER",
+    ),
+    (
+        "[[model]]\nid = \"m\"\npath = \"Cargo.toml\"\ndevice = \"cuda:x\"",
+        "lockgate.toml:4:10",
+        "unknown device `cuda:x`",
+    ),
+    (
+        "[[model]]\nid = \"m\"\npath = \"Cargo.toml\"\ngpu_layers = 0",
+        "lockgate.toml:4:14",
+        "a number from 1 on",
+    ),
+    (
+        "[[model]]\nid = \"m\"\npath = \"Cargo.toml\"\ngpu_layers = \"all\"",
+        "lockgate.toml:4:14",
+        "`gpu_layers` is",
     ),
     ("[[model]]\npath = \"Cargo.toml\"", "lockgate.toml:1:1", "missing field `id`"),
     (

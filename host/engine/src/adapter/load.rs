@@ -1,6 +1,7 @@
 //! From a path to an [`Adapter`]: finds out what lies there, reads the directory, and on demand the weights.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use lockgate_kernels::formats::{Format, dequantize_row};
 use lockgate_kernels::matmul::PackedMatrix;
@@ -188,7 +189,13 @@ impl AdapterFile {
                 Some(LowRank { a: pack(a, &bytes_a)?, b: pack(b, &bytes_b)?, scale });
         }
         let content = ContentHash(hash.finalize().into());
-        Ok(Adapter { layers, shapes: shapes(config), content, release: Release::default() })
+        Ok(Adapter {
+            layers,
+            shapes: shapes(config),
+            content,
+            release: Release::default(),
+            copy: Mutex::default(),
+        })
     }
 
     /// The bytes of a tensor of the file.

@@ -26,11 +26,15 @@ pub use load::AdapterFile;
 pub use safetensors::SafetensorsProblem;
 
 pub(crate) use module::Module;
+pub(crate) use plan::RANK_MAX;
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use lockgate_kernels::cuda::driver::DriverError;
+use lockgate_kernels::cuda::lora::DeviceAdapters;
+use lockgate_kernels::cuda::memory::Device;
 use lockgate_kernels::matmul::PackedMatrix;
 
 use crate::model::Config;
@@ -78,6 +82,7 @@ pub struct Adapter {
     shapes: Shapes,
     content: ContentHash,
     release: Release,
+    copy: Mutex<Option<(Device, Arc<DeviceAdapters>)>>,
 }
 
 /// Tells when an adapter's last user has let go of it, so that its memory has been given back.
@@ -147,6 +152,29 @@ impl Adapter {
     #[must_use]
     pub fn fits(&self, config: &Config) -> bool {
         self.layers.len() == config.layers && self.shapes == shapes(config)
+    }
+
+    /// The layers of the model that it is for.
+    pub(crate) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Its copy on this device; `make` makes it where there is none. It is freed with the adapter, and with the last pass
+    /// that used it.
+    pub(crate) fn copy_on(
+        &self,
+        device: &Device,
+        make: impl FnOnce() -> Result<DeviceAdapters, DriverError>,
+    ) -> Result<Arc<DeviceAdapters>, DriverError> {
+        let mut copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, copy)) = &*copy
+            && Arc::ptr_eq(of.driver(), device.driver())
+        {
+            return Ok(Arc::clone(copy));
+        }
+        let made = Arc::new(make()?);
+        *copy = Some((device.clone(), Arc::clone(&made)));
+        Ok(made)
     }
 
     /// What it adds to a projection, if it adds anything.

@@ -10,7 +10,7 @@ use super::module::Module;
 use crate::model::Config;
 
 /// Beyond this an adapter saves nothing over the merged model.
-pub(super) const RANK_MAX: u64 = 1_024;
+pub(crate) const RANK_MAX: u64 = 1_024;
 
 /// Which of a pair's matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,17 +5,22 @@
 
 use lockgate_kernels::rope::Pairing;
 
+use super::Network;
 use super::decoder::{Decoder, Details};
-use super::{Family, Network};
 use crate::model::{LoadProblem, Loader};
+use crate::processor::Processor;
 
-pub(super) const FAMILY: Family = Family { name: "llama", pairing: Pairing::Interleaved, load };
+pub(super) const NAME: &str = "llama";
+pub(super) const PAIRING: Pairing = Pairing::Interleaved;
 
-fn load(loader: &mut Loader<'_>, positions: usize) -> Result<Box<dyn Network>, LoadProblem> {
+pub(super) fn load<P: Processor>(
+    loader: &Loader<'_, P>,
+    positions: usize,
+) -> Result<Box<dyn Network<P>>, LoadProblem> {
     for layer in 0..loader.config().layers {
         // Old files carry the rope's frequencies once a layer; they follow from the base.
         loader.ignore(&format!("blk.{layer}.attn_rot_embd"));
     }
-    let details = Details { pairing: FAMILY.pairing, biased: false, positions };
+    let details = Details { pairing: PAIRING, biased: false, positions };
     Ok(Box::new(Decoder::load(loader, &details)?))
 }

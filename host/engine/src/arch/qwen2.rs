@@ -5,13 +5,18 @@
 
 use lockgate_kernels::rope::Pairing;
 
+use super::Network;
 use super::decoder::{Decoder, Details};
-use super::{Family, Network};
 use crate::model::{LoadProblem, Loader};
+use crate::processor::Processor;
 
-pub(super) const FAMILY: Family = Family { name: "qwen2", pairing: Pairing::Split, load };
+pub(super) const NAME: &str = "qwen2";
+pub(super) const PAIRING: Pairing = Pairing::Split;
 
-fn load(loader: &mut Loader<'_>, positions: usize) -> Result<Box<dyn Network>, LoadProblem> {
-    let details = Details { pairing: FAMILY.pairing, biased: true, positions };
+pub(super) fn load<P: Processor>(
+    loader: &Loader<'_, P>,
+    positions: usize,
+) -> Result<Box<dyn Network<P>>, LoadProblem> {
+    let details = Details { pairing: PAIRING, biased: true, positions };
     Ok(Box::new(Decoder::load(loader, &details)?))
 }

@@ -13,6 +13,7 @@
 mod accepts;
 mod adapters;
 mod blocking;
+mod device;
 mod load;
 mod measures;
 mod options;
@@ -23,6 +24,7 @@ mod tuned;
 pub use crate::runner::Stats;
 pub use adapters::AdaptError;
 pub use blocking::BlockingEvents;
+pub use device::DeviceError;
 pub use load::LoadError;
 pub use options::{CONTEXT_TOKENS_DEFAULT, Device, ModelOptions, UnknownDevice};
 pub use tuned::Tuning;

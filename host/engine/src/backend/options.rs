@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use lockgate_api::Sampling;
 
+use crate::model::GpuLayers;
+
 /// Where a model computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
-    /// The best that this build and machine have.
+    /// The first card that can be used, or else the processor.
     #[default]
     Auto,
     /// The processor.
@@ -59,6 +62,10 @@ pub struct ModelOptions {
     pub id: String,
     /// Where it computes.
     pub device: Device,
+    /// How many of the last layers a card computes, where one is used.
+    pub gpu_layers: GpuLayers,
+    /// A folder of built kernels, in the place of those that are built in.
+    pub kernels: Option<PathBuf>,
     /// Threads of a forward pass; `None` for as many as the machine and its limits suggest.
     pub threads: Option<NonZeroUsize>,
     /// Tokens of prompt and answer together; `None` for the model's own limit, at most [`CONTEXT_TOKENS_DEFAULT`].
@@ -90,6 +97,8 @@ impl ModelOptions {
         Self {
             id: id.into(),
             device: Device::Auto,
+            gpu_layers: GpuLayers::Auto,
+            kernels: None,
             threads: None,
             context_tokens: None,
             cache_bytes_max: 2 << 30,

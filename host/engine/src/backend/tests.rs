@@ -1,6 +1,7 @@
 mod adapters;
 mod batching;
 mod chat;
+mod devices;
 mod fields;
 mod measures;
 mod real;
@@ -50,16 +51,16 @@ fn metadata() -> Metadata {
     metadata
 }
 
-fn gguf(format: TensorType, context: usize) -> Gguf {
+fn gguf(format: TensorType, context: usize) -> Arc<Gguf> {
     let shape = Shape { context, ..SHAPE };
-    random_model(&shape, Mix::pure(format), 7, &metadata()).expect("a valid shape")
+    Arc::new(random_model(&shape, Mix::pure(format), 7, &metadata()).expect("a valid shape"))
 }
 
 fn options() -> ModelOptions {
     ModelOptions { threads: std::num::NonZeroUsize::new(1), ..ModelOptions::new("tiny") }
 }
 
-fn load(gguf: &Gguf, options: &ModelOptions) -> LocalModel {
+fn load(gguf: &Arc<Gguf>, options: &ModelOptions) -> LocalModel {
     LocalModel::from_gguf(gguf, options, &|_| {}).expect("a valid model")
 }
 

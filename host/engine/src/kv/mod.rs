@@ -19,12 +19,25 @@ use std::sync::Arc;
 
 use blocks::Blocks;
 use lockgate_kernels::attention::{KvLayout, KvPages, PAGE_TOKENS, Slot};
+use lockgate_kernels::cuda::driver::DriverError;
 use lockgate_kernels::memory::OutOfMemory;
 
 use crate::adapter::Adapter;
+use crate::processor::cuda::{Extent, State};
 
 /// Tokens of one block.
 pub const BLOCK_TOKENS: usize = PAGE_TOKENS;
+
+/// A sequence that cannot be forked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForkError {
+    /// The cache is full.
+    #[error(transparent)]
+    Blocks(#[from] OutOfBlocks),
+    /// The card failed.
+    #[error(transparent)]
+    Device(#[from] DriverError),
+}
 
 /// The state of one layer, for all sequences. A family whose layers remember something else adds its kind here.
 #[derive(Debug)]
@@ -36,7 +49,10 @@ pub enum LayerState {
 /// The cache of one model: a state for each layer, over a common set of blocks.
 #[derive(Debug)]
 pub struct Cache {
+    /// Of the layers that are computed on this machine's processor.
     layers: Vec<LayerState>,
+    /// Of those on a card.
+    card: Option<State>,
     blocks: Blocks,
 }
 
@@ -48,7 +64,12 @@ impl Cache {
     pub fn new(layouts: &[KvLayout], blocks: u32) -> Result<Self, OutOfMemory> {
         let layer = |layout: &KvLayout| KvPages::new(*layout, blocks as usize).map(LayerState::Attention);
         let layers = layouts.iter().map(layer).collect::<Result<_, _>>()?;
-        Ok(Self { layers, blocks: Blocks::new(blocks) })
+        Ok(Self { layers, card: None, blocks: Blocks::new(blocks) })
+    }
+
+    /// The same with further layers, of as many blocks, on a card.
+    pub(crate) fn with_card(self, card: Option<State>) -> Self {
+        Self { card, ..self }
     }
 
     /// A new sequence of the model itself, empty and without blocks.
@@ -67,11 +88,11 @@ impl Cache {
     /// by both, the rest of the tokens is copied.
     ///
     /// # Errors
-    /// The cache has too few blocks left; then nothing has changed.
+    /// The cache has too few blocks left, or a card failed; then nothing has changed.
     ///
     /// # Panics
     /// When `parent` is not of this cache.
-    pub fn fork(&mut self, parent: &mut Sequence) -> Result<Sequence, OutOfBlocks> {
+    pub fn fork(&mut self, parent: &mut Sequence) -> Result<Sequence, ForkError> {
         assert!(self.owns(parent), "a sequence is forked in the cache that made it");
         let whole = parent.tokens / BLOCK_TOKENS;
         let mut child = self.sequence_with(parent.adapter.clone());
@@ -80,6 +101,9 @@ impl Cache {
         if let (Some(&from), Some(&to)) = (parent.pages.get(whole), child.pages.get(whole)) {
             for LayerState::Attention(pages) in &mut self.layers {
                 pages.copy_page(from, to);
+            }
+            if let Some(card) = &mut self.card {
+                card.copy_page(from, to)?;
             }
         }
         child.tokens = parent.tokens;
@@ -106,12 +130,18 @@ impl Cache {
         self.blocks.is(&sequence.blocks)
     }
 
-    pub(crate) fn layer_mut(&mut self, layer: usize) -> &mut LayerState {
-        &mut self.layers[layer]
+    /// The layers here, and those on a card.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [LayerState], Option<&mut State>) {
+        (&mut self.layers, self.card.as_mut())
     }
 
     pub(crate) fn layers(&self) -> usize {
-        self.layers.len()
+        self.layers.len() + self.card.as_ref().map_or(0, State::layers)
+    }
+
+    /// How large passes may be, where a card has buffers for them.
+    pub(crate) fn extent(&self) -> Option<Extent> {
+        self.card.as_ref().map(State::extent)
     }
 }
 

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use lockgate_kernels::attention::{self, Slot};
 use lockgate_kernels::cpu::Level;
+use lockgate_kernels::cuda::driver::DriverError;
 use lockgate_kernels::memory::OutOfMemory;
 use lockgate_kernels::pool::ThreadPool;
 
-use super::Model;
-use crate::arch::adapt::AdaptedRows;
-use crate::arch::pass::{Buffers, Pass, PassError};
+use super::{Model, NoMemory};
 use crate::kv::{Cache, OutOfBlocks, Sequence};
+use crate::processor::cpu::{Buffers, CpuPass};
+use crate::processor::cuda::{CudaPass, Extent};
+use crate::processor::{AdaptedRows, Batch, Outputs, PassError};
 
 /// Tokens that continue one sequence.
 #[derive(Debug)]
@@ -80,7 +82,7 @@ impl<'a> Logits<'a> {
 }
 
 /// Why there are no logits. The sequences are as they were, but may hold more blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardError {
     /// It was told to stop.
     #[error("stopped")]
@@ -104,6 +106,23 @@ pub enum ForwardError {
         /// The context.
         context: usize,
     },
+    /// More than the card has buffers for.
+    #[error(
+        "a pass of {rows} tokens, {wanted} of them wanted, is more than the {rows_max} and {wanted_max} of the card's buffers"
+    )]
+    Pass {
+        /// Tokens.
+        rows: usize,
+        /// Those from which something is wanted.
+        wanted: usize,
+        /// The most tokens.
+        rows_max: usize,
+        /// The most that may be wanted.
+        wanted_max: usize,
+    },
+    /// The card failed. What it holds of sequences may be lost.
+    #[error(transparent)]
+    Device(#[from] DriverError),
     /// The cache is full.
     #[error(transparent)]
     Blocks(#[from] OutOfBlocks),
@@ -112,11 +131,31 @@ pub enum ForwardError {
     Memory(#[from] OutOfMemory),
 }
 
+impl From<NoMemory> for ForwardError {
+    fn from(error: NoMemory) -> Self {
+        match error {
+            NoMemory::Here(error) => Self::Memory(error),
+            NoMemory::Card(error) => Self::Device(error),
+        }
+    }
+}
+
+impl From<PassError> for ForwardError {
+    fn from(error: PassError) -> Self {
+        match error {
+            PassError::Stopped => Self::Stopped,
+            PassError::Memory(error) => Self::Memory(error),
+            PassError::Device(error) => Self::Device(error),
+        }
+    }
+}
+
 /// Computes passes: the threads, and the buffers that passes reuse.
 pub struct Compute {
     pool: Arc<ThreadPool>,
     level: Level,
     buffers: Buffers,
+    outputs: Outputs,
     tokens: Vec<u32>,
     positions: Vec<u32>,
     slots: Vec<Slot>,
@@ -144,6 +183,7 @@ impl Compute {
             pool,
             level,
             buffers: Buffers::default(),
+            outputs: Outputs::default(),
             tokens: Vec::new(),
             positions: Vec::new(),
             slots: Vec::new(),
@@ -188,11 +228,7 @@ impl Compute {
         let adapted = AdaptedRows::group(adapters().map(|(adapter, input)| (adapter, input.tokens.len())));
         let wanted = adapters().map(|(adapter, input)| (adapter, input.wanted.rows(input.tokens.len())));
         let adapted_wanted = AdaptedRows::group(wanted);
-        let mut pass = Pass {
-            pool: &self.pool,
-            level: self.level,
-            cache,
-            buffers: &mut self.buffers,
+        let batch = Batch {
             tokens: &self.tokens,
             positions: &self.positions,
             slots: &self.slots,
@@ -204,15 +240,31 @@ impl Compute {
             hidden: model.config().hidden,
             stop,
         };
-        model.network().forward(&mut pass).map_err(|error| match error {
-            PassError::Stopped => ForwardError::Stopped,
-            PassError::Memory(error) => ForwardError::Memory(error),
-        })?;
+        let (layers, card) = cache.parts_mut();
+        let mut handed_over = None;
+        if let Some(network) = model.here() {
+            let threads = (&*self.pool, self.level);
+            network.forward(&mut CpuPass::new(
+                threads,
+                layers,
+                &mut self.buffers,
+                &mut self.outputs,
+                &batch,
+            ))?;
+            handed_over = Some(self.buffers.residual());
+        }
+        if let (Some(network), Some(state)) = (model.card(), card) {
+            let copies = adapted.iter().map(|rows| state.prepare(rows.adapter));
+            let copies = copies.collect::<Result<Vec<_>, _>>()?;
+            let heads = (model.config().heads, model.config().kv_heads);
+            let pass = CudaPass::begin(state, heads, &mut self.outputs, &batch, &copies, handed_over);
+            network.forward(&mut pass?)?;
+        }
         for input in inputs {
             input.sequence.advance(input.tokens.len());
         }
         let (vocabulary, hidden) = (model.config().vocabulary, model.config().hidden);
-        Ok(Logits { values: &self.buffers.logits, vocabulary, states: &self.buffers.states, hidden })
+        Ok(Logits { values: &self.outputs.logits, vocabulary, states: &self.outputs.states, hidden })
     }
 
     /// Checks the inputs, reserves their blocks, and writes down where each of their tokens belongs.
@@ -260,6 +312,14 @@ impl Compute {
                 }
             }
         }
-        Ok(())
+        match cache.extent() {
+            Some(Extent { rows: rows_max, wanted: wanted_max, .. })
+                if self.tokens.len() > rows_max || self.wanted.len() > wanted_max =>
+            {
+                let (rows, wanted) = (self.tokens.len(), self.wanted.len());
+                Err(ForwardError::Pass { rows, wanted, rows_max, wanted_max })
+            }
+            _ => Ok(()),
+        }
     }
 }

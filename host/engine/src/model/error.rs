@@ -1,5 +1,6 @@
 //! Why a model cannot be loaded. Every message names the file, the key or tensor, and what to do.
 
+use lockgate_kernels::cuda::driver::DriverError;
 use lockgate_kernels::formats::Format;
 use lockgate_kernels::matmul::PackError;
 use lockgate_kernels::memory::OutOfMemory;
@@ -108,6 +109,24 @@ pub enum LoadProblem {
         /// What it may use.
         limit_bytes: u64,
     },
+    /// Weights and cache do not fit on the card.
+    #[error(
+        "{} of {all} layers need {} MiB on the card ({} weights, {} cache, {} working memory), where {} MiB are free; \
+         choose fewer layers (gpu_layers), a smaller quantization or a shorter context",
+        plan.layers, mib(plan.total_bytes()), mib(plan.weights_bytes), mib(plan.cache_bytes),
+        mib(plan.working_bytes), mib(*free_bytes)
+    )]
+    CardMemory {
+        /// What they need.
+        plan: super::CardPlan,
+        /// What is free.
+        free_bytes: u64,
+        /// The model's layers.
+        all: usize,
+    },
+    /// The card failed.
+    #[error("{0}")]
+    Device(DriverError),
     /// The system is out of memory.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
@@ -126,6 +145,17 @@ impl From<GgufError> for LoadProblem {
         // The file's name comes back with the `LoadError` around this.
         Self::File(error.problem)
     }
+}
+
+/// Memory for a model's cache that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoMemory {
+    /// Of this machine.
+    #[error(transparent)]
+    Here(#[from] OutOfMemory),
+    /// Of the card.
+    #[error(transparent)]
+    Card(#[from] DriverError),
 }
 
 fn formats(known: &[Format]) -> String {

@@ -1,19 +1,22 @@
-//! Reads tensors out of a model file into the layout that the kernels compute with, on all threads.
+//! Reads tensors out of a model file into the layout that a processor computes with, on all threads.
 //!
 //! Owns the checks that a tensor is there, of the right shape and of a type that has kernels, and that none is left
 //! over. Which tensors there are is the business of the family's file under `arch`.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use lockgate_kernels::formats::{self, Format};
-use lockgate_kernels::matmul::{PackedMatrix, PanelMut};
+use lockgate_kernels::matmul::{PackError, PackedMatrix, PanelMut};
 use lockgate_kernels::pool::ThreadPool;
 
 use super::config::Config;
 use super::error::LoadProblem;
+use crate::adapter::Module;
 use crate::gguf::{Gguf, TensorInfo, TensorType};
+use crate::processor::{Linear, Processor, Rotation};
 
 /// How far loading has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,18 +33,18 @@ pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
 /// Bytes that a thread reads at a time: enough for a disk to run at full speed, little enough to stay in cache.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// The tensors of a file on their way into a model.
-pub(crate) struct Loader<'a> {
+/// The tensors of a file on their way into a model, whichever processors its layers are for.
+pub(crate) struct Source<'a> {
     gguf: &'a Gguf,
     config: &'a Config,
     pool: &'a ThreadPool,
     on_progress: OnProgress<'a>,
     bytes_read: AtomicU64,
     bytes_total: u64,
-    used: HashSet<&'a str>,
+    used: Mutex<HashSet<&'a str>>,
 }
 
-impl<'a> Loader<'a> {
+impl<'a> Source<'a> {
     pub(super) fn new(
         gguf: &'a Gguf,
         config: &'a Config,
@@ -49,76 +52,14 @@ impl<'a> Loader<'a> {
         on_progress: OnProgress<'a>,
     ) -> Self {
         let bytes_total = gguf.tensors().map(|tensor| tensor.size_bytes).fold(0, u64::saturating_add);
-        let (bytes_read, used) = (AtomicU64::new(0), HashSet::new());
+        let (bytes_read, used) = (AtomicU64::new(0), Mutex::default());
         Self { gguf, config, pool, on_progress, bytes_read, bytes_total, used }
     }
 
-    /// The hyperparameters.
-    pub(crate) fn config(&self) -> &'a Config {
-        self.config
-    }
-
-    /// The matrix `name` with `rows` outputs and `columns` inputs.
-    pub(crate) fn matrix(
-        &mut self,
-        name: &str,
-        rows: usize,
-        columns: usize,
-    ) -> Result<PackedMatrix, LoadProblem> {
-        let tensor = self.tensor(name, &[columns as u64, rows as u64])?;
-        let format = format_of(tensor)?;
-        let pack_problem = |reason| LoadProblem::Pack { tensor: tensor.name.clone(), reason };
-        let mut matrix = PackedMatrix::new(format, rows, columns).map_err(pack_problem)?;
-        self.fill(tensor, &mut matrix, (tensor.size_bytes / rows as u64) as usize)?;
-        Ok(matrix)
-    }
-
-    /// The matrix `name`, if the file has it.
-    pub(crate) fn optional_matrix(
-        &mut self,
-        name: &str,
-        rows: usize,
-        columns: usize,
-    ) -> Result<Option<PackedMatrix>, LoadProblem> {
-        self.gguf.tensor(name).map(|_| self.matrix(name, rows, columns)).transpose()
-    }
-
-    /// The vector `name` of `length` finite numbers.
-    pub(crate) fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>, LoadProblem> {
-        let tensor = self.tensor(name, &[length as u64])?;
-        let format = format_of(tensor)?;
-        let mut bytes = vec![0; tensor.size_bytes as usize];
-        self.gguf.read_data(tensor, 0, &mut bytes)?;
-        let mut values = vec![0.0; length];
-        formats::dequantize_row(format, &bytes, &mut values);
-        // There are few of these numbers and each reaches every output, so that checking them is worth it.
-        if let Some(element) = values.iter().position(|value| !value.is_finite()) {
-            let found = values[element];
-            return Err(LoadProblem::NotFinite { tensor: tensor.name.clone(), element, found });
-        }
-        self.report(bytes.len() as u64);
-        Ok(values)
-    }
-
-    /// The vector `name`, if the file has it.
-    pub(crate) fn optional_vector(
-        &mut self,
-        name: &str,
-        length: usize,
-    ) -> Result<Option<Vec<f32>>, LoadProblem> {
-        self.gguf.tensor(name).map(|_| self.vector(name, length)).transpose()
-    }
-
-    /// Passes over the tensor `name`, whose content the model does not need.
-    pub(crate) fn ignore(&mut self, name: &str) {
-        if let Some(tensor) = self.gguf.tensor(name) {
-            self.used.insert(&tensor.name);
-        }
-    }
-
     /// Refuses a file with tensors that nobody asked for.
-    pub(super) fn finish(self) -> Result<(), LoadProblem> {
-        match self.gguf.tensors().find(|tensor| !self.used.contains(tensor.name.as_str())) {
+    pub(super) fn finish(&self) -> Result<(), LoadProblem> {
+        let used = lock(&self.used);
+        match self.gguf.tensors().find(|tensor| !used.contains(tensor.name.as_str())) {
             None => Ok(()),
             Some(tensor) => Err(LoadProblem::UnexpectedTensor {
                 tensor: tensor.name.clone(),
@@ -127,26 +68,164 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn tensor(&mut self, name: &str, expected: &[u64]) -> Result<&'a TensorInfo, LoadProblem> {
+    fn tensor(&self, name: &str, expected: &[u64]) -> Result<&'a TensorInfo, LoadProblem> {
         let tensor = find(self.gguf, name)?;
         if tensor.dimensions != expected {
             let (tensor, found) = (tensor.name.clone(), tensor.dimensions.clone());
             return Err(LoadProblem::Shape { tensor, found, expected: expected.to_vec() });
         }
-        self.used.insert(&tensor.name);
+        lock(&self.used).insert(&tensor.name);
         Ok(tensor)
     }
 
-    fn fill(
+    fn report(&self, bytes: u64) {
+        let bytes_read = self.bytes_read.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // An embedding that is the output as well may be read for two processors.
+        let bytes_read = bytes_read.min(self.bytes_total);
+        (self.on_progress)(Progress { bytes_read, bytes_total: self.bytes_total });
+    }
+}
+
+/// Loads a run of a model's layers for one processor.
+pub(crate) struct Loader<'a, P: Processor> {
+    source: &'a Source<'a>,
+    home: &'a P::Home,
+    layers: Range<usize>,
+}
+
+impl<'a, P: Processor> Loader<'a, P> {
+    /// Loads these layers, and with the first and last what belongs before and behind them.
+    pub(super) fn new(source: &'a Source<'a>, home: &'a P::Home, layers: Range<usize>) -> Self {
+        Self { source, home, layers }
+    }
+
+    /// The hyperparameters.
+    pub(crate) fn config(&self) -> &'a Config {
+        self.source.config
+    }
+
+    /// The layers to be loaded.
+    pub(crate) fn layers(&self) -> Range<usize> {
+        self.layers.clone()
+    }
+
+    /// Whether the first layer is among them.
+    pub(crate) fn begins(&self) -> bool {
+        self.layers.start == 0
+    }
+
+    /// Whether the last layer is among them.
+    pub(crate) fn ends(&self) -> bool {
+        self.layers.end == self.source.config.layers
+    }
+
+    /// The matrix `name` with `rows` outputs and `columns` inputs.
+    pub(crate) fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<P::Matrix, LoadProblem> {
+        let tensor = self.source.tensor(name, &[columns as u64, rows as u64])?;
+        let format = format_of(tensor)?;
+        P::matrix(self.home, &StoredMatrix { source: self.source, tensor, format, rows, columns })
+    }
+
+    /// The matrix `name`, if the file has it.
+    pub(crate) fn optional_matrix(
         &self,
-        tensor: &TensorInfo,
-        matrix: &mut PackedMatrix,
-        row_bytes: usize,
-    ) -> Result<(), LoadProblem> {
+        name: &str,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Option<P::Matrix>, LoadProblem> {
+        self.source.gguf.tensor(name).map(|_| self.matrix(name, rows, columns)).transpose()
+    }
+
+    /// A module's weight, and its bias where the family has one.
+    pub(crate) fn linear(
+        &self,
+        layer: usize,
+        module: Module,
+        biased: bool,
+    ) -> Result<Linear<P>, LoadProblem> {
+        let [outputs, inputs] = module.shape(self.config());
+        let name = format!("blk.{layer}.{}", module.gguf_name());
+        let weights = self.matrix(&format!("{name}.weight"), outputs, inputs)?;
+        let bias = biased.then(|| self.vector(&format!("{name}.bias"), outputs)).transpose()?;
+        Ok(Linear { weights, bias, layer, module, outputs })
+    }
+
+    /// The vector `name` of `length` finite numbers.
+    pub(crate) fn vector(&self, name: &str, length: usize) -> Result<P::Vector, LoadProblem> {
+        P::vector(self.home, self.numbers(name, length)?)
+    }
+
+    /// The table of these angles.
+    pub(crate) fn rope(&self, rotation: &Rotation) -> Result<P::Rope, LoadProblem> {
+        P::rope(self.home, rotation)
+    }
+
+    /// The finite numbers of the vector `name`, if the file has it.
+    pub(crate) fn optional_numbers(
+        &self,
+        name: &str,
+        length: usize,
+    ) -> Result<Option<Vec<f32>>, LoadProblem> {
+        self.source.gguf.tensor(name).map(|_| self.numbers(name, length)).transpose()
+    }
+
+    /// Passes over the tensor `name`, whose content the model does not need.
+    pub(crate) fn ignore(&self, name: &str) {
+        if let Some(tensor) = self.source.gguf.tensor(name) {
+            lock(&self.source.used).insert(&tensor.name);
+        }
+    }
+
+    fn numbers(&self, name: &str, length: usize) -> Result<Vec<f32>, LoadProblem> {
+        let tensor = self.source.tensor(name, &[length as u64])?;
+        let format = format_of(tensor)?;
+        let mut bytes = vec![0; tensor.size_bytes as usize];
+        self.source.gguf.read_data(tensor, 0, &mut bytes)?;
+        let mut values = vec![0.0; length];
+        formats::dequantize_row(format, &bytes, &mut values);
+        // There are few of these numbers and each reaches every output, so that checking them is worth it.
+        if let Some(element) = values.iter().position(|value| !value.is_finite()) {
+            let found = values[element];
+            return Err(LoadProblem::NotFinite { tensor: tensor.name.clone(), element, found });
+        }
+        self.source.report(bytes.len() as u64);
+        Ok(values)
+    }
+}
+
+/// A matrix that is still in the file.
+pub(crate) struct StoredMatrix<'a> {
+    source: &'a Source<'a>,
+    tensor: &'a TensorInfo,
+    pub(crate) format: Format,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+impl StoredMatrix<'_> {
+    /// Why it cannot be packed.
+    pub(crate) fn problem(&self, reason: PackError) -> LoadProblem {
+        LoadProblem::Pack { tensor: self.tensor.name.clone(), reason }
+    }
+
+    /// Its rows as they are stored.
+    pub(crate) fn read(&self) -> Result<Vec<u8>, LoadProblem> {
+        let mut bytes = vec![0; self.tensor.size_bytes as usize];
+        for (number, batch) in bytes.chunks_mut(BATCH_BYTES).enumerate() {
+            self.source.gguf.read_data(self.tensor, (number * BATCH_BYTES) as u64, batch)?;
+            self.source.report(batch.len() as u64);
+        }
+        Ok(bytes)
+    }
+
+    /// Reads it into `matrix`, which has its shape, on all threads.
+    pub(crate) fn fill(&self, matrix: &mut PackedMatrix) -> Result<(), LoadProblem> {
+        let (source, tensor) = (self.source, self.tensor);
+        let row_bytes = (tensor.size_bytes / self.rows as u64) as usize;
         let panels = Mutex::new(matrix.panels_mut());
         let failure = Mutex::new(None);
         let failed = AtomicBool::new(false);
-        self.pool.run(&|_thread| {
+        source.pool.run(&|_thread| {
             let mut bytes = Vec::new();
             while !failed.load(Ordering::Relaxed) {
                 let batch = take_batch(&mut *lock(&panels), row_bytes);
@@ -154,7 +233,7 @@ impl<'a> Loader<'a> {
                 let (start, end) =
                     (first.first_row() * row_bytes, (last.first_row() + last.rows()) * row_bytes);
                 bytes.resize(end - start, 0);
-                if let Err(error) = self.gguf.read_data(tensor, start as u64, &mut bytes) {
+                if let Err(error) = source.gguf.read_data(tensor, start as u64, &mut bytes) {
                     *lock(&failure) = Some(error);
                     failed.store(true, Ordering::Relaxed);
                     return;
@@ -165,18 +244,13 @@ impl<'a> Loader<'a> {
                     panel.pack(own);
                     rest = after;
                 }
-                self.report(bytes.len() as u64);
+                source.report(bytes.len() as u64);
             }
         });
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(()),
             Some(error) => Err(error.into()),
         }
-    }
-
-    fn report(&self, bytes: u64) {
-        let bytes_read = self.bytes_read.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        (self.on_progress)(Progress { bytes_read, bytes_total: self.bytes_total });
     }
 }
 
@@ -215,7 +289,7 @@ pub(super) fn packed_bytes(tensor: &TensorInfo) -> u64 {
 }
 
 /// The kernels' format of a tensor.
-pub(super) fn format_of(tensor: &TensorInfo) -> Result<Format, LoadProblem> {
+pub(crate) fn format_of(tensor: &TensorInfo) -> Result<Format, LoadProblem> {
     Ok(match tensor.tensor_type {
         TensorType::F32 => Format::F32,
         TensorType::F16 => Format::F16,

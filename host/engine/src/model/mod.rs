@@ -16,22 +16,26 @@ mod shapes;
 #[cfg(test)]
 mod tests;
 
+pub use crate::processor::cuda::{CardChoice, CardPlan, GpuLayers};
 pub use compute::{Compute, ForwardError, Input, Logits, Wanted};
 pub use config::{Config, RopeConfig};
-pub use error::{LoadError, LoadProblem};
+pub use error::{LoadError, LoadProblem, NoMemory};
 pub use loader::{OnProgress, Progress};
 pub use plan::MemoryPlan;
 pub use random::{RandomSource, random_model};
 pub use shapes::{Mix, Shape, ShapeError};
 
-pub(crate) use loader::Loader;
+pub(crate) use loader::{Loader, StoredMatrix, format_of};
 
-use lockgate_kernels::memory::OutOfMemory;
+use loader::Source;
+use lockgate_kernels::cuda::memory::Device;
 use lockgate_kernels::pool::ThreadPool;
 
 use crate::arch::{self, Network};
 use crate::gguf::{Gguf, optional};
 use crate::kv::{BLOCK_TOKENS, Cache};
+use crate::processor::cpu::Cpu;
+use crate::processor::cuda::{Cuda, Extent, State};
 
 /// How a model is to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,13 +48,30 @@ pub struct LoadOptions {
     pub step_tokens: usize,
     /// The most tokens of one forward pass whose logits are wanted, beyond one a sequence; for the memory plan.
     pub scored_tokens: usize,
+    /// The most sequences of one forward pass, for a card's buffers.
+    pub batch: usize,
     /// The most memory that the model may take in all.
     pub memory_bytes_max: Option<u64>,
 }
 
+impl LoadOptions {
+    /// How large passes on a card may be.
+    fn extent(&self, context: usize) -> Extent {
+        let rows = self.step_tokens.max(1);
+        Extent { rows, wanted: self.scored_tokens.saturating_add(self.batch).clamp(1, rows), context }
+    }
+}
+
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { context: None, sequences: 1, step_tokens: 512, scored_tokens: 0, memory_bytes_max: None }
+        Self {
+            context: None,
+            sequences: 1,
+            step_tokens: 512,
+            scored_tokens: 0,
+            batch: 64,
+            memory_bytes_max: None,
+        }
     }
 }
 
@@ -58,7 +79,17 @@ impl Default for LoadOptions {
 pub struct Model {
     config: Config,
     plan: MemoryPlan,
-    network: Box<dyn Network>,
+    /// The first layers, unless all are on a card.
+    here: Option<Box<dyn Network<Cpu>>>,
+    /// The other layers.
+    card: Option<OnCard>,
+}
+
+/// A model's last layers, on a card.
+struct OnCard {
+    device: Device,
+    extent: Extent,
+    network: Box<dyn Network<Cuda>>,
 }
 
 impl std::fmt::Debug for Model {
@@ -80,7 +111,21 @@ impl Model {
         pool: &ThreadPool,
         on_progress: OnProgress<'_>,
     ) -> Result<Self, LoadError> {
-        Self::try_load(gguf, options, pool, on_progress)
+        Self::load_on(gguf, options, None, pool, on_progress)
+    }
+
+    /// As [`Self::load`], with as many of the last layers on a card as the choice says.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; and the card has no kernels for the model, or not enough memory, or fails.
+    pub fn load_on(
+        gguf: &Gguf,
+        options: &LoadOptions,
+        card: Option<&CardChoice>,
+        pool: &ThreadPool,
+        on_progress: OnProgress<'_>,
+    ) -> Result<Self, LoadError> {
+        Self::try_load(gguf, options, card, pool, on_progress)
             .map_err(|problem| LoadError { file: gguf.file().to_owned(), problem })
     }
 
@@ -89,7 +134,19 @@ impl Model {
     /// # Errors
     /// As [`Self::load`], as far as the directory shows it.
     pub fn inspect(gguf: &Gguf, options: &LoadOptions) -> Result<(Config, MemoryPlan), LoadError> {
-        Self::prepare(gguf, options)
+        Self::inspect_on(gguf, options, None)
+    }
+
+    /// What [`Self::load_on`] would take.
+    ///
+    /// # Errors
+    /// As [`Self::load_on`], as far as the directory shows it.
+    pub fn inspect_on(
+        gguf: &Gguf,
+        options: &LoadOptions,
+        card: Option<&CardChoice>,
+    ) -> Result<(Config, MemoryPlan), LoadError> {
+        Self::prepare(gguf, options, card)
             .map(|(_, config, plan)| (config, plan))
             .map_err(|problem| LoadError { file: gguf.file().to_owned(), problem })
     }
@@ -97,7 +154,8 @@ impl Model {
     fn prepare(
         gguf: &Gguf,
         options: &LoadOptions,
-    ) -> Result<(&'static arch::Family, Config, MemoryPlan), LoadProblem> {
+        card: Option<&CardChoice>,
+    ) -> Result<(arch::Family, Config, MemoryPlan), LoadProblem> {
         let architecture = gguf.metadata().string("general.architecture")?;
         refuse_adapter(gguf)?;
         let family = arch::find(architecture)?;
@@ -110,21 +168,34 @@ impl Model {
             expected: "of fewer than 4294967296".to_owned(),
         })?;
         let config = Config::read(gguf.metadata(), architecture, vocabulary as usize)?;
-        let plan = MemoryPlan::make(gguf, &config, options)?;
+        let plan = MemoryPlan::make(gguf, &config, options, card)?;
         Ok((family, config, plan))
     }
 
     fn try_load(
         gguf: &Gguf,
         options: &LoadOptions,
+        choice: Option<&CardChoice>,
         pool: &ThreadPool,
         on_progress: OnProgress<'_>,
     ) -> Result<Self, LoadProblem> {
-        let (family, config, plan) = Self::prepare(gguf, options)?;
-        let mut loader = Loader::new(gguf, &config, pool, on_progress);
-        let network = (family.load)(&mut loader, plan.context)?;
-        loader.finish()?;
-        Ok(Self { config, plan, network })
+        let (family, config, plan) = Self::prepare(gguf, options, choice)?;
+        let source = Source::new(gguf, &config, pool, on_progress);
+        let first = plan.layers_here(&config);
+        let here = match first {
+            0 => None,
+            _ => Some(family.load(&Loader::<Cpu>::new(&source, &(), 0..first), plan.context)?),
+        };
+        let card = match choice {
+            Some(CardChoice { device, .. }) if first < config.layers => {
+                let loader = Loader::<Cuda>::new(&source, device, first..config.layers);
+                let network = family.load(&loader, plan.context)?;
+                Some(OnCard { device: device.clone(), extent: options.extent(plan.context), network })
+            }
+            _ => None,
+        };
+        source.finish()?;
+        Ok(Self { config, plan, here, card })
     }
 
     /// The hyperparameters.
@@ -143,27 +214,44 @@ impl Model {
     ///
     /// # Errors
     /// The system has no memory for it.
-    pub fn cache(&self) -> Result<Cache, OutOfMemory> {
-        Cache::new(&plan::kv_layouts(&self.config), self.plan.cache_blocks)
+    pub fn cache(&self) -> Result<Cache, NoMemory> {
+        self.cache_of(self.plan.cache_blocks)
     }
 
     /// A cache for one sequence of `tokens` tokens.
     ///
     /// # Errors
     /// The system has no memory for it.
-    pub fn cache_for(&self, tokens: usize) -> Result<Cache, OutOfMemory> {
-        let blocks = u32::try_from(tokens.div_ceil(BLOCK_TOKENS)).unwrap_or(u32::MAX);
-        Cache::new(&plan::kv_layouts(&self.config), blocks)
+    pub fn cache_for(&self, tokens: usize) -> Result<Cache, NoMemory> {
+        self.cache_of(u32::try_from(tokens.div_ceil(BLOCK_TOKENS)).unwrap_or(u32::MAX))
+    }
+
+    fn cache_of(&self, blocks: u32) -> Result<Cache, NoMemory> {
+        let mut layouts = plan::kv_layouts(&self.config);
+        layouts.truncate(self.plan.layers_here(&self.config));
+        let first = layouts.len();
+        let there = self
+            .card
+            .as_ref()
+            .map(|OnCard { device, extent, .. }| State::new(device, &self.config, first, blocks, *extent));
+        Ok(Cache::new(&layouts, blocks)?.with_card(there.transpose()?))
     }
 
     /// Bytes of weights that a pass over one token reads.
     #[must_use]
     pub fn bytes_per_token(&self) -> u64 {
-        self.network.bytes_per_pass()
+        let here = self.here.as_ref().map_or(0, |network| network.bytes_per_pass());
+        here + self.card.as_ref().map_or(0, |card| card.network.bytes_per_pass())
     }
 
-    pub(crate) fn network(&self) -> &dyn Network {
-        self.network.as_ref()
+    /// The first layers, unless all are on a card.
+    pub(crate) fn here(&self) -> Option<&dyn Network<Cpu>> {
+        self.here.as_deref()
+    }
+
+    /// The layers on a card.
+    pub(crate) fn card(&self) -> Option<&dyn Network<Cuda>> {
+        self.card.as_ref().map(|card| card.network.as_ref())
     }
 }
 

@@ -7,6 +7,7 @@ use super::error::LoadProblem;
 use super::{LoadOptions, loader};
 use crate::gguf::Gguf;
 use crate::kv::{Capacity, block_bytes};
+use crate::processor::cuda::{CardChoice, CardLoad, CardPlan, is_there};
 
 /// What a loaded model takes, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,18 +22,28 @@ pub struct MemoryPlan {
     pub cache_blocks: u32,
     /// Tokens of the longest sequence.
     pub context: usize,
+    /// What it takes on a card, beside the above, which is in this machine's memory.
+    pub card: Option<CardPlan>,
 }
 
 impl MemoryPlan {
-    /// Everything together.
+    /// Everything in this machine's memory together.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         self.weights_bytes.saturating_add(self.cache_bytes).saturating_add(self.working_bytes)
     }
 
-    pub(super) fn make(gguf: &Gguf, config: &Config, options: &LoadOptions) -> Result<Self, LoadProblem> {
-        let layouts = kv_layouts(config);
-        let weights_bytes = gguf.tensors().map(loader::packed_bytes).fold(0, u64::saturating_add);
+    /// Layers that are computed here and not on a card: the first ones.
+    pub(crate) fn layers_here(&self, config: &Config) -> usize {
+        config.layers - self.card.map_or(0, |card| card.layers)
+    }
+
+    pub(super) fn make(
+        gguf: &Gguf,
+        config: &Config,
+        options: &LoadOptions,
+        choice: Option<&CardChoice>,
+    ) -> Result<Self, LoadProblem> {
         let context = match options.context {
             Some(context) if context == 0 || context > config.context => {
                 return Err(LoadProblem::Unsupported {
@@ -43,17 +54,32 @@ impl MemoryPlan {
             Some(context) => context,
             None => config.context,
         };
+        let wanted = Capacity { context, sequences: options.sequences, memory_bytes_max: None };
+        let one = Capacity { sequences: 1, ..wanted };
+        let (card, blocks_max) = match choice {
+            None => (None, u32::MAX),
+            Some(choice) => {
+                let blocks = |capacity: Capacity| capacity.blocks(&[]).unwrap_or(u32::MAX);
+                let extent = options.extent(context);
+                let load = CardLoad { gguf, config, extent, blocks: blocks(one)..blocks(wanted) };
+                let (card, blocks) = load.plan(choice)?;
+                (Some(card), blocks)
+            }
+        };
+        let here = 0..config.layers - card.map_or(0, |card| card.layers);
+        let mut layouts = kv_layouts(config);
+        layouts.truncate(here.len());
+        let needed = gguf.tensors().filter(|tensor| is_there(gguf, tensor, &here, config.layers));
+        let weights_bytes = needed.map(loader::packed_bytes).fold(0, u64::saturating_add);
         let working_bytes = working_bytes(config, context, options);
         let fixed = weights_bytes.saturating_add(working_bytes);
         let memory_bytes_max = options.memory_bytes_max.map(|limit| limit.saturating_sub(fixed));
-        let plan = |context: usize, cache_blocks: u32| Self {
-            weights_bytes,
-            cache_bytes: u64::from(cache_blocks).saturating_mul(block_bytes(&layouts)),
-            working_bytes,
-            cache_blocks,
-            context,
+        let plan = |context: usize, cache_blocks: u32| {
+            let cache_blocks = cache_blocks.min(blocks_max);
+            let cache_bytes = u64::from(cache_blocks).saturating_mul(block_bytes(&layouts));
+            Self { weights_bytes, cache_bytes, working_bytes, cache_blocks, context, card }
         };
-        let capacity = Capacity { context, sequences: options.sequences, memory_bytes_max };
+        let capacity = Capacity { memory_bytes_max, ..wanted };
         match (capacity.blocks(&layouts), options.memory_bytes_max) {
             (Ok(blocks), None) => Ok(plan(context, blocks)),
             (Ok(blocks), Some(limit)) if fixed <= limit => Ok(plan(context, blocks)),
@@ -65,7 +91,7 @@ impl MemoryPlan {
             }
             (Ok(_) | Err(_), limit) => {
                 let context = if options.context.is_none() { context.min(CONTEXT_USEFUL) } else { context };
-                let one = Capacity { context, sequences: 1, memory_bytes_max: None };
+                let one = Capacity { context, ..one };
                 let plan = plan(context, one.blocks(&layouts).unwrap_or(u32::MAX));
                 Err(LoadProblem::Memory { plan, limit_bytes: limit.unwrap_or(u64::MAX) })
             }

@@ -20,7 +20,7 @@ mod work;
 
 pub use self::counters::Stats;
 pub(crate) use self::measure::{Choosing, Embedding};
-pub(crate) use self::model::ModelForward;
+pub(crate) use self::model::{ModelForward, Spare};
 pub(crate) use self::reply::Reply;
 pub(crate) use self::steer::Steered;
 pub(crate) use self::work::Ask;

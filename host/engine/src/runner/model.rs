@@ -3,29 +3,57 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use lockgate_kernels::cuda::driver::DriverError;
+
 use super::forward::{Fault, Forward, Input, Part, Pass};
 use crate::adapter::Adapter;
-use crate::kv::{Cache, Sequence};
+use crate::kv::{Cache, ForkError, Sequence};
 use crate::model::{self, Compute, ForwardError, Model, Wanted};
 
-/// A model that computes for the runner.
-#[derive(Debug)]
+/// Loads the same model anew, where a card's loss cannot reach it, with a cache of as many blocks.
+pub(crate) type Spare = Box<dyn FnOnce() -> Result<(Model, Cache), String> + Send>;
+
+/// A model that computes for the runner. When its card fails, the requests that ran fail with it; the next one finds the
+/// spare, where there is one.
 pub(crate) struct ModelForward {
     model: Model,
     cache: Cache,
     compute: Compute,
     sequences: HashMap<Part, Sequence>,
+    spare: Option<Spare>,
+    /// Why the card is of no use any more.
+    broken: Option<DriverError>,
 }
 
 impl ModelForward {
     /// `cache` must be of `model`.
-    pub(crate) fn new(model: Model, cache: Cache, compute: Compute) -> Self {
-        Self { model, cache, compute, sequences: HashMap::new() }
+    pub(crate) fn new(model: Model, cache: Cache, compute: Compute, spare: Option<Spare>) -> Self {
+        Self { model, cache, compute, sequences: HashMap::new(), spare, broken: None }
+    }
+
+    /// Takes the spare where the card is lost. What sequences were left of it have gone with it.
+    fn recover(&mut self) -> Result<(), Fault> {
+        let Some(error) = &self.broken else { return Ok(()) };
+        let Some(spare) = self.spare.take() else {
+            return Err(Fault(format!("the card is lost ({error}); restart, or use device = \"auto\"")));
+        };
+        tracing::warn!(%error, "the card is lost; the processor takes the model over");
+        let (model, cache) = spare().map_err(Fault)?;
+        self.sequences.clear();
+        (self.model, self.cache, self.broken) = (model, cache, None);
+        Ok(())
+    }
+
+    fn note(&mut self, error: DriverError) -> Fault {
+        let fault = Fault(format!("the card failed: {error}"));
+        self.broken = Some(error);
+        fault
     }
 }
 
 impl Forward for ModelForward {
     fn open(&mut self, part: Part, positions: usize, adapter: Option<Arc<Adapter>>) -> Result<(), Fault> {
+        self.recover()?;
         let mut sequence = self.cache.sequence_with(adapter);
         sequence.reserve(positions).map_err(|error| Fault(error.to_string()))?;
         self.sequences.insert(part, sequence);
@@ -34,7 +62,11 @@ impl Forward for ModelForward {
 
     fn fork(&mut self, from: Part, to: Part, positions: usize) -> Result<(), Fault> {
         let parent = self.sequences.get_mut(&from).ok_or_else(lost)?;
-        let mut child = self.cache.fork(parent).map_err(|error| Fault(error.to_string()))?;
+        let mut child = match self.cache.fork(parent) {
+            Ok(child) => child,
+            Err(ForkError::Device(error)) => return Err(self.note(error)),
+            Err(error) => return Err(Fault(error.to_string())),
+        };
         child.reserve(positions).map_err(|error| Fault(error.to_string()))?;
         self.sequences.insert(to, child);
         Ok(())
@@ -51,7 +83,7 @@ impl Forward for ModelForward {
     }
 
     fn pass(&mut self, inputs: &[Input<'_>], stop: &dyn Fn() -> bool) -> Result<Pass<'_>, Fault> {
-        let Self { model, cache, compute, sequences } = self;
+        let Self { model, cache, compute, sequences, broken, .. } = self;
         // The pass borrows several sequences at once, so they leave the map for its time. After a panic they are
         // gone with their blocks, as the runner expects.
         let mut taken = Vec::with_capacity(inputs.len());
@@ -81,6 +113,11 @@ impl Forward for ModelForward {
                 Ok(Pass::Complete(rows))
             }
             Err(ForwardError::Stopped) => Ok(Pass::Stopped),
+            Err(ForwardError::Device(error)) => {
+                let fault = Fault(format!("the card failed: {error}"));
+                *broken = Some(error);
+                Err(fault)
+            }
             Err(error) => Err(Fault(error.to_string())),
         }
     }

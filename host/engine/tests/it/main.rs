@@ -9,6 +9,7 @@ mod adapter_mutations;
 mod adapters;
 mod allocations;
 mod attacks;
+mod cards;
 mod invariance;
 mod lora;
 mod measures;

@@ -23,7 +23,7 @@ const TEMPLATE: &str = "{{ messages[0].content }}";
 /// Three special tokens, then every byte.
 const FIRST_BYTE: u32 = 3;
 
-fn byte_gguf(shape: &Shape, format: TensorType) -> Gguf {
+fn byte_gguf(shape: &Shape, format: TensorType) -> Arc<Gguf> {
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
     tokens.extend((0..=255u8).map(|byte| format!("<0x{byte:02X}>")));
     let mut kinds = vec![2, 3, 3];
@@ -36,7 +36,7 @@ fn byte_gguf(shape: &Shape, format: TensorType) -> Gguf {
     let shape = Shape { vocabulary: tokens.len(), ..*shape };
     metadata.insert("tokenizer.ggml.tokens", Value::Array(Array::Strings(tokens)));
     metadata.insert("tokenizer.ggml.token_type", Value::Array(Array::I32(kinds)));
-    random_model(&shape, Mix::pure(format), 7, &metadata).expect("a valid shape")
+    Arc::new(random_model(&shape, Mix::pure(format), 7, &metadata).expect("a valid shape"))
 }
 
 fn tokens(text: &str) -> Vec<u32> {
@@ -68,7 +68,7 @@ fn asking(model: &LocalModel) -> (Permit, AttemptContext) {
     (permit, context)
 }
 
-fn load(gguf: &Gguf) -> LocalModel {
+fn load(gguf: &Arc<Gguf>) -> LocalModel {
     let options = ModelOptions { threads: NonZeroUsize::new(2), ..ModelOptions::new("tiny") };
     LocalModel::from_gguf(gguf, &options, &|_| {}).expect("a valid model")
 }

@@ -9,7 +9,7 @@ use lockgate_kernels::cpu::Level;
 
 use super::support::{Run, check_same_bits, pool};
 
-fn open() -> Gguf {
+pub(crate) fn open() -> Gguf {
     let path = std::env::var_os("LOCKGATE_TEST_MODEL").map(PathBuf::from).expect(
         "set LOCKGATE_TEST_MODEL to the path of SmolLM2-135M-Instruct.Q4_1.gguf (`cargo xtask test` does; \
          `lockgate pull smollm2` fetches the file)",

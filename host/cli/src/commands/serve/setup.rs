@@ -46,7 +46,8 @@ async fn add_model(config: &mut Config, model: &str, offline: bool) -> Result<()
             "--model: the configuration has a model or target `{id}` already"
         )));
     }
-    config.models.push(ModelConfig { id, path, device: config::Device::Auto, context_tokens: None });
+    let device = config::Device::Auto;
+    config.models.push(ModelConfig { id, path, device, gpu_layers: None, context_tokens: None });
     Ok(())
 }
 

@@ -156,7 +156,8 @@ fn removing_waits_for_answers_that_are_being_made() {
 fn what_does_not_fit_is_not_added() {
     let model = tiny();
     let other = Shape { hidden: 128, ..SHAPE };
-    let gguf = random_model(&other, Mix::pure(TensorType::Q8_0), 7, &metadata()).expect("a valid shape");
+    let gguf =
+        Arc::new(random_model(&other, Mix::pure(TensorType::Q8_0), 7, &metadata()).expect("a valid shape"));
     let smaller = load(&gguf, &options());
     let message = smaller.adapted("first", &adapter(1), 1.0).expect_err("another shape").to_string();
     assert!(message.starts_with("adapter.gguf: ") && message.contains("attn_q"), "{message}");

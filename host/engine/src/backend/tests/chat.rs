@@ -155,7 +155,7 @@ fn a_template_that_refuses_is_the_requests_fault() {
     let mut metadata = metadata();
     let template = "{{ raise_exception('roles must alternate') }}";
     metadata.insert("tokenizer.chat_template", Value::String(template.to_owned()));
-    let gguf = random_model(&SHAPE, Mix::pure(TensorType::Q8_0), 7, &metadata).expect("valid");
+    let gguf = Arc::new(random_model(&SHAPE, Mix::pure(TensorType::Q8_0), 7, &metadata).expect("valid"));
     let error = error(&load(&gguf, &options()), request("x", greedy(1)));
     assert_eq!(error.kind, ErrorKind::InvalidRequest);
     assert!(error.message.contains("roles must alternate"), "{error}");
@@ -184,7 +184,7 @@ fn a_permit_for_another_target_is_refused() {
 fn plain_text_is_continued_without_a_template() {
     let mut metadata = metadata();
     metadata.insert("tokenizer.chat_template", Value::String(String::new()));
-    let gguf = random_model(&SHAPE, Mix::pure(TensorType::Q8_0), 7, &metadata).expect("valid");
+    let gguf = Arc::new(random_model(&SHAPE, Mix::pure(TensorType::Q8_0), 7, &metadata).expect("valid"));
     let model = load(&gguf, &options());
     let completion =
         CompletionRequest { prompt: "Once".to_owned(), sampling: greedy(8), choices: 1, logprobs: None };
@@ -241,7 +241,7 @@ fn recommended_sampling_comes_from_the_file_behind_the_operators() {
     metadata.insert("general.sampling.temp", 0.0f32);
     metadata.insert("general.sampling.top_k", Value::I32(-1));
     metadata.insert("general.sampling.top_p", Value::F32(7.0));
-    let gguf = random_model(&SHAPE, Mix::pure(TensorType::Q8_0), 7, &metadata).expect("valid");
+    let gguf = Arc::new(random_model(&SHAPE, Mix::pure(TensorType::Q8_0), 7, &metadata).expect("valid"));
     assert_eq!(
         recommended::recommended(gguf.metadata()),
         Sampling { temperature: Some(0.0), top_k: Some(0), ..Sampling::default() }

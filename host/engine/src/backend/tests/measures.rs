@@ -330,7 +330,8 @@ fn a_model_without_a_template_embeds_but_does_not_choose() {
     for (key, value) in with.iter().filter(|(key, _)| *key != "tokenizer.chat_template") {
         metadata.insert(key, value.clone());
     }
-    let gguf = random_model(&SHAPE, Mix::pure(TensorType::Q8_0), 7, &metadata).expect("a valid shape");
+    let gguf =
+        Arc::new(random_model(&SHAPE, Mix::pure(TensorType::Q8_0), 7, &metadata).expect("a valid shape"));
     let model = load(&gguf, &options());
     assert_eq!(embed(&model, &["a"]).expect("a vector").vectors.len(), 1);
     assert_eq!(kind(choose(&model, "a", &["b"]), &["template"]), ErrorKind::InvalidRequest);

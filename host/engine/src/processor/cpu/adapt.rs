@@ -1,4 +1,4 @@
-//! What adapters add to projections: `out[row] += B · (scale · (A · x[row]))` for the rows of each adapter.
+//! Projections, and what adapters add to them: `out[row] += B · (scale · (A · x[row]))` for the rows of each adapter.
 //!
 //! The rows of one adapter, wherever they are in the batch, are gathered and computed together; rows without one are
 //! neither read nor written. A product has one order of operations, as every product of the kernels, is scaled between
@@ -12,49 +12,39 @@ use lockgate_kernels::matmul::{Activations, MatmulJob, matmul};
 use lockgate_kernels::norm;
 use lockgate_kernels::pool::ThreadPool;
 
-use super::linear::Linear;
+use super::Cpu;
 use super::pass::Buffer;
-use crate::adapter::{Adapter, LowRank};
-
-/// The rows of a pass that one adapter changes.
-pub(crate) struct AdaptedRows<'a> {
-    adapter: &'a Adapter,
-    /// In order, none adjacent to the next.
-    ranges: Vec<Range<usize>>,
-}
-
-impl<'a> AdaptedRows<'a> {
-    /// Groups a pass's inputs by adapter: each is given with its number of rows.
-    pub(crate) fn group(inputs: impl Iterator<Item = (Option<&'a Adapter>, usize)>) -> Vec<Self> {
-        let mut groups: Vec<Self> = Vec::new();
-        let mut row = 0;
-        for (adapter, rows) in inputs {
-            let range = row..row + rows;
-            row = range.end;
-            let Some(adapter) = adapter.filter(|_| rows > 0) else { continue };
-            let group = groups.iter_mut().find(|group| std::ptr::eq(group.adapter, adapter));
-            match group {
-                None => groups.push(Self { adapter, ranges: vec![range] }),
-                Some(group) => match group.ranges.last_mut() {
-                    Some(last) if last.end == range.start => last.end = range.end,
-                    _ => group.ranges.push(range),
-                },
-            }
-        }
-        groups
-    }
-
-    fn rows(&self) -> usize {
-        self.ranges.iter().map(ExactSizeIterator::len).sum()
-    }
-}
+use crate::adapter::LowRank;
+use crate::processor::{AdaptedRows, Linear};
 
 /// What projections compute with, beside their inputs.
 #[derive(Clone, Copy)]
-pub(crate) struct Adapting<'a> {
-    pub(crate) pool: &'a ThreadPool,
-    pub(crate) level: Level,
-    pub(crate) adapted: &'a [AdaptedRows<'a>],
+pub(super) struct Adapting<'a> {
+    pub(super) pool: &'a ThreadPool,
+    pub(super) level: Level,
+    pub(super) adapted: &'a [AdaptedRows<'a>],
+}
+
+/// Computes several projections of the same inputs, each into its output.
+pub(super) fn project<const N: usize>(
+    adapting: Adapting<'_>,
+    scratch: &mut Scratch,
+    x: &mut Activations,
+    outputs: [(&Linear<Cpu>, &mut [f32]); N],
+) {
+    let Adapting { pool, level, adapted } = adapting;
+    let linears = outputs.each_ref().map(|(linear, _)| *linear);
+    let mut jobs = outputs.map(|(linear, out)| MatmulJob { weights: &linear.weights, out });
+    matmul(pool, level, &mut jobs, x);
+    for rows in adapted {
+        let mut outputs = linears.iter().zip(&mut jobs).map(|(linear, job)| (*linear, &mut *job.out));
+        scratch.add(pool, level, rows, x, &mut outputs);
+    }
+    for (linear, job) in linears.iter().zip(jobs) {
+        if let Some(bias) = &linear.bias {
+            norm::add_row(pool, level, job.out, bias);
+        }
+    }
 }
 
 /// Multiplications below which an adapter's products stay on the calling thread: for the few of a single token, waking
@@ -62,7 +52,7 @@ pub(crate) struct Adapting<'a> {
 const MULTIPLICATIONS_MIN: usize = 1 << 18;
 
 /// Buffers that adapters' products reuse. Empty until a pass has an adapter.
-pub(crate) struct Scratch {
+pub(super) struct Scratch {
     /// The calling thread alone.
     alone: ThreadPool,
     gathered: Vec<f32>,
@@ -88,13 +78,13 @@ impl Default for Scratch {
 
 impl Scratch {
     /// Adds what an adapter makes of its rows of `x` to their rows of each projection's output.
-    pub(crate) fn add<'o>(
+    fn add<'o>(
         &mut self,
         pool: &ThreadPool,
         level: Level,
         group: &AdaptedRows<'_>,
         x: &Activations,
-        outputs: &mut dyn Iterator<Item = (&'o Linear, &'o mut [f32])>,
+        outputs: &mut dyn Iterator<Item = (&'o Linear<Cpu>, &'o mut [f32])>,
     ) {
         let adapter = group.adapter;
         let pairs: Vec<(&LowRank, &mut [f32])> = outputs

@@ -1,0 +1,367 @@
+//! One forward pass on a card: what each operation launches. Up to eight rows go through kernels that read weights once
+//! for all of them (`gemv`), more through matrix products (`gemm`); sequences of few rows through decode attention,
+//! prompts through prefill attention, both in one pass.
+
+use std::sync::Arc;
+
+use lockgate_kernels::attention::PAGE_TOKENS;
+use lockgate_kernels::cuda::attention::{self, DeviceAttention, DeviceKv, DeviceRope};
+use lockgate_kernels::cuda::driver::DriverError;
+use lockgate_kernels::cuda::gemm::gemm;
+use lockgate_kernels::cuda::lora::{AdapterTables, DeviceAdapters, NO_ADAPTER};
+use lockgate_kernels::cuda::matrix::{DeviceMatrix, MatrixFormat};
+use lockgate_kernels::cuda::memory::{Device, DeviceBuffer};
+use lockgate_kernels::cuda::products::{Job, gemv, gemv_swiglu};
+use lockgate_kernels::cuda::rows::{activate, embed, gather, rms_norm};
+
+use super::buffers::{Buffers, Inputs};
+use super::{Cuda, State, adapters};
+use crate::processor::{Batch, Heads, Linear, Outputs, Pass, PassError};
+
+/// A pass on a card.
+pub(crate) struct CudaPass<'a> {
+    device: Device,
+    first_layer: usize,
+    layers: &'a mut [DeviceKv],
+    buffers: &'a mut Buffers,
+    outputs: &'a mut Outputs,
+    batch: &'a Batch<'a>,
+    decoding: Sequences,
+    prefilling: Sequences,
+    /// Rows in the residual stream.
+    rows: usize,
+    /// The wanted rows, those whose logits are wanted before those whose states are.
+    order: Vec<u32>,
+    logits_rows: usize,
+    /// Whether the residual is what was kept of it.
+    kept: bool,
+    /// Whether the inputs of the next projection to the residual are the gated ones.
+    gated: bool,
+}
+
+/// Sequences that one kernel attends for.
+#[derive(Debug, Default)]
+struct Sequences {
+    count: usize,
+    rows_max: usize,
+    tokens_max: usize,
+}
+
+/// The rows of heads that a decode's tile has room for.
+const DECODE_TILE_ROWS: usize = 16;
+
+impl<'a> CudaPass<'a> {
+    /// A pass over `batch`: puts on the card what its kernels look up. It begins with the batch's tokens, or goes on from
+    /// the residual that other layers left. `adapters` are the copies of the batch's adapters, in its order.
+    pub(crate) fn begin(
+        state: &'a mut State,
+        heads: (usize, usize),
+        outputs: &'a mut Outputs,
+        batch: &'a Batch<'a>,
+        adapters: &[Arc<DeviceAdapters>],
+        residual: Option<&[f32]>,
+    ) -> Result<Self, PassError> {
+        let State { device, first_layer, layers, buffers, .. } = state;
+        let mut pass = Self {
+            device: device.clone(),
+            first_layer: *first_layer,
+            layers,
+            buffers,
+            outputs,
+            batch,
+            decoding: Sequences::default(),
+            prefilling: Sequences::default(),
+            rows: batch.positions.len(),
+            order: Vec::new(),
+            logits_rows: 0,
+            kept: false,
+            gated: false,
+        };
+        match residual {
+            None => pass.buffers.tokens.write(0, batch.tokens)?,
+            Some(residual) => pass.buffers.residual.write(0, residual)?,
+        }
+        pass.place()?;
+        pass.share_out(heads.0 / heads.1)?;
+        pass.choose_wanted()?;
+        pass.name_adapters(adapters)?;
+        Ok(pass)
+    }
+
+    /// Where each row is.
+    fn place(&mut self) -> Result<(), DriverError> {
+        let slot = |slot: &lockgate_kernels::attention::Slot| {
+            let at = slot.page.checked_mul(PAGE_TOKENS as u32)?.checked_add(slot.offset as u32)?;
+            (at != attention::NO_SLOT).then_some(at)
+        };
+        let slots: Option<Vec<u32>> = self.batch.slots.iter().map(slot).collect();
+        let slots = slots.ok_or_else(|| DriverError::failed("place", "a page's number is too large"))?;
+        self.buffers.slots.write(0, &slots)?;
+        self.buffers.positions.write(0, self.batch.positions)
+    }
+
+    /// Which kernel attends for which sequence; `group` heads share one of keys.
+    fn share_out(&mut self, group: usize) -> Result<(), DriverError> {
+        let (mut decoding, mut prefilling, mut pages) = (Vec::new(), Vec::new(), Vec::new());
+        let mut first_row = 0;
+        for sequence in self.batch.sequences {
+            let tokens = sequence.first_position + sequence.rows;
+            let end = first_row + sequence.rows;
+            let few = sequence.rows * group <= DECODE_TILE_ROWS && end <= self.buffers.parts_rows;
+            let (list, kind) = match few {
+                true => (&mut decoding, &mut self.decoding),
+                false => (&mut prefilling, &mut self.prefilling),
+            };
+            let numbers = [first_row, sequence.rows, sequence.first_position, pages.len()];
+            list.extend(numbers.map(|number| number as u32));
+            kind.count += 1;
+            kind.rows_max = kind.rows_max.max(sequence.rows);
+            kind.tokens_max = kind.tokens_max.max(tokens);
+            pages.extend_from_slice(&sequence.pages[..tokens.div_ceil(PAGE_TOKENS)]);
+            first_row = end;
+        }
+        self.buffers.pages.write(0, &pages)?;
+        self.buffers.decoding.write(0, &decoding)?;
+        self.buffers.prefilling.write(0, &prefilling)
+    }
+
+    fn choose_wanted(&mut self) -> Result<(), DriverError> {
+        let (wanted, states) = (self.batch.wanted, self.batch.states);
+        let of = |range: std::ops::Range<usize>| wanted[range].iter().map(|row| *row as u32);
+        let mut done = 0;
+        for states in states.iter() {
+            self.order.extend(of(done..states.start));
+            done = states.end;
+        }
+        self.order.extend(of(done..wanted.len()));
+        self.logits_rows = self.order.len();
+        states.iter().for_each(|states| self.order.extend(of(states.clone())));
+        self.buffers.order.write(0, &self.order)
+    }
+
+    fn name_adapters(&mut self, adapters: &[Arc<DeviceAdapters>]) -> Result<(), DriverError> {
+        self.buffers.adapters.set(adapters)?;
+        if adapters.is_empty() {
+            return Ok(());
+        }
+        let mut names = vec![NO_ADAPTER; self.rows];
+        for (name, adapted) in self.batch.adapted.iter().enumerate() {
+            adapted.ranges.iter().for_each(|range| names[range.clone()].fill(name as u32));
+        }
+        let kept: Vec<u32> = self.order.iter().map(|row| names[*row as usize]).collect();
+        self.buffers.row_adapters.write(0, &names)?;
+        self.buffers.kept_adapters.write(0, &kept)
+    }
+}
+
+/// Multiplies what was written last of these inputs by each matrix, adding to what is there if `add`.
+fn multiply(
+    device: &Device,
+    rows: usize,
+    inputs: &Inputs,
+    add: bool,
+    jobs: Vec<Job<'_>>,
+) -> Result<(), DriverError> {
+    if rows == 0 {
+        return Ok(());
+    }
+    if !inputs.is_few() {
+        return jobs
+            .into_iter()
+            .try_for_each(|job| gemm(device, rows, inputs.written(), job.weights, job.bias, add, job.out));
+    }
+    let (mut planes, mut floats): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| in_planes(job.weights));
+    for jobs in [&mut planes, &mut floats] {
+        if !jobs.is_empty() {
+            gemv(device, rows, inputs.written(), add, jobs)?;
+        }
+    }
+    Ok(())
+}
+
+fn in_planes(matrix: &DeviceMatrix) -> bool {
+    matches!(matrix.format(), MatrixFormat::Planes(_))
+}
+
+/// What adds adapters' products: the tables, and which adapter each row has.
+struct Adapting<'a> {
+    tables: &'a mut AdapterTables,
+    names: &'a DeviceBuffer<u32>,
+}
+
+impl Adapting<'_> {
+    /// Adds what adapters make of the inputs to a projection's output.
+    fn add(
+        &mut self,
+        device: &Device,
+        rows: usize,
+        linear: &Linear<Cuda>,
+        inputs: &Inputs,
+        out: &mut DeviceBuffer<f32>,
+    ) -> Result<(), DriverError> {
+        if rows == 0 || self.tables.is_empty() {
+            return Ok(());
+        }
+        let projection = adapters::projection(linear.layer, linear.module);
+        self.tables.add(device, projection, rows, inputs.floats()?, self.names, out)
+    }
+}
+
+fn job<'a>(linear: &'a Linear<Cuda>, out: &'a mut DeviceBuffer<f32>) -> Job<'a> {
+    Job { weights: &linear.weights, bias: linear.bias.as_ref(), out }
+}
+
+impl Pass<Cuda> for CudaPass<'_> {
+    fn poll(&self) -> Result<(), PassError> {
+        if (self.batch.stop)() { Err(PassError::Stopped) } else { Ok(()) }
+    }
+
+    fn embed(&mut self, embedding: &DeviceMatrix) -> Result<(), PassError> {
+        let Buffers { tokens, residual, .. } = &mut *self.buffers;
+        Ok(embed(&self.device, self.rows, embedding, tokens, residual)?)
+    }
+
+    fn normalize(&mut self, weight: &DeviceBuffer<f32>, epsilon: f32) -> Result<(), PassError> {
+        let Buffers { residual, kept, normalized, .. } = &mut *self.buffers;
+        let x = if self.kept { kept } else { residual };
+        let to = normalized.of(self.rows);
+        Ok(rms_norm(&self.device, self.rows, x, None, weight, epsilon, to)?)
+    }
+
+    fn project_heads(&mut self, _: Heads, projections: [&Linear<Cuda>; 3]) -> Result<(), PassError> {
+        let (device, rows) = (&self.device, self.rows);
+        let Buffers { adapters: tables, row_adapters: names, normalized, queries, keys, values, .. } =
+            &mut *self.buffers;
+        let [query, key, value] = projections;
+        let jobs = vec![job(query, &mut *queries), job(key, &mut *keys), job(value, &mut *values)];
+        multiply(device, rows, normalized, false, jobs)?;
+        let mut adapting = Adapting { tables, names };
+        for (linear, out) in [(query, queries), (key, keys), (value, values)] {
+            adapting.add(device, rows, linear, normalized, out)?;
+        }
+        Ok(())
+    }
+
+    fn rotate_and_keep(&mut self, heads: Heads, rope: &DeviceRope) -> Result<(), PassError> {
+        let Buffers { queries, keys, values, positions, slots, rotated, .. } = &mut *self.buffers;
+        let layer = &mut self.layers[heads.layer - self.first_layer];
+        let rows = attention::Heads {
+            rows: self.rows,
+            heads: heads.heads,
+            q: queries,
+            k: keys,
+            v: values,
+            norms: None,
+            epsilon: 0.0,
+            positions,
+            slots,
+        };
+        Ok(attention::rope_and_keep(&self.device, &rows, rope, layer, rotated)?)
+    }
+
+    fn attend(&mut self, heads: Heads) -> Result<(), PassError> {
+        let (device, rows) = (&self.device, self.rows);
+        let Buffers {
+            rotated, decoding, prefilling, pages, parts, parts_rows, attended, attended_rows, ..
+        } = &mut *self.buffers;
+        let layer = &self.layers[heads.layer - self.first_layer];
+        let job = |sequences, of: &Sequences, rows| DeviceAttention {
+            heads: heads.heads,
+            rows,
+            scale: 1.0 / (heads.head_dim as f32).sqrt(),
+            cap: 0.0,
+            window: 0,
+            queries: rotated,
+            sequences,
+            pages,
+            count: of.count,
+            rows_max: of.rows_max,
+            tokens_max: of.tokens_max,
+        };
+        if self.decoding.count > 0 {
+            let job = job(decoding, &self.decoding, rows.min(*parts_rows));
+            attention::decode(device, &job, layer, parts, attended)?;
+        }
+        if self.prefilling.count > 0 {
+            attention::prefill(device, &job(prefilling, &self.prefilling, rows), layer, attended)?;
+        }
+        self.gated = false;
+        Ok(activate(device, rows, attended, None, attended_rows.of(rows))?)
+    }
+
+    fn project_gated(&mut self, gate: &Linear<Cuda>, up: &Linear<Cuda>) -> Result<(), PassError> {
+        let (device, rows) = (&self.device, self.rows);
+        self.gated = true;
+        let Buffers {
+            adapters: tables,
+            row_adapters,
+            kept_adapters,
+            normalized,
+            gated,
+            gate: gates,
+            up: ups,
+            ..
+        } = &mut *self.buffers;
+        let names = if self.kept { kept_adapters } else { row_adapters };
+        let alike = gate.weights.format() == up.weights.format();
+        if rows > 0 && normalized.is_few() && alike && tables.is_empty() {
+            gemv_swiglu(device, rows, normalized.written(), &gate.weights, &up.weights, gates)?;
+            return Ok(activate(device, rows, gates, None, gated.of(rows))?);
+        }
+        multiply(device, rows, normalized, false, vec![job(gate, &mut *gates), job(up, &mut *ups)])?;
+        let mut adapting = Adapting { tables, names };
+        adapting.add(device, rows, gate, normalized, gates)?;
+        adapting.add(device, rows, up, normalized, ups)?;
+        Ok(activate(device, rows, gates, Some(ups), gated.of(rows))?)
+    }
+
+    fn add_projection(&mut self, projection: &Linear<Cuda>) -> Result<(), PassError> {
+        let (device, rows) = (&self.device, self.rows);
+        let Buffers {
+            adapters: tables,
+            row_adapters,
+            kept_adapters,
+            residual,
+            kept,
+            attended_rows,
+            gated,
+            ..
+        } = &mut *self.buffers;
+        let (out, names) = if self.kept { (kept, kept_adapters) } else { (residual, row_adapters) };
+        let inputs = if self.gated { gated } else { attended_rows };
+        multiply(device, rows, inputs, true, vec![job(projection, &mut *out)])?;
+        Ok(Adapting { tables, names }.add(device, rows, projection, inputs, out)?)
+    }
+
+    fn keep_wanted(&mut self) -> Result<(), PassError> {
+        let everything = self.order.len() == self.rows && self.order.is_sorted();
+        self.rows = self.order.len();
+        if everything {
+            return Ok(());
+        }
+        self.kept = true;
+        let Buffers { residual, kept, order, .. } = &mut *self.buffers;
+        Ok(gather(&self.device, self.rows, self.batch.hidden, residual, order, kept)?)
+    }
+
+    fn normalize_output(&mut self, weight: &DeviceBuffer<f32>, epsilon: f32) -> Result<(), PassError> {
+        self.normalize(weight, epsilon)
+    }
+
+    fn project_logits(&mut self, output: &DeviceMatrix) -> Result<(), PassError> {
+        let (rows, hidden) = (self.logits_rows, self.batch.hidden);
+        let Buffers { normalized, logits, .. } = &mut *self.buffers;
+        let jobs = vec![Job { weights: output, bias: None, out: logits }];
+        multiply(&self.device, rows, normalized, false, jobs)?;
+        let Outputs { logits: found, states } = &mut *self.outputs;
+        found.resize(rows * output.rows(), 0.0);
+        states.resize((self.rows - rows) * hidden, 0.0);
+        if !found.is_empty() {
+            logits.read(0, found)?;
+        }
+        if !states.is_empty() {
+            normalized.floats()?.read(rows * hidden, states)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! What a model's last layers remember on a card, and the buffers that its passes are computed in.
+
+use std::sync::Arc;
+
+use lockgate_kernels::cuda::attention::{DeviceKv, KvFormat, KvShape};
+use lockgate_kernels::cuda::driver::DriverError;
+use lockgate_kernels::cuda::lora::DeviceAdapters;
+use lockgate_kernels::cuda::memory::Device;
+
+use super::adapters;
+use super::buffers::Buffers;
+use super::plan::Extent;
+use crate::adapter::Adapter;
+use crate::model::Config;
+
+/// The part of a cache that is on a card, and what passes there need beside it.
+pub(crate) struct State {
+    pub(super) device: Device,
+    pub(super) first_layer: usize,
+    pub(super) layers: Vec<DeviceKv>,
+    pub(super) buffers: Buffers,
+    pub(super) extent: Extent,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = formatter.debug_struct("State");
+        debug.field("first_layer", &self.first_layer).field("extent", &self.extent).finish_non_exhaustive()
+    }
+}
+
+/// The shape of a layer's pages.
+pub(super) fn kv_shape(config: &Config) -> KvShape {
+    KvShape { kv_heads: config.kv_heads, head_dim: config.head_dim, format: KvFormat::F16 }
+}
+
+impl State {
+    /// Pages for the layers from `first_layer` on, and buffers for passes of this extent.
+    ///
+    /// # Errors
+    /// There is no memory, or no kernel takes the heads' size.
+    pub(crate) fn new(
+        device: &Device,
+        config: &Config,
+        first_layer: usize,
+        blocks: u32,
+        extent: Extent,
+    ) -> Result<Self, DriverError> {
+        let layer = |_| DeviceKv::new(device, kv_shape(config), blocks as usize);
+        Ok(Self {
+            device: device.clone(),
+            first_layer,
+            layers: (first_layer..config.layers).map(layer).collect::<Result<_, _>>()?,
+            buffers: Buffers::new(device, config, extent)?,
+            extent,
+        })
+    }
+
+    /// How many layers it is of.
+    pub(crate) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// How large its passes may be.
+    pub(crate) fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// Makes page `to` what page `from` is, in every layer.
+    pub(crate) fn copy_page(&mut self, from: u32, to: u32) -> Result<(), DriverError> {
+        self.layers.iter_mut().try_for_each(|layer| layer.copy_page(&self.device, from, to))
+    }
+
+    /// The adapter's copy on the card, which is made the first time.
+    pub(crate) fn prepare(&self, adapter: &Adapter) -> Result<Arc<DeviceAdapters>, DriverError> {
+        adapters::prepare(&self.device, adapter, self.first_layer)
+    }
+}
