@@ -10,6 +10,7 @@ pub mod card;
 pub mod cards;
 pub mod driver;
 pub mod gemm;
+pub mod limits;
 pub mod lora;
 pub mod matrix;
 pub mod memory;

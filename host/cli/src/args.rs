@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 /// Runs models here, calls clouds, and lets sandboxed WebAssembly policies decide.
 #[derive(Debug, Parser)]
@@ -198,8 +198,8 @@ pub(crate) struct BenchArgs {
     /// Threads; by default one a physical core that this process may use.
     #[arg(short = 't')]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Where to compute.
-    #[arg(long, value_enum, default_value_t = BenchDevice::Cpu)]
+    /// Where to compute: cpu, cuda (the first card) or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = bench_device)]
     pub(crate) device: BenchDevice,
     /// One JSON array on stdout.
     #[arg(long)]
@@ -207,10 +207,23 @@ pub(crate) struct BenchArgs {
 }
 
 /// Where a benchmark computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BenchDevice {
     /// The CPU.
     Cpu,
+    /// A card, by the driver's number.
+    Cuda(usize),
+}
+
+fn bench_device(text: &str) -> Result<BenchDevice, String> {
+    match text {
+        "cpu" => Ok(BenchDevice::Cpu),
+        "cuda" => Ok(BenchDevice::Cuda(0)),
+        _ => {
+            let number = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+            number.map(BenchDevice::Cuda).ok_or_else(|| "use cpu, cuda or cuda:NUMBER".to_owned())
+        }
+    }
 }
 
 #[derive(Debug, Args)]

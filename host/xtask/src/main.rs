@@ -2,10 +2,12 @@
 //!
 //! `test` is the one entry point: it builds the shipped plugins and the binary, fetches the test model
 //! once, and runs the Rust tests and the Python client tests. `plugins` only builds the plugins, and the binary, which
-//! those in C are built with. `kernels` compiles the CUDA kernels, which are committed.
+//! those in C are built with. `kernels` compiles the CUDA kernels, which are committed, and `gpu-bundle`
+//! packs what checks and times them on a machine with a card.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "a developer's tool tells what it does")]
 
+mod gpu_bundle;
 mod kernels;
 mod languages;
 mod plugins;
@@ -21,7 +23,8 @@ use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask test      build the plugins and run every test
        cargo xtask plugins   build the shipped plugins into target/plugins
-       cargo xtask kernels   compile the CUDA kernels into kernels/cuda/built; --check only compares";
+       cargo xtask kernels   compile the CUDA kernels into kernels/cuda/built; --check only compares
+       cargo xtask gpu-bundle   pack kernels/gpu_check.sh and what it runs into target/lockgate-gpu.tar.gz";
 
 fn main() -> Result<()> {
     let root = workspace_root()?;
@@ -35,6 +38,7 @@ fn main() -> Result<()> {
         }
         ["kernels"] => kernels::build(&root),
         ["kernels", "--check"] => kernels::check(&root),
+        ["gpu-bundle"] => gpu_bundle::build(&root),
         _ => bail!(USAGE),
     }
 }

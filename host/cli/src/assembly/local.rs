@@ -182,7 +182,7 @@ impl AdapterIdentity {
 }
 
 /// The folder of kernels to be used in the place of those that are built in, for tuning.
-fn kernels() -> Option<PathBuf> {
+pub(crate) fn kernels() -> Option<PathBuf> {
     std::env::var_os("LOCKGATE_KERNELS").filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 

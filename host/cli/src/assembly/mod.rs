@@ -16,6 +16,9 @@ mod rehearsal;
 mod request_log;
 mod workshop;
 
+#[cfg(feature = "engine")]
+pub(crate) use local::kernels;
+
 use anyhow::Result;
 use lockgate_api::Labels;
 use lockgate_gateway::{Gateway, GatewayOptions, GatewayTarget, Key, KeyHash, Keys, Metrics, Named};

@@ -1,19 +1,23 @@
-//! `bench`: prefill and decode speed, beside the memory bandwidth that bounds decoding.
+//! `bench`: prefill and decode speed, beside the limits of the device: the memory bandwidth that bounds decoding and,
+//! on a card, the matrix rate that bounds prefill, both measured in the same run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_engine::bench::Bench;
 use lockgate_engine::gguf::{Gguf, Metadata};
-use lockgate_engine::model::{LoadOptions, Mix, Model, Shape, random_model};
+use lockgate_engine::model::{CardChoice, GpuLayers, LoadOptions, Mix, Model, Shape, random_model};
 use lockgate_kernels::bandwidth;
 use lockgate_kernels::cpu::{Level, default_threads};
+use lockgate_kernels::cuda::cards::{Cards as _, OpenCard, SystemCards};
+use lockgate_kernels::cuda::driver::DriverError;
+use lockgate_kernels::cuda::limits::{CardLimits, Effort};
 use lockgate_kernels::pool::ThreadPool;
 use serde_json::{Value, json};
 
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, BenchDevice};
 use crate::failure::Failure;
-use crate::{models, terminal};
+use crate::{assembly, models, terminal};
 
 /// Seed of random weights: the same figures' work on every machine.
 const WEIGHTS_SEED: u64 = 1;
@@ -24,20 +28,23 @@ pub(super) fn bench(args: BenchArgs) -> Result<(), Failure> {
     }
     let (gguf, name) = source(&args)?;
     let pool = Arc::new(ThreadPool::new(args.threads.unwrap_or_else(default_threads)));
-    let level = Level::detect();
+    let place = Place::find(args.device, &pool)?;
     let options = LoadOptions {
         context: Some(args.depth + args.prefill.max(args.decode)),
         sequences: args.batch.get(),
+        step_tokens: LoadOptions::default().step_tokens.max(args.batch.get()),
+        batch: args.batch.get(),
         ..LoadOptions::default()
     };
+    let choice = place.choice();
     let model = models::Loading::named(format!("loading {name}"))
-        .track(|progress| Model::load(&gguf, &options, &pool, progress))?;
-    let device = format!("cpu, {} threads, {}", pool.threads(), level.name());
+        .track(|progress| Model::load_on(&gguf, &options, choice.as_ref(), &pool, progress))?;
+    let device = place.name();
     let adapter = super::adapter(&args.adapter, model.config())?;
-    let mut bench = Bench::new(&model, Arc::clone(&pool), level, args.batch.get(), adapter)?;
+    let mut bench = Bench::new(&model, Arc::clone(&pool), place.level, args.batch.get(), adapter)?;
 
     let mut rows = Vec::new();
-    let bandwidth_before = read_bandwidth(&pool, level)?;
+    let before = place.limits()?;
     if args.prefill > 0 {
         let speeds = measure(&mut bench, &args, args.prefill, |bench, tokens| bench.prefill(tokens))?;
         rows.push(Row { test: format!("pp{}", args.prefill), speeds, passes_read_all: false });
@@ -49,9 +56,9 @@ pub(super) fn bench(args: BenchArgs) -> Result<(), Failure> {
         rows.push(Row { test: format!("tg{}", args.decode), speeds, passes_read_all: true });
     }
     // The memory's speed drifts on shared machines: take it on both sides of the runs.
-    let bandwidth = (bandwidth_before + read_bandwidth(&pool, level)?) / 2.0;
-    let facts =
-        Facts { model: &name, device: &device, args: &args, bandwidth, bytes: model.bytes_per_token() };
+    let limits = before.mean(place.limits()?);
+    let (bytes, weights) = (model.bytes_per_token(), model.config().layer_weights());
+    let facts = Facts { model: &name, device: &device, args: &args, limits, bytes, weights };
     report(&rows, &facts)
 }
 
@@ -73,8 +80,85 @@ fn source(args: &BenchArgs) -> Result<(Gguf, String), Failure> {
     }
 }
 
-fn read_bandwidth(pool: &ThreadPool, level: Level) -> Result<f64, Failure> {
-    Ok(bandwidth::read_bandwidth(pool, level, bandwidth::probe_bytes())?)
+/// Where the model is computed.
+struct Place {
+    /// A card does not drift: its limits are those from before the model is there, when they can be measured.
+    card: Option<(OpenCard, Limits)>,
+    pool: Arc<ThreadPool>,
+    level: Level,
+}
+
+impl Place {
+    fn find(device: BenchDevice, pool: &Arc<ThreadPool>) -> Result<Self, Failure> {
+        let card = match device {
+            BenchDevice::Cpu => None,
+            BenchDevice::Cuda(number) => {
+                let problem = |problem| Failure::unusable(format!("device cuda:{number}: {problem}"));
+                let card = SystemCards.open(number, assembly::kernels().as_deref()).map_err(problem)?;
+                let limits = card_limits(&card).map_err(problem)?;
+                Some((card, limits))
+            }
+        };
+        Ok(Self { card, pool: Arc::clone(pool), level: Level::detect() })
+    }
+
+    /// The card for the whole model: what does not fit is refused, since part of it would be another benchmark.
+    fn choice(&self) -> Option<CardChoice> {
+        let choice = |(card, _): &(OpenCard, Limits)| CardChoice {
+            device: card.device.clone(),
+            free_bytes: card.free_bytes,
+            layers: GpuLayers::Count(usize::MAX),
+        };
+        self.card.as_ref().map(choice)
+    }
+
+    fn name(&self) -> String {
+        match &self.card {
+            Some((card, _)) => {
+                let version = card.info.driver_version;
+                format!("{}, CUDA {}.{}", card.info.name, version / 1000, version % 1000 / 10)
+            }
+            None => format!("cpu, {} threads, {}", self.pool.threads(), self.level.name()),
+        }
+    }
+
+    fn limits(&self) -> Result<Limits, Failure> {
+        match self.card {
+            Some((_, limits)) => Ok(limits),
+            None => {
+                let bytes = bandwidth::probe_bytes();
+                let bandwidth = bandwidth::read_bandwidth(&self.pool, self.level, bytes)?;
+                Ok(Limits { bandwidth, matrix: None })
+            }
+        }
+    }
+}
+
+fn card_limits(card: &OpenCard) -> Result<Limits, DriverError> {
+    let most = Effort::CARD;
+    // A copy has two buffers.
+    let copy_bytes = most.copy_bytes.min(usize::try_from(card.free_bytes / 4).unwrap_or(usize::MAX));
+    let limits = CardLimits::measure(&card.device, Effort { copy_bytes, ..most })?;
+    Ok(Limits {
+        bandwidth: limits.copy_bytes_per_second / 1e9,
+        matrix: Some(limits.matrix_operations_per_second / 1e12),
+    })
+}
+
+/// What the device does at most.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// GB/s: what a processor reads, and what a card copies, reads and writes counted.
+    bandwidth: f64,
+    /// A card's bf16 products, in 10¹² operations a second.
+    matrix: Option<f64>,
+}
+
+impl Limits {
+    fn mean(self, other: Limits) -> Limits {
+        let matrix = self.matrix.zip(other.matrix).map(|(one, another)| (one + another) / 2.0);
+        Limits { bandwidth: (self.bandwidth + other.bandwidth) / 2.0, matrix }
+    }
 }
 
 struct Row {
@@ -89,10 +173,11 @@ struct Facts<'a> {
     model: &'a str,
     device: &'a str,
     args: &'a BenchArgs,
-    /// GB/s.
-    bandwidth: f64,
+    limits: Limits,
     /// Of weights, for a pass over one token.
     bytes: u64,
+    /// Numbers that each token of a prompt is multiplied by.
+    weights: u64,
 }
 
 /// Runs a test after filling the context to its depth, once to warm up and then as often as asked.
@@ -122,13 +207,21 @@ fn report(rows: &[Row], facts: &Facts<'_>) -> Result<(), Failure> {
         terminal::result(&Value::Array(values).to_string())?;
         return Ok(());
     }
-    terminal::result(&format!("{}\n{}, reads {:.1} GB/s", facts.model, facts.device, facts.bandwidth))?;
+    let Limits { bandwidth, matrix } = facts.limits;
+    let limits = match matrix {
+        Some(matrix) => format!("copies {bandwidth:.1} GB/s, multiplies bf16 at {matrix:.1} Tflop/s"),
+        None => format!("reads {bandwidth:.1} GB/s"),
+    };
+    terminal::result(&format!("{}\n{}, {limits}", facts.model, facts.device))?;
     for value in values {
         let number = |key: &str| value[key].as_f64().unwrap_or_default();
-        let share = match value["bandwidth_fraction"].as_f64() {
-            Some(fraction) => format!("  {:3.0} % of the read bandwidth", fraction * 100.0),
-            None => String::new(),
+        let share = |key: &str, of: &str| {
+            value[key].as_f64().map(|fraction| format!("  {:3.0} % of the {of}", fraction * 100.0))
         };
+        let of_bandwidth = if matrix.is_some() { "copy bandwidth" } else { "read bandwidth" };
+        let share =
+            share("bandwidth_fraction", of_bandwidth).or_else(|| share("matrix_fraction", "matrix rate"));
+        let share = share.unwrap_or_default();
         terminal::result(&format!(
             "{:8} {:10.2} ± {:.2} tokens/s{share}",
             value["test"].as_str().unwrap_or_default(),
@@ -145,14 +238,21 @@ fn row_json(row: &Row, facts: &Facts<'_>) -> Value {
     let squares: f64 = row.speeds.iter().map(|speed| (speed - mean).powi(2)).sum();
     let stddev = if row.speeds.len() > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 };
     let batch = facts.args.batch.get() as f64;
-    let fraction = row.passes_read_all.then(|| mean / batch * facts.bytes as f64 / (facts.bandwidth * 1e9));
+    let Limits { bandwidth, matrix } = facts.limits;
+    let fraction = row.passes_read_all.then(|| mean / batch * facts.bytes as f64 / (bandwidth * 1e9));
+    // Two operations a weight and token; those of attention come on top and are not counted.
+    let operations = mean * 2.0 * facts.weights as f64 / 1e12;
+    let matrix_fraction = matrix.filter(|_| !row.passes_read_all).map(|matrix| operations / matrix);
     json!({
         "test": row.test,
         "tokens_per_second": mean,
         "stddev": stddev,
         "bytes_per_token": facts.bytes,
         "bandwidth_fraction": fraction,
-        "read_bandwidth_gb_per_second": facts.bandwidth,
+        "read_bandwidth_gb_per_second": matrix.is_none().then_some(bandwidth),
+        "copy_bandwidth_gb_per_second": matrix.map(|_| bandwidth),
+        "matrix_tflops": matrix,
+        "matrix_fraction": matrix_fraction,
         "batch": facts.args.batch,
         "depth": facts.args.depth,
         "device": facts.device,

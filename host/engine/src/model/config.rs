@@ -72,6 +72,14 @@ const MEANINGFUL: [&str; 12] = [
 ];
 
 impl Config {
+    /// Weights that every token is multiplied by: those of the layers' projections. The output's come on top where logits
+    /// are wanted.
+    #[must_use]
+    pub fn layer_weights(&self) -> u64 {
+        let attention = 2 * (self.heads + self.kv_heads) * self.head_dim;
+        (self.layers * self.hidden * (attention + 3 * self.feed_forward)) as u64
+    }
+
     /// Reads the hyperparameters of `architecture`; `vocabulary` is the number of rows of the embedding.
     ///
     /// # Errors

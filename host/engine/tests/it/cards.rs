@@ -17,6 +17,7 @@ use lockgate_engine::model::{
 };
 use lockgate_engine::tokenizer::{Specials, Tokenizer};
 use lockgate_kernels::cpu::Level;
+use lockgate_kernels::cuda::cards::{Cards as _, SystemCards};
 use lockgate_kernels::cuda::memory::Device;
 
 use super::lora::Lora;
@@ -47,8 +48,15 @@ fn random(shape: &Shape, mix: Mix) -> Gguf {
     random_model(shape, mix, 7, &Metadata::new()).expect("a valid shape")
 }
 
-fn emulated(layers: GpuLayers) -> CardChoice {
-    let device = Device::new(Arc::new(Emulator::new(Schedule::InOrder)));
+/// An emulated card, or the one that `LOCKGATE_CARD` names.
+fn card(layers: GpuLayers) -> CardChoice {
+    let device = match std::env::var("LOCKGATE_CARD") {
+        Ok(number) => {
+            let number = number.parse().expect("LOCKGATE_CARD is the number of a card");
+            SystemCards.open(number, None).expect("the card opens").device
+        }
+        Err(_) => Device::new(Arc::new(Emulator::new(Schedule::InOrder))),
+    };
     CardChoice { device, free_bytes: 4 << 30, layers }
 }
 
@@ -137,7 +145,7 @@ fn every_format_agrees_with_the_processor() {
     for (shape, salt) in [(&WIDE_LLAMA, 1), (&WIDE_QWEN2, 2)] {
         for (number, mix) in mixes().into_iter().enumerate() {
             let gguf = random(shape, mix);
-            let (here, there) = (load(&gguf), load_on(&gguf, &emulated(GpuLayers::Auto)));
+            let (here, there) = (load(&gguf), load_on(&gguf, &card(GpuLayers::Auto)));
             let card = there.plan().card.expect("all of it fits");
             assert_eq!((card.layers, there.plan().weights_bytes), (shape.layers, 0));
             let text = tokens(19, salt, shape.vocabulary);
@@ -162,7 +170,7 @@ fn every_format_agrees_with_the_processor() {
 #[test]
 fn prompts_and_single_tokens_share_a_pass() {
     let gguf = random(&WIDE_QWEN2, Mix::named("q4_k_m").expect("known"));
-    let (here, there) = (load(&gguf), load_on(&gguf, &emulated(GpuLayers::Auto)));
+    let (here, there) = (load(&gguf), load_on(&gguf, &card(GpuLayers::Auto)));
     let texts: Vec<Vec<u32>> =
         [37, 21, 9].iter().map(|length| tokens(*length, *length as u32, WIDE_QWEN2.vocabulary)).collect();
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
@@ -207,7 +215,7 @@ fn layers_may_be_on_either_side() {
         let (expected, _) = Run::new(&here, 2, Level::detect()).all_logits(&text, 20);
         let weights = |model: &Model| (model.plan().weights_bytes, model.plan().card);
         for count in [1, 2] {
-            let there = load_on(&gguf, &emulated(GpuLayers::Count(count)));
+            let there = load_on(&gguf, &card(GpuLayers::Count(count)));
             let (left, card) = weights(&there);
             assert_eq!(card.expect("a part").layers, count);
             assert!(left > 0 && there.bytes_per_token() > 0);
@@ -218,7 +226,7 @@ fn layers_may_be_on_either_side() {
             }
         }
         // As many as there are is all.
-        let all = load_on(&gguf, &emulated(GpuLayers::Count(9)));
+        let all = load_on(&gguf, &card(GpuLayers::Count(9)));
         assert_eq!((weights(&all).0, weights(&all).1.expect("all").layers), (0, 3));
     }
 }
@@ -228,7 +236,7 @@ fn adapters_add_the_same_to_their_rows_alone() {
     let shape = &WIDE_LLAMA;
     let gguf = random(shape, Mix::pure(TensorType::Q5_0));
     for layers in [GpuLayers::Auto, GpuLayers::Count(1)] {
-        let (here, there) = (load(&gguf), load_on(&gguf, &emulated(layers)));
+        let (here, there) = (load(&gguf), load_on(&gguf, &card(layers)));
         let adapters: Vec<Option<Arc<Adapter>>> = vec![
             Some(Lora::random(shape, &[0, 1, 2, 3, 4, 5, 6], 4, 1).load(here.config())),
             None,
@@ -273,7 +281,7 @@ fn adapters_add_the_same_to_their_rows_alone() {
 #[test]
 fn states_forks_and_passes_given_up_work_there_too() {
     let gguf = random(&WIDE_QWEN2, Mix::named("q4_k_m").expect("known"));
-    let (here, there) = (load(&gguf), load_on(&gguf, &emulated(GpuLayers::Auto)));
+    let (here, there) = (load(&gguf), load_on(&gguf, &card(GpuLayers::Auto)));
     let (first, second) = (tokens(21, 1, 70), tokens(5, 2, 70));
     let compute = |model: &Model| {
         let mut run = Run::new(model, 2, Level::detect());
@@ -317,11 +325,11 @@ fn what_does_not_fit_or_has_no_kernel_is_refused() {
             .map(|(_, plan)| plan)
             .map_err(|error| error.problem)
     };
-    let whole = plan(&emulated(GpuLayers::Auto)).expect("it fits").card.expect("all");
-    let half = plan(&emulated(GpuLayers::Count(2))).expect("it fits").card.expect("half");
+    let whole = plan(&card(GpuLayers::Auto)).expect("it fits").card.expect("all");
+    let half = plan(&card(GpuLayers::Count(2))).expect("it fits").card.expect("half");
     assert!(half.weights_bytes < whole.weights_bytes && half.cache_bytes * 2 == whole.cache_bytes);
     // A card that has room for half of it, beside what is left to others.
-    let small = CardChoice { free_bytes: half.total_bytes() + (64 << 20), ..emulated(GpuLayers::Auto) };
+    let small = CardChoice { free_bytes: half.total_bytes() + (64 << 20), ..card(GpuLayers::Auto) };
     let some = plan(&small).expect("some layers fit").card.expect("some");
     assert!((1..4).contains(&some.layers), "{some:?}");
     let all = CardChoice { layers: GpuLayers::Count(4), ..small.clone() };
@@ -331,11 +339,11 @@ fn what_does_not_fit_or_has_no_kernel_is_refused() {
     assert!(matches!(plan(&none).expect_err("nothing fits"), LoadProblem::CardMemory { .. }));
 
     let odd = random(&LLAMA, Mix::pure(TensorType::Q8_0));
-    let refused = Model::inspect_on(&odd, &options(), Some(&emulated(GpuLayers::Auto)));
+    let refused = Model::inspect_on(&odd, &options(), Some(&card(GpuLayers::Auto)));
     let error = refused.expect_err("heads of 16").to_string();
     assert!(error.contains("heads of 16 on a card") && error.contains("cpu"), "{error}");
 
-    let there = load_on(&gguf, &emulated(GpuLayers::Auto));
+    let there = load_on(&gguf, &card(GpuLayers::Auto));
     let mut run = Run::new(&there, 1, Level::detect());
     let mut sequence = run.cache.sequence();
     let mut input = [Input { sequence: &mut sequence, tokens: &[1; 49], wanted: Wanted::Last }];
@@ -353,7 +361,7 @@ fn smollm2_continues_as_on_the_processor() {
     let gguf = super::real_model::open();
     let tokenizer = Tokenizer::from_metadata(gguf.metadata()).expect("a known tokenizer");
     let here = load(&gguf);
-    let there = load_on(&gguf, &emulated(GpuLayers::Auto));
+    let there = load_on(&gguf, &card(GpuLayers::Auto));
     let prompt = tokenizer.encode("The capital of France is", Specials::AsModel).expect("plain text");
     let mut run = Run::new(&here, 2, Level::detect());
     let (logits, mut sequence) = run.all_logits(&prompt, prompt.len());

@@ -1,0 +1,120 @@
+#!/bin/sh
+# Checks and times the CUDA kernels on a Linux machine with an NVIDIA driver, in under ten minutes:
+#   1. every kernel against its f64 reference, over the shapes that the emulator proves in CI,
+#   2. compute-sanitizer over the small ones, where it is installed,
+#   3. whole random models against the processor's engine,
+#   4. `lockgate bench` beside the card's own copy bandwidth and bf16 matrix rate: one table.
+# Run it from a built tree (it builds what it needs) or from the folder that `cargo xtask gpu-bundle` packed.
+# Usage: gpu_check.sh [CARD]      the card's number, 0 by default. Results go to stdout, for kernels/RESULTS.md.
+set -u
+card=${1:-0}
+here=$(cd "$(dirname "$0")" && pwd)
+begin=$(date +%s)
+# Benches begin no later than this, in seconds, so that all is over in ten minutes.
+last=480
+
+if [ ! -x "$here/products" ]; then
+    (cd "$here/.." && cargo xtask gpu-bundle) || exit 2
+    here=$here/../target/gpu-bundle
+fi
+cd "$here" || exit 2
+export LOCKGATE_CARD="$card"
+failed=0
+
+seconds() { echo $(($(date +%s) - begin)); }
+
+echo "## Card $card"
+echo
+"./lockgate" doctor | grep "cuda:$card" || { "./lockgate" doctor | grep '^cards'; echo "there is no card $card"; exit 2; }
+if command -v nvidia-smi > /dev/null; then
+    nvidia-smi --id="$card" --query-gpu=name,driver_version,clocks.max.sm,power.limit --format=csv,noheader
+fi
+grep '^sources' manifest.txt
+echo
+
+echo "## Every kernel against its reference"
+for test in limits rows products attention sampling adapters; do
+    if "./$test" --test-threads=1 > "$test.log" 2>&1; then
+        echo "$test: $(grep '^test result' "$test.log") ($(seconds) s)"
+    else
+        failed=1
+        echo "$test: FAILED"
+        grep -v '\.\.\. ok$' "$test.log" | tail -n 40
+    fi
+done
+echo
+
+if command -v compute-sanitizer > /dev/null; then
+    echo "## compute-sanitizer"
+    for tool in memcheck racecheck; do
+        for test in limits rows sampling; do
+            if timeout 60 compute-sanitizer --tool "$tool" --error-exitcode 9 "./$test" --test-threads=1 > sanitizer.log 2>&1; then
+                echo "$tool $test: clean ($(seconds) s)"
+            else
+                failed=1
+                echo "$tool $test: FAILED or over 60 s"
+                tail -n 20 sanitizer.log
+            fi
+        done
+    done
+else
+    echo "compute-sanitizer is not installed: left out"
+fi
+echo
+
+echo "## Whole models against the processor's engine"
+if ./it cards:: --skip smollm2 --skip passes_allocate --test-threads=1 > it.log 2>&1; then
+    echo "$(grep '^test result' it.log) ($(seconds) s)"
+else
+    failed=1
+    echo "FAILED"
+    grep -v '\.\.\. ok$' it.log | tail -n 40
+fi
+echo
+
+echo "## Speed"
+echo
+echo "| shape | weights | batch | depth | prefill | decode |"
+echo "|---|---|---|---|---|---|"
+limits=
+left_out=
+# What matters most comes first: the machine's time may not suffice for all.
+bench() {
+    shape=$1 quant=$2 batch=$3 depth=$4 prefill=$5
+    if [ "$(seconds)" -gt "$last" ]; then
+        left_out="$left_out $shape/$quant/$batch/$depth"
+        return
+    fi
+    out=$(timeout 120 ./lockgate bench --device "cuda:$card" --shape "$shape" --quant "$quant" \
+        -b "$batch" -d "$depth" -p "$prefill" -n 64 -r 2 2> bench.log)
+    code=$?
+    if [ "$code" -ne 0 ]; then
+        # One that does not fit says how many bytes it wanted.
+        echo "| $shape | $quant | $batch | $depth | $(tail -n 1 bench.log | tr '|' '/') | |"
+        return
+    fi
+    [ -n "$limits" ] || limits=$(echo "$out" | sed -n 2p)
+    row() { echo "$out" | sed -n "s/^$1[0-9]* *//p"; }
+    echo "| $shape | $quant | $batch | $depth | $(row pp) | $(row tg) |"
+}
+for quant in q4_k_m q8_0 bf16; do
+    bench llama-3.1-8b "$quant" 1 0 4096
+done
+for shape in llama-3.1-8b llama-3.2-1b qwen2.5-7b; do
+    for quant in q4_k_m q8_0 bf16; do
+        for batch in 1 8 32 128; do
+            for depth in 0 4096 32768; do
+                case "$shape/$batch/$depth" in
+                    llama-3.1-8b/1/0 | */32/32768 | */128/32768) ;;
+                    */1/0) bench "$shape" "$quant" 1 0 4096 ;;
+                    *) bench "$shape" "$quant" "$batch" "$depth" 0 ;;
+                esac
+            done
+        done
+    done
+done
+echo
+echo "$limits"
+[ -z "$left_out" ] || echo "left out for want of time:$left_out"
+echo "$(seconds) s in all"
+exit "$failed"
