@@ -1,7 +1,8 @@
-//! [`Probe`]: a driver in front of another that counts what is asked for, and can be lost like a card.
+//! [`Probe`]: a driver in front of another that counts what is asked for, and can be lost or broken like a card.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lockgate_kernels::cuda::driver::{Address, Driver, DriverError, Event, Graph, Launch, Stream};
 
@@ -30,13 +31,25 @@ pub struct Probe {
     driver: Arc<dyn Driver>,
     counts: [AtomicU64; 7],
     launches_left: AtomicU64,
+    kernels: Mutex<Kernels>,
+}
+
+#[derive(Debug, Default)]
+struct Kernels {
+    launched: BTreeSet<&'static str>,
+    broken: Option<&'static str>,
 }
 
 impl Probe {
     /// Watches this driver.
     #[must_use]
     pub fn new(driver: Arc<dyn Driver>) -> Probe {
-        Probe { driver, counts: Default::default(), launches_left: AtomicU64::new(u64::MAX) }
+        Probe {
+            driver,
+            counts: Default::default(),
+            launches_left: AtomicU64::new(u64::MAX),
+            kernels: Mutex::default(),
+        }
     }
 
     /// What was asked for so far.
@@ -50,6 +63,21 @@ impl Probe {
     /// Lets the device be lost after so many further launches: nothing works any more then, and nothing can be freed.
     pub fn lose_after(&self, launches: u64) {
         self.launches_left.store(launches, Ordering::Relaxed);
+    }
+
+    /// Every kernel that was launched so far.
+    #[must_use]
+    pub fn kernels(&self) -> Vec<&'static str> {
+        self.launched().launched.iter().copied().collect()
+    }
+
+    /// Has a kernel do nothing from now on, as one that is wrong on a card.
+    pub fn break_kernel(&self, kernel: &'static str) {
+        self.launched().broken = Some(kernel);
+    }
+
+    fn launched(&self) -> MutexGuard<'_, Kernels> {
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self, index: usize, by: u64) {
@@ -103,6 +131,12 @@ impl Driver for Probe {
         self.alive(launch.kernel)?;
         self.launches_left.fetch_sub(1, Ordering::Relaxed);
         self.count(6, 1);
+        let mut kernels = self.launched();
+        kernels.launched.insert(launch.kernel);
+        if kernels.broken == Some(launch.kernel) {
+            return Ok(());
+        }
+        drop(kernels);
         self.driver.launch(launch)
     }
 

@@ -1,13 +1,17 @@
-//! Which device a model is computed on: the operator's word, what the machine has, and what fits.
+//! Which device a model is computed on: the operator's word, what the machine has, what fits, and whether it computes
+//! what it should.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use lockgate_kernels::cuda::cards::Cards;
 use lockgate_kernels::cuda::driver::DriverError;
+use lockgate_kernels::pool::ThreadPool;
 use tracing::{info, warn};
 
 use super::Device;
 use super::options::ModelOptions;
+use super::trial::try_card;
 use crate::gguf::Gguf;
 use crate::model::{CardChoice, Config, LoadError, LoadOptions, MemoryPlan, Model};
 
@@ -29,6 +33,12 @@ struct Placed {
     plan: MemoryPlan,
 }
 
+impl Placed {
+    fn try_card(&self, gguf: &Gguf, pool: &Arc<ThreadPool>) -> Result<(), DriverError> {
+        self.card.as_ref().map_or(Ok(()), |card| try_card(gguf, &self.config, card, pool))
+    }
+}
+
 /// Why there is no place for a model.
 #[derive(Debug)]
 pub(super) enum Unplaced {
@@ -43,6 +53,7 @@ pub(super) fn place(
     options: &ModelOptions,
     load: &LoadOptions,
     cards: &dyn Cards,
+    pool: &Arc<ThreadPool>,
 ) -> Result<Option<CardChoice>, Unplaced> {
     let model = options.id.as_str();
     let here = || {
@@ -58,7 +69,9 @@ pub(super) fn place(
         Device::Cuda(number) => {
             let error = |problem| Unplaced::Device(DeviceError { device: options.device, problem });
             let card = open(number as usize, options, cards).map_err(error)?;
-            on(card).map_err(Unplaced::Model)?
+            let placed = on(card).map_err(Unplaced::Model)?;
+            placed.try_card(gguf, pool).map_err(error)?;
+            placed
         }
         Device::Auto => match first(options, cards) {
             Err(problem) => {
@@ -66,7 +79,13 @@ pub(super) fn place(
                 here()?
             }
             Ok(card) => match on(card) {
-                Ok(placed) => placed,
+                Ok(placed) => match placed.try_card(gguf, pool) {
+                    Ok(()) => placed,
+                    Err(problem) => {
+                        warn!(model, %problem, "the card is not to be trusted; computes on the processor");
+                        here()?
+                    }
+                },
                 Err(LoadError { problem, .. }) => {
                     warn!(model, %problem, "no part of the model goes to the card; computes on the processor");
                     here()?

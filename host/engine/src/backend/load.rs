@@ -165,7 +165,7 @@ impl Loading<'_> {
         options: &ModelOptions,
         cards: &dyn Cards,
     ) -> Result<(Model, Cache, Option<Spare>), LoadError> {
-        let card = match place(self.gguf, options, self.options, cards) {
+        let card = match place(self.gguf, options, self.options, cards, self.pool) {
             Ok(card) => card,
             Err(Unplaced::Device(error)) => return Err(error.into()),
             Err(Unplaced::Model(error)) => return Err(error.into()),

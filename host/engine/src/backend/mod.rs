@@ -19,6 +19,7 @@ mod measures;
 mod options;
 mod prompts;
 mod recommended;
+mod trial;
 mod tuned;
 
 pub use crate::runner::Stats;
