@@ -23,13 +23,15 @@ pub struct Counts {
     pub synchronizations: u64,
     /// Launches of kernels.
     pub launches: u64,
+    /// Launches of graphs.
+    pub graphs: u64,
 }
 
 /// A driver that is watched.
 #[derive(Debug)]
 pub struct Probe {
     driver: Arc<dyn Driver>,
-    counts: [AtomicU64; 7],
+    counts: [AtomicU64; 8],
     launches_left: AtomicU64,
     kernels: Mutex<Kernels>,
 }
@@ -55,9 +57,9 @@ impl Probe {
     /// What was asked for so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let [allocations, bytes, frees, uploads, downloads, synchronizations, launches] =
+        let [allocations, bytes, frees, uploads, downloads, synchronizations, launches, graphs] =
             self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
-        Counts { allocations, bytes, frees, uploads, downloads, synchronizations, launches }
+        Counts { allocations, bytes, frees, uploads, downloads, synchronizations, launches, graphs }
     }
 
     /// Lets the device be lost after so many further launches: nothing works any more then, and nothing can be freed.
@@ -168,6 +170,8 @@ impl Driver for Probe {
 
     fn launch_graph(&self, graph: Graph) -> Result<(), DriverError> {
         self.alive("launch graph")?;
+        self.launches_left.fetch_sub(1, Ordering::Relaxed);
+        self.count(7, 1);
         self.driver.launch_graph(graph)
     }
 

@@ -258,7 +258,7 @@ impl Compute {
             let copies = copies.collect::<Result<Vec<_>, _>>()?;
             let heads = (model.config().heads, model.config().kv_heads);
             let pass = CudaPass::begin(state, heads, &mut self.outputs, &batch, &copies, handed_over);
-            network.forward(&mut pass?)?;
+            pass?.run(network)?;
         }
         for input in inputs {
             input.sequence.advance(input.tokens.len());

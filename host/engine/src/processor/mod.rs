@@ -135,6 +135,6 @@ pub(crate) trait Pass<P: Processor> {
     /// [`Self::project_logits`].
     fn normalize_output(&mut self, weight: &P::Vector, epsilon: f32) -> Result<(), PassError>;
 
-    /// Turns the inputs into logits, and hands out what was wanted.
+    /// Turns the inputs into logits.
     fn project_logits(&mut self, output: &P::Matrix) -> Result<(), PassError>;
 }

@@ -382,6 +382,57 @@ fn smollm2_continues_as_on_the_processor() {
     assert!(compared.sure > 0, "no row tells its first token from its second");
 }
 
+/// The third decode of a batch size and all after it are one launch each, and compute the same; so are those of batches
+/// that rows are added to, and of sequences that attention splits.
+#[test]
+fn decodes_are_captured_once_and_launched_as_one() {
+    let shape = Shape { context: 1024, ..WIDE_LLAMA };
+    let gguf = random(&shape, Mix::named("q8_0").expect("known"));
+    let probe = Arc::new(Probe::new(Arc::new(Emulator::new(Schedule::InOrder))));
+    let device = Device::new(probe.clone());
+    let card = CardChoice { device, free_bytes: 4 << 30, layers: GpuLayers::Auto };
+    let options = LoadOptions { context: Some(1024), ..options() };
+    let there = Model::load_on(&gguf, &options, Some(&card), &pool(2), &|_| {}).expect("a model that fits");
+    let here = load(&gguf);
+    let text = tokens(520, 3, 70);
+    // Sequences, tokens before the decodes, tokens decoded.
+    for (batch, before, decodes) in [(1, 5, 5), (3, 20, 4), (9, 3, 4), (1, 509, 7)] {
+        let mut runs = [&here, &there].map(|model| Run::new(model, 2, Level::detect()));
+        let mut rows = [Vec::new(), Vec::new()];
+        let mut launched = Vec::new();
+        for (run, rows) in runs.iter_mut().zip(&mut rows) {
+            let mut sequences: Vec<Sequence> = (0..batch).map(|_| run.cache.sequence()).collect();
+            for (number, sequence) in sequences.iter_mut().enumerate() {
+                for tokens in text[number..number + before].chunks(48) {
+                    let mut input = [Input { sequence: &mut *sequence, tokens, wanted: Wanted::None }];
+                    run.compute.forward(run.model, &mut run.cache, &mut input, &|| false).expect("it fits");
+                }
+            }
+            for step in 0..decodes {
+                let counts = probe.counts();
+                let mut inputs: Vec<Input<'_>> = sequences
+                    .iter_mut()
+                    .map(|sequence| Input { sequence, tokens: &text[step..=step], wanted: Wanted::Last })
+                    .collect();
+                let logits = run.compute.forward(run.model, &mut run.cache, &mut inputs, &|| false);
+                let logits = logits.expect("it fits");
+                assert_eq!(logits.rows().count(), batch, "not of rows that were added");
+                rows.extend(logits.rows().map(<[f32]>::to_vec));
+                let after = probe.counts();
+                launched.push((after.graphs - counts.graphs, after.launches > counts.launches));
+            }
+        }
+        check(&rows[1], &rows[0], &format!("{batch} sequences behind {before} tokens"));
+        // Plainly, into a graph and by it, by it alone; again from the 513th token on, where attention has two parts.
+        let mut expected = vec![(0, true), (1, true), (1, false), (1, false), (1, false)];
+        expected.truncate(decodes);
+        if before == 509 {
+            expected = vec![(0, true), (1, true), (1, false), (0, true), (1, true), (1, false), (1, false)];
+        }
+        assert_eq!(launched[decodes..], expected, "{batch} sequences behind {before} tokens");
+    }
+}
+
 #[test]
 fn passes_allocate_nothing_and_wait_once_for_what_they_hand_out() {
     let recorder = Arc::new(Recorder::new());

@@ -1,12 +1,12 @@
 //! One forward pass on a card: what each operation launches. Up to eight rows go through kernels that read weights once
 //! for all of them (`gemv`), more through matrix products (`gemm`); sequences of few rows through decode attention,
-//! prompts through prefill attention, both in one pass.
+//! prompts through prefill attention, both in one pass. A pass that only decodes is captured and launched as one.
 
 use std::sync::Arc;
 
 use lockgate_kernels::attention::PAGE_TOKENS;
 use lockgate_kernels::cuda::attention::{self, DeviceAttention, DeviceKv, DeviceRope};
-use lockgate_kernels::cuda::driver::DriverError;
+use lockgate_kernels::cuda::driver::{DriverError, Graph};
 use lockgate_kernels::cuda::gemm::gemm;
 use lockgate_kernels::cuda::lora::{AdapterTables, DeviceAdapters, NO_ADAPTER};
 use lockgate_kernels::cuda::matrix::{DeviceMatrix, MatrixFormat};
@@ -15,19 +15,25 @@ use lockgate_kernels::cuda::products::{Job, gemv, gemv_swiglu};
 use lockgate_kernels::cuda::rows::{activate, embed, gather, rms_norm};
 
 use super::buffers::{Buffers, Inputs};
+use super::graphs::{Graphs, Key, Way};
 use super::{Cuda, State, adapters};
+use crate::arch::Network;
 use crate::processor::{Batch, Heads, Linear, Outputs, Pass, PassError};
 
 /// A pass on a card.
 pub(crate) struct CudaPass<'a> {
     device: Device,
     first_layer: usize,
+    graphs: &'a mut Graphs,
     layers: &'a mut [DeviceKv],
     buffers: &'a mut Buffers,
     outputs: &'a mut Outputs,
     batch: &'a Batch<'a>,
     decoding: Sequences,
     prefilling: Sequences,
+    /// Where the pass only decodes: which graph computes it.
+    key: Option<Key>,
+    vocabulary: usize,
     /// Rows in the residual stream.
     rows: usize,
     /// The wanted rows, those whose logits are wanted before those whose states are.
@@ -61,24 +67,29 @@ impl<'a> CudaPass<'a> {
         adapters: &[Arc<DeviceAdapters>],
         residual: Option<&[f32]>,
     ) -> Result<Self, PassError> {
-        let State { device, first_layer, layers, buffers, .. } = state;
+        let State { device, first_layer, graphs, layers, buffers, extent, vocabulary } = state;
+        let few = heads.0 / heads.1 <= DECODE_TILE_ROWS;
+        let key = Key::of(batch, *extent, buffers.parts_rows).filter(|_| few);
         let mut pass = Self {
             device: device.clone(),
             first_layer: *first_layer,
+            graphs,
             layers,
             buffers,
             outputs,
             batch,
             decoding: Sequences::default(),
             prefilling: Sequences::default(),
-            rows: batch.positions.len(),
+            key,
+            vocabulary: *vocabulary,
+            rows: key.map_or(batch.positions.len(), |key| key.rows),
             order: Vec::new(),
             logits_rows: 0,
             kept: false,
             gated: false,
         };
         match residual {
-            None => pass.buffers.tokens.write(0, batch.tokens)?,
+            None => pass.buffers.tokens.write(0, &pass.padded(batch.tokens, 0))?,
             Some(residual) => pass.buffers.residual.write(0, residual)?,
         }
         pass.place()?;
@@ -86,6 +97,65 @@ impl<'a> CudaPass<'a> {
         pass.choose_wanted()?;
         pass.name_adapters(adapters)?;
         Ok(pass)
+    }
+
+    /// An entry a row, and one for each row that was added.
+    fn padded(&self, entries: &[u32], of_added: u32) -> Vec<u32> {
+        let mut padded = entries.to_vec();
+        padded.resize(self.rows, of_added);
+        padded
+    }
+
+    /// Computes the pass, and hands out what was wanted.
+    pub(crate) fn run(mut self, network: &dyn Network<Cuda>) -> Result<(), PassError> {
+        match self.key.map(|key| (key, self.graphs.way(key))) {
+            None | Some((_, Way::Plainly)) => network.forward(&mut self)?,
+            Some((key, Way::Capturing)) => match self.capture(key, network) {
+                Err(PassError::Device(problem)) => {
+                    self.graphs.give_up(&problem);
+                    network.forward(&mut self)?;
+                }
+                captured => self.device.driver().launch_graph(captured?)?,
+            },
+            Some((_, Way::Launching(graph))) => {
+                self.poll()?;
+                self.device.driver().launch_graph(graph)?;
+            }
+        }
+        self.hand_out()
+    }
+
+    fn capture(&mut self, key: Key, network: &dyn Network<Cuda>) -> Result<Graph, PassError> {
+        let driver = Arc::clone(self.device.driver());
+        driver.begin_capture()?;
+        let forwarded = network.forward(self);
+        // Ended in any case: nothing can be done while it goes on.
+        let graph = driver.end_capture()?;
+        if let Err(error) = forwarded {
+            driver.free_graph(graph);
+            return Err(error);
+        }
+        self.graphs.keep(key, graph);
+        Ok(graph)
+    }
+
+    /// Waits for the card.
+    fn hand_out(&mut self) -> Result<(), PassError> {
+        let hidden = self.batch.hidden;
+        let states = self.order.len() - self.logits_rows;
+        // Not those of rows that were added.
+        let logits = self.logits_rows.min(self.batch.wanted.len());
+        let Buffers { normalized, logits: computed, .. } = &mut *self.buffers;
+        let Outputs { logits: found, states: found_states } = &mut *self.outputs;
+        found.resize(logits * self.vocabulary, 0.0);
+        found_states.resize(states * hidden, 0.0);
+        if !found.is_empty() {
+            computed.read(0, found)?;
+        }
+        if !found_states.is_empty() {
+            normalized.floats()?.read(logits * hidden, found_states)?;
+        }
+        Ok(())
     }
 
     /// Where each row is.
@@ -96,8 +166,8 @@ impl<'a> CudaPass<'a> {
         };
         let slots: Option<Vec<u32>> = self.batch.slots.iter().map(slot).collect();
         let slots = slots.ok_or_else(|| DriverError::failed("place", "a page's number is too large"))?;
-        self.buffers.slots.write(0, &slots)?;
-        self.buffers.positions.write(0, self.batch.positions)
+        self.buffers.slots.write(0, &self.padded(&slots, attention::NO_SLOT))?;
+        self.buffers.positions.write(0, &self.padded(self.batch.positions, 0))
     }
 
     /// Which kernel attends for which sequence; `group` heads share one of keys.
@@ -120,6 +190,13 @@ impl<'a> CudaPass<'a> {
             pages.extend_from_slice(&sequence.pages[..tokens.div_ceil(PAGE_TOKENS)]);
             first_row = end;
         }
+        if let Some(key) = self.key {
+            // Rows that were added see the first token of the first sequence.
+            for row in first_row..key.rows {
+                decoding.extend([row as u32, 1, 0, 0]);
+            }
+            self.decoding = Sequences { count: key.rows, rows_max: 1, tokens_max: key.tokens_max() };
+        }
         self.buffers.pages.write(0, &pages)?;
         self.buffers.decoding.write(0, &decoding)?;
         self.buffers.prefilling.write(0, &prefilling)
@@ -136,6 +213,10 @@ impl<'a> CudaPass<'a> {
         self.order.extend(of(done..wanted.len()));
         self.logits_rows = self.order.len();
         states.iter().for_each(|states| self.order.extend(of(states.clone())));
+        if let Some(key) = self.key {
+            self.order.extend(self.order.len() as u32..key.rows as u32);
+            self.logits_rows = key.rows;
+        }
         self.buffers.order.write(0, &self.order)
     }
 
@@ -349,19 +430,8 @@ impl Pass<Cuda> for CudaPass<'_> {
     }
 
     fn project_logits(&mut self, output: &DeviceMatrix) -> Result<(), PassError> {
-        let (rows, hidden) = (self.logits_rows, self.batch.hidden);
         let Buffers { normalized, logits, .. } = &mut *self.buffers;
         let jobs = vec![Job { weights: output, bias: None, out: logits }];
-        multiply(&self.device, rows, normalized, false, jobs)?;
-        let Outputs { logits: found, states } = &mut *self.outputs;
-        found.resize(rows * output.rows(), 0.0);
-        states.resize((self.rows - rows) * hidden, 0.0);
-        if !found.is_empty() {
-            logits.read(0, found)?;
-        }
-        if !states.is_empty() {
-            normalized.floats()?.read(rows * hidden, states)?;
-        }
-        Ok(())
+        Ok(multiply(&self.device, self.logits_rows, normalized, false, jobs)?)
     }
 }

@@ -9,6 +9,7 @@ use lockgate_kernels::cuda::memory::Device;
 
 use super::adapters;
 use super::buffers::Buffers;
+use super::graphs::Graphs;
 use super::plan::Extent;
 use crate::adapter::Adapter;
 use crate::model::Config;
@@ -17,9 +18,12 @@ use crate::model::Config;
 pub(crate) struct State {
     pub(super) device: Device,
     pub(super) first_layer: usize,
+    /// Freed before the buffers that they use.
+    pub(super) graphs: Graphs,
     pub(super) layers: Vec<DeviceKv>,
     pub(super) buffers: Buffers,
     pub(super) extent: Extent,
+    pub(super) vocabulary: usize,
 }
 
 impl std::fmt::Debug for State {
@@ -50,9 +54,11 @@ impl State {
         Ok(Self {
             device: device.clone(),
             first_layer,
+            graphs: Graphs::new(device),
             layers: (first_layer..config.layers).map(layer).collect::<Result<_, _>>()?,
             buffers: Buffers::new(device, config, extent)?,
             extent,
+            vocabulary: config.vocabulary,
         })
     }
 
