@@ -151,37 +151,85 @@ pub fn pack(format: PlaneFormat, rows: usize, cols: usize, stored: &[u8]) -> Vec
     let blocks = rows * (cols / format.block_len());
     assert_eq!(stored.len(), blocks * format.block_bytes(), "a matrix has the bytes of its rows");
     let mut planes = vec![0; layout.bytes];
-    let groups_each = format.block_len() / GROUP;
-    let (low_bytes, high_bytes, meta_bytes, above_bytes) = format.plane_bytes();
-    for (number, bytes) in stored.chunks_exact(format.block_bytes()).enumerate() {
-        let block = take_apart(format, bytes);
-        let first = number * groups_each;
-        for (offset, values) in block.values[..format.block_len()].as_chunks::<GROUP>().0.iter().enumerate() {
-            let group = first + offset;
-            let low = &mut planes[group * low_bytes..][..low_bytes];
-            if format == PlaneFormat::Q8_0 {
-                // Signed, as dp4a takes them.
-                low.iter_mut().zip(values).for_each(|(low, value)| *low = value ^ 0x80);
-            } else {
-                for (index, low) in low.iter_mut().enumerate() {
-                    *low = values[index] & 15 | values[index + 16] << 4;
-                }
+    let (low, rest) = planes.split_at_mut(layout.high);
+    let (high, rest) = rest.split_at_mut(layout.meta - layout.high);
+    let (meta, above) = rest.split_at_mut(layout.above - layout.meta);
+    let mut rest = (stored, Part { low, high, meta, above });
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let blocks_each = blocks.div_ceil(threads).max(BLOCKS_MIN);
+    std::thread::scope(|scope| {
+        loop {
+            let (stored, part) = rest;
+            let blocks = stored.len() / format.block_bytes();
+            if blocks <= blocks_each {
+                return part.fill(format, stored);
             }
-            let high = &mut planes[layout.high + group * high_bytes..][..high_bytes];
-            for (column, value) in values.iter().enumerate() {
-                let (word, byte) = (column / 4, column % 4);
-                match high_bytes {
-                    4 => high[byte] |= (value >> 4) << word,
-                    8 => high[word / 4 * 4 + byte] |= (value >> 4) << (word % 4 * 2),
-                    _ => {}
-                }
-            }
+            let (mine, others) = stored.split_at(blocks_each * format.block_bytes());
+            let (first, later) = part.split(format, blocks_each);
+            scope.spawn(move || first.fill(format, mine));
+            rest = (others, later);
         }
-        planes[layout.meta + first * meta_bytes..][..block.meta.len()].copy_from_slice(&block.meta);
-        planes[layout.above + number * above_bytes..][..above_bytes]
-            .copy_from_slice(&block.above[..above_bytes]);
-    }
+    });
     planes
+}
+
+/// Blocks that are worth a thread.
+const BLOCKS_MIN: usize = 1 << 14;
+
+/// Neighbouring blocks in each of the planes.
+struct Part<'a> {
+    low: &'a mut [u8],
+    high: &'a mut [u8],
+    meta: &'a mut [u8],
+    above: &'a mut [u8],
+}
+
+impl<'a> Part<'a> {
+    /// The first blocks, and the others.
+    fn split(self, format: PlaneFormat, blocks: usize) -> (Self, Self) {
+        let (low, high, meta, above) = format.plane_bytes();
+        let groups = blocks * (format.block_len() / GROUP);
+        let (first_low, low) = self.low.split_at_mut(groups * low);
+        let (first_high, high) = self.high.split_at_mut(groups * high);
+        let (first_meta, meta) = self.meta.split_at_mut(groups * meta);
+        let (first_above, above) = self.above.split_at_mut(blocks * above);
+        let first = Part { low: first_low, high: first_high, meta: first_meta, above: first_above };
+        (first, Part { low, high, meta, above })
+    }
+
+    /// Takes stored blocks apart into the planes.
+    fn fill(self, format: PlaneFormat, stored: &[u8]) {
+        let groups_each = format.block_len() / GROUP;
+        let (low_bytes, high_bytes, meta_bytes, above_bytes) = format.plane_bytes();
+        for (number, bytes) in stored.chunks_exact(format.block_bytes()).enumerate() {
+            let block = take_apart(format, bytes);
+            let first = number * groups_each;
+            let groups = block.values[..format.block_len()].as_chunks::<GROUP>().0;
+            for (offset, values) in groups.iter().enumerate() {
+                let group = first + offset;
+                let low = &mut self.low[group * low_bytes..][..low_bytes];
+                if format == PlaneFormat::Q8_0 {
+                    // Signed, as dp4a takes them.
+                    low.iter_mut().zip(values).for_each(|(low, value)| *low = value ^ 0x80);
+                } else {
+                    for (index, low) in low.iter_mut().enumerate() {
+                        *low = values[index] & 15 | values[index + 16] << 4;
+                    }
+                }
+                let high = &mut self.high[group * high_bytes..][..high_bytes];
+                for (column, value) in values.iter().enumerate() {
+                    let (word, byte) = (column / 4, column % 4);
+                    match high_bytes {
+                        4 => high[byte] |= (value >> 4) << word,
+                        8 => high[word / 4 * 4 + byte] |= (value >> 4) << (word % 4 * 2),
+                        _ => {}
+                    }
+                }
+            }
+            self.meta[first * meta_bytes..][..block.meta.len()].copy_from_slice(&block.meta);
+            self.above[number * above_bytes..][..above_bytes].copy_from_slice(&block.above[..above_bytes]);
+        }
+    }
 }
 
 fn take_apart(format: PlaneFormat, bytes: &[u8]) -> Groups {

@@ -208,14 +208,29 @@ impl StoredMatrix<'_> {
         LoadProblem::Pack { tensor: self.tensor.name.clone(), reason }
     }
 
-    /// Its rows as they are stored.
+    /// Its rows as they are stored, read on all threads.
     pub(crate) fn read(&self) -> Result<Vec<u8>, LoadProblem> {
-        let mut bytes = vec![0; self.tensor.size_bytes as usize];
-        for (number, batch) in bytes.chunks_mut(BATCH_BYTES).enumerate() {
-            self.source.gguf.read_data(self.tensor, (number * BATCH_BYTES) as u64, batch)?;
-            self.source.report(batch.len() as u64);
+        let (source, tensor) = (self.source, self.tensor);
+        let mut bytes = vec![0; tensor.size_bytes as usize];
+        let batches = Mutex::new(bytes.chunks_mut(BATCH_BYTES).enumerate());
+        let failure = Mutex::new(None);
+        source.pool.run(&|_thread| {
+            loop {
+                let Some((number, batch)) = lock(&batches).next() else { return };
+                let read = source.gguf.read_data(tensor, (number * BATCH_BYTES) as u64, batch);
+                match read {
+                    Ok(()) => source.report(batch.len() as u64),
+                    Err(error) => {
+                        *lock(&failure) = Some(error);
+                        return;
+                    }
+                }
+            }
+        });
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(bytes),
+            Some(error) => Err(error.into()),
         }
-        Ok(bytes)
     }
 
     /// Reads it into `matrix`, which has its shape, on all threads.

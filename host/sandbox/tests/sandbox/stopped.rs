@@ -87,7 +87,7 @@ fn another_component_is_not_ended_by_it() {
 fn a_call_that_found_no_place_finds_none_again() {
     let sandbox = Sandbox::new(&SandboxOptions { calls_max: 1, ..SandboxOptions::default() })
         .expect("a small pool fits");
-    let (holding, hasty) = (within(&sandbox, 500), within(&sandbox, 20));
+    let (holding, hasty) = (within(&sandbox, 2_000), within(&sandbox, 20));
     let book = Arc::new(Book::default());
     let (held, refused) = run(async {
         let first = holding.route(mode_of("loop", input("hello")));

@@ -26,6 +26,28 @@ fn packed_rows_are_the_stored_rows_bit_for_bit() {
     }
 }
 
+/// More blocks than one thread takes, with borders inside of rows.
+#[test]
+fn threads_pack_what_one_would() {
+    for (format, rows, cols) in [(PlaneFormat::Q8_0, 1031, 1056), (PlaneFormat::Q6K, 521, 32 * 768)] {
+        let stored_format = format.stored().expect("stored so in files");
+        let row_bytes = stored_format.row_bytes(cols).expect("whole blocks");
+        let mut row_of_numbers = numbers(3, cols);
+        let mut stored = vec![0; rows * row_bytes];
+        for (row, out) in stored.chunks_mut(row_bytes).enumerate() {
+            row_of_numbers.rotate_left(1 + row % 7);
+            quantize_row(stored_format, &row_of_numbers, out);
+        }
+        let planes = pack(format, rows, cols, &stored);
+        for (row, stored) in stored.chunks(row_bytes).enumerate() {
+            let (mut expected, mut got) = (vec![0.0; cols], vec![0.0; cols]);
+            dequantize_row(stored_format, stored, &mut expected);
+            unpack_row(format, rows, cols, &planes, row, &mut got);
+            assert_eq!(bits(&expected), bits(&got), "{format:?}, row {row}");
+        }
+    }
+}
+
 #[test]
 fn any_bytes_pack_to_what_they_mean() {
     // Every bit of a block in turn: no bit is lost, none lands elsewhere.

@@ -2,8 +2,9 @@
 //! processor or only takes down what it is asked for.
 //!
 //! Owns a model's weights in the card's memory, repacked into planes; its pages of the cache and the buffers of a pass
-//! ([`State`]), all of them made when the model is loaded; and what each operation launches (`pass`), decodes
-//! at one stroke (`graphs`). A pass allocates nothing and waits for nothing until its logits are copied back. Does not choose a card (`backend::device`).
+//! ([`State`]), all of them made when the model is loaded; and what each operation launches (`pass`), decodes at one
+//! stroke (`graphs`). A pass allocates nothing and waits once, for what it hands out. Does not choose a card
+//! (`backend::device`).
 
 mod adapters;
 mod buffers;

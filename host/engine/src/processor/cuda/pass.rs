@@ -139,7 +139,7 @@ impl<'a> CudaPass<'a> {
         Ok(graph)
     }
 
-    /// Waits for the card.
+    /// Waits for the card: also where nothing is wanted, since how long a pass takes decides how large the next may be.
     fn hand_out(&mut self) -> Result<(), PassError> {
         let hidden = self.batch.hidden;
         let states = self.order.len() - self.logits_rows;
@@ -154,6 +154,9 @@ impl<'a> CudaPass<'a> {
         }
         if !found_states.is_empty() {
             normalized.floats()?.read(logits * hidden, found_states)?;
+        }
+        if found.is_empty() && found_states.is_empty() {
+            self.device.driver().synchronize()?;
         }
         Ok(())
     }
