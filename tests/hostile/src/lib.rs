@@ -57,8 +57,8 @@ impl Router for Hostile {
                 black_box(());
             },
             "busy" => {
-                // Some tens of milliseconds, and an end.
-                (0..20_000_000u64).for_each(|number| drop(black_box(number)));
+                // Some fifty milliseconds at least, and an end.
+                (0..40_000_000u64).for_each(|number| drop(black_box(number)));
                 good("done".to_owned())
             }
             "memory" => {

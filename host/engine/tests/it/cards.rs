@@ -388,7 +388,7 @@ fn smollm2_continues_as_on_the_processor() {
 fn decodes_are_captured_once_and_launched_as_one() {
     let shape = Shape { context: 1024, ..WIDE_LLAMA };
     let gguf = random(&shape, Mix::named("q8_0").expect("known"));
-    let probe = Arc::new(Probe::new(Arc::new(Emulator::new(Schedule::InOrder))));
+    let probe = Arc::new(Probe::new(Arc::clone(card(GpuLayers::Auto).device.driver())));
     let device = Device::new(probe.clone());
     let card = CardChoice { device, free_bytes: 4 << 30, layers: GpuLayers::Auto };
     let options = LoadOptions { context: Some(1024), ..options() };
