@@ -88,9 +88,9 @@ def test_bench_gives_json(model_path):
         assert row["tokens_per_second"] > 0 and row["device"] and row["model"]
     assert rows[1]["bytes_per_token"] > 50_000_000
     refused = lockgate("bench", "--model", model_path, "--device", "gpu")
-    assert refused.returncode == 2 and "use cpu, cuda or cuda:NUMBER" in refused.stderr
+    assert refused.returncode == 2 and b"use cpu, cuda or cuda:NUMBER" in refused.stderr
     refused = lockgate("bench", "--model", model_path, "--device", "cuda:63")
-    assert refused.returncode == 2 and "device cuda:63" in refused.stderr
+    assert refused.returncode == 2 and b"device cuda:63" in refused.stderr
     refused = lockgate("bench", "--shape", "no-such-shape", "--quant", "q8_0")
     assert refused.returncode == 2 and b"llama-3.2-1b" in refused.stderr
 
