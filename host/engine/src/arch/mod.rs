@@ -2,7 +2,7 @@
 //!
 //! A family's file reads like its paper: what it loads, then what a forward pass does, in terms of the blocks here
 //! (`attention`, `feed_forward`, `rope`, and `decoder`, which puts them together) and of the operations that every
-//! processor has (`processor::Pass`). A further family is one more file and one more [`Family`].
+//! processor has (`processor::Pass`). A further family is one more file and one more `Family`.
 
 pub(crate) mod attention;
 pub(crate) mod decoder;
