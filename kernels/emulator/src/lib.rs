@@ -9,12 +9,14 @@
 //!
 //! The machine is C++ in `native/`; `include/intrinsics.cuh` is what kernels see of it. Used by tests only.
 
+mod card;
 mod driver;
 mod native;
 mod probe;
 mod record;
 mod recorder;
 
+pub use card::card;
 pub use driver::Emulator;
 pub use native::{Schedule, kernels};
 pub use probe::{Counts, Probe};

@@ -24,15 +24,21 @@ pub struct CardInfo {
 }
 
 impl CardInfo {
+    /// The version of CUDA that its driver supports, as people write it.
+    #[must_use]
+    pub fn cuda_version(&self) -> String {
+        format!("{}.{}", self.driver_version / 1000, self.driver_version % 1000 / 10)
+    }
+
     /// Whether the kernels run on it.
     ///
     /// # Errors
     /// Its driver or itself is too old.
     pub fn check(&self) -> Result<(), DriverError> {
         if self.driver_version < DRIVER_VERSION_MIN {
-            let (major, minor) = (self.driver_version / 1000, self.driver_version % 1000 / 10);
             return Err(DriverError::Unavailable(format!(
-                "its driver supports CUDA {major}.{minor}; the kernels need 13.0, which drivers from 580 on have"
+                "its driver supports CUDA {}; the kernels need 13.0, which drivers from 580 on have",
+                self.cuda_version()
             )));
         }
         if self.capability < CAPABILITY_MIN {

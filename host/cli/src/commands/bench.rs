@@ -104,20 +104,12 @@ impl Place {
 
     /// The card for the whole model: what does not fit is refused, since part of it would be another benchmark.
     fn choice(&self) -> Option<CardChoice> {
-        let choice = |(card, _): &(OpenCard, Limits)| CardChoice {
-            device: card.device.clone(),
-            free_bytes: card.free_bytes,
-            layers: GpuLayers::Count(usize::MAX),
-        };
-        self.card.as_ref().map(choice)
+        self.card.as_ref().map(|(card, _)| CardChoice::of(card, GpuLayers::Count(usize::MAX)))
     }
 
     fn name(&self) -> String {
         match &self.card {
-            Some((card, _)) => {
-                let version = card.info.driver_version;
-                format!("{}, CUDA {}.{}", card.info.name, version / 1000, version % 1000 / 10)
-            }
+            Some((card, _)) => format!("{}, CUDA {}", card.info.name, card.info.cuda_version()),
             None => format!("cpu, {} threads, {}", self.pool.threads(), self.level.name()),
         }
     }

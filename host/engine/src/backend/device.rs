@@ -111,8 +111,7 @@ fn first(options: &ModelOptions, cards: &dyn Cards) -> Result<CardChoice, Driver
 
 fn open(number: usize, options: &ModelOptions, cards: &dyn Cards) -> Result<CardChoice, DriverError> {
     let kernels: Option<&Path> = options.kernels.as_deref();
-    let card = cards.open(number, kernels)?;
-    Ok(CardChoice { device: card.device, free_bytes: card.free_bytes, layers: options.gpu_layers })
+    cards.open(number, kernels).map(|card| CardChoice::of(&card, options.gpu_layers))
 }
 
 /// Says what the model will take before it is loaded.

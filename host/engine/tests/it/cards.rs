@@ -17,7 +17,6 @@ use lockgate_engine::model::{
 };
 use lockgate_engine::tokenizer::{Specials, Tokenizer};
 use lockgate_kernels::cpu::Level;
-use lockgate_kernels::cuda::cards::{Cards as _, SystemCards};
 use lockgate_kernels::cuda::memory::Device;
 
 use super::lora::Lora;
@@ -50,13 +49,8 @@ fn random(shape: &Shape, mix: Mix) -> Gguf {
 
 /// An emulated card, or the one that `LOCKGATE_CARD` names.
 fn card(layers: GpuLayers) -> CardChoice {
-    let device = match std::env::var("LOCKGATE_CARD") {
-        Ok(number) => {
-            let number = number.parse().expect("LOCKGATE_CARD is the number of a card");
-            SystemCards.open(number, None).expect("the card opens").device
-        }
-        Err(_) => Device::new(Arc::new(Emulator::new(Schedule::InOrder))),
-    };
+    let emulated = || Device::new(Arc::new(Emulator::new(Schedule::InOrder)));
+    let device = lockgate_emulator::card().unwrap_or_else(emulated);
     CardChoice { device, free_bytes: 4 << 30, layers }
 }
 

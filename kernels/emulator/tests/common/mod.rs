@@ -1,12 +1,11 @@
 //! What the tests of several kernels share. With `LOCKGATE_CARD=N` they run on that card instead of the emulator.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use half::f16;
-use lockgate_emulator::{Emulator, Schedule};
-use lockgate_kernels::cuda::cards::{Cards as _, SystemCards};
+use lockgate_emulator::{Emulator, Schedule, card};
 use lockgate_kernels::cuda::memory::Device;
 
 /// A device whose threads run in an order that `number` picks; one in eight has AddressSanitizer watch too.
@@ -27,18 +26,6 @@ pub(crate) fn device(number: usize) -> Device {
 /// The same, never watched: for kernels that read addresses from memory, which are others where a launch is replayed.
 pub(crate) fn unwatched_device(number: usize) -> Device {
     card().unwrap_or_else(|| emulated(number))
-}
-
-/// The card that the tests are to run on, if they are: opened once.
-fn card() -> Option<Device> {
-    static CARD: OnceLock<Option<Device>> = OnceLock::new();
-    let open = || {
-        let number = std::env::var("LOCKGATE_CARD").ok()?;
-        let number = number.parse().expect("LOCKGATE_CARD is the number of a card");
-        let kernels = std::env::var_os("LOCKGATE_KERNELS").map(std::path::PathBuf::from);
-        Some(SystemCards.open(number, kernels.as_deref()).expect("the card opens").device)
-    };
-    CARD.get_or_init(open).clone()
 }
 
 /// A device whose threads run in an order that `number` picks.

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use lockgate_kernels::cuda::attention::{GROUP_MAX, HEAD_DIMS};
+use lockgate_kernels::cuda::cards::OpenCard;
 use lockgate_kernels::cuda::driver::DriverError;
 use lockgate_kernels::cuda::memory::Device;
 
@@ -33,6 +34,14 @@ pub struct CardChoice {
     pub free_bytes: u64,
     /// How many layers it should compute.
     pub layers: GpuLayers,
+}
+
+impl CardChoice {
+    /// An open card, and how many layers it should compute.
+    #[must_use]
+    pub fn of(card: &OpenCard, layers: GpuLayers) -> Self {
+        Self { device: card.device.clone(), free_bytes: card.free_bytes, layers }
+    }
 }
 
 /// What a model takes on a card, in bytes.
