@@ -154,7 +154,7 @@ impl Hook {
     async fn ask(mut self: Box<Self>, place: Place) -> Answered {
         let plugin = Arc::clone(&self.plugin);
         let _running = plugin.shared.ticker.running();
-        self.store.data_mut().begin_again(plugin.deadline());
+        self.store.data_mut().begin_again();
         self.store.set_epoch_deadline(1);
         plugin.refuel(&mut self.store, u64::MAX);
         let answer = plugin.entered(self.enter(place)).await;
@@ -212,7 +212,7 @@ impl Hook {
 
     /// Counts what the call took against what all of them may.
     fn spend(&mut self, step: Step) -> Result<Step, PolicyError> {
-        self.spent += self.store.data().taken();
+        self.spent += self.store.data().own_time();
         let limit = self.plugin.powers.limits.generation_time_max;
         if self.spent > limit {
             let limit = format!("time: {} ms in all calls of one generation", limit.as_millis());

@@ -23,6 +23,7 @@ use crate::contract::{
 use crate::environment::Environment;
 use crate::limits::Meter;
 use crate::metrics::Ended;
+use crate::own_time::OwnTime;
 use crate::powers::Powers;
 use crate::slots::Slots;
 use crate::state::Memory;
@@ -152,7 +153,7 @@ pub(crate) struct Call {
     began: Instant,
     /// Of the time since, spent waiting for others.
     waited: Duration,
-    deadline: Instant,
+    own_time: OwnTime,
     host_calls: u64,
     wasi_calls: u64,
     output_bytes: usize,
@@ -171,7 +172,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(facts: Facts, powers: Arc<Powers>, deadline: Instant) -> Self {
+    pub(crate) fn new(facts: Facts, powers: Arc<Powers>, own_time: OwnTime) -> Self {
         // They are the same, unless somebody made the two apart.
         facts.scope.add_labels(facts.labels.iter().cloned());
         Self {
@@ -189,7 +190,7 @@ impl Call {
             memory: None,
             began: Instant::now(),
             waited: Duration::ZERO,
-            deadline,
+            own_time,
             host_calls: 0,
             wasi_calls: 0,
             output_bytes: 0,
@@ -210,10 +211,10 @@ impl Call {
 
     /// Begins the next call into the same instance: what it may use a call is whole again. Memory is not,
     /// nor is the number of log lines.
-    pub(crate) fn begin_again(&mut self, deadline: Instant) {
+    pub(crate) fn begin_again(&mut self) {
         self.began = Instant::now();
         self.waited = Duration::ZERO;
-        self.deadline = deadline;
+        self.own_time = self.own_time.again(self.began);
         self.host_calls = 0;
         self.wasi_calls = 0;
         self.output_bytes = 0;
@@ -227,8 +228,8 @@ impl Call {
 
     /// Begins the call of another request in a kept instance. All that a call has is its own; of the instance's stays what
     /// its memories take, and numbers of handles are not used again.
-    pub(crate) fn begin_with(&mut self, facts: Facts, deadline: Instant) {
-        let before = std::mem::replace(self, Self::new(facts, Arc::clone(&self.powers), deadline));
+    pub(crate) fn begin_with(&mut self, facts: Facts, own_time: OwnTime) {
+        let before = std::mem::replace(self, Self::new(facts, Arc::clone(&self.powers), own_time));
         self.meter = before.meter.again();
         self.drafts = before.drafts.emptied();
         self.refusals = before.refusals.emptied();
@@ -238,7 +239,7 @@ impl Call {
 
     /// Forgets the request, of which nothing is to stay with a kept instance.
     pub(crate) fn forget(&mut self) {
-        self.begin_with(Facts::of_description(), self.deadline);
+        self.begin_with(Facts::of_description(), self.own_time);
     }
 
     /// Whether the guest holds a handle of something. One that does is not kept: what it holds belongs to this call.
@@ -270,9 +271,9 @@ impl Call {
         self.host_calls
     }
 
-    /// How long the call has taken so far.
-    pub(crate) fn taken(&self) -> Duration {
-        self.began.elapsed()
+    /// What it has taken of its own time so far.
+    pub(crate) fn own_time(&self) -> Duration {
+        self.own_time.spent(Instant::now())
     }
 
     /// What a token of the attached model adds to an answer.
@@ -428,14 +429,14 @@ impl Call {
     }
 
     /// Time that it waited for others is not its own.
-    pub(crate) fn extend_deadline(&mut self, waited: Duration) {
+    pub(crate) fn has_waited(&mut self, waited: Duration) {
         self.waited += waited;
-        self.deadline += waited;
+        self.own_time.wait(waited, Instant::now());
     }
 
     /// Ends the call when its time is over.
-    pub(crate) fn check_time(&self) -> Result<(), Stop> {
-        if Instant::now() >= self.deadline {
+    pub(crate) fn check_time(&mut self) -> Result<(), Stop> {
+        if self.own_time.look(Instant::now()) {
             return Err(Stop::Time { limit: self.powers.limits.time_max });
         }
         Ok(())

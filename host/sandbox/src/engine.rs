@@ -94,7 +94,7 @@ fn config(options: &SandboxOptions) -> Config {
     compiler(&mut config);
     features(&mut config);
     config
-        // Guests yield at a tick and are ended at their deadline.
+        // Guests yield at a tick, and are ended when their own time is over.
         .epoch_interruption(true)
         // Counts instructions, which are told of each plugin whatever measures its time; for one twentieth more of
         // its own time.

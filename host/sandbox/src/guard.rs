@@ -95,7 +95,7 @@ impl Watcher {
         }
         let plugin = Arc::clone(&self.plugin);
         let _running = plugin.shared.ticker.running();
-        self.store.data_mut().begin_again(plugin.deadline());
+        self.store.data_mut().begin_again();
         self.store.set_epoch_deadline(1);
         plugin.refuel(&mut self.store, u64::MAX);
         let answer = plugin.limited(self.enter(question)).await;

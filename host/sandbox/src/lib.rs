@@ -24,6 +24,7 @@ mod limits;
 mod load;
 mod log_rate;
 mod metrics;
+mod own_time;
 mod pin;
 mod plugin;
 mod powers;

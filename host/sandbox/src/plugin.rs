@@ -1,4 +1,4 @@
-//! What the plugins of every world share: the store that a call runs in, its deadlines, and what becomes of
+//! What the plugins of every world share: the store that a call runs in, its time, and what becomes of
 //! its end and of the lines that it wrote.
 
 use std::fmt;
@@ -18,6 +18,7 @@ use crate::call::{Call, Facts, LogLevel};
 use crate::engine::Metering;
 use crate::grant::{Grant, World};
 use crate::log_rate::{Admitted, LogRate};
+use crate::own_time::{DELAY_MAX, OwnTime};
 use crate::pin::Digest;
 use crate::powers::Powers;
 use crate::probe::Used;
@@ -65,7 +66,7 @@ impl Plugin {
         let owner = self.owner(&facts);
         if let Some(seat) = owner.as_ref().and_then(|owner| self.shared.warm.take(owner)) {
             let Seat { mut store, instance, calls_left, place } = seat;
-            store.data_mut().begin_with(facts, self.deadline());
+            store.data_mut().begin_with(facts, self.own_time());
             self.refuel(&mut store, u64::MAX);
             store.set_epoch_deadline(1);
             self.shared.metrics.record_warm(&self.id, self.world);
@@ -127,7 +128,7 @@ impl Plugin {
 
     /// A store for a fresh instance, whose first call begins now.
     pub(crate) fn store(&self, facts: Facts) -> Store<Call> {
-        let call = Call::new(facts, Arc::clone(&self.powers), self.deadline());
+        let call = Call::new(facts, Arc::clone(&self.powers), self.own_time());
         let mut store = Store::new(&self.shared.compiler.engine, call);
         store.limiter(|call| &mut call.meter);
         store.set_max_component_handles(self.powers.limits.handles_max);
@@ -135,8 +136,8 @@ impl Plugin {
         store.set_epoch_deadline(1);
         self.refuel(&mut store, u64::MAX);
         match self.shared.metering {
-            Metering::Clock => store.epoch_deadline_callback(|context| {
-                context.data().check_time()?;
+            Metering::Clock => store.epoch_deadline_callback(|mut context| {
+                context.data_mut().check_time()?;
                 Ok(UpdateDeadline::Yield(1))
             }),
             Metering::Fuel => {
@@ -195,9 +196,9 @@ impl Plugin {
         }
     }
 
-    /// When a call that begins now must be over.
-    pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.powers.limits.time_max
+    /// That of a call that begins now.
+    pub(crate) fn own_time(&self) -> OwnTime {
+        OwnTime::new(self.powers.limits.time_max, self.shared.tick, Instant::now())
     }
 
     /// Waits for a call into the guest, and no longer than it may take.
@@ -209,9 +210,10 @@ impl Plugin {
         &self,
         entered: impl Future<Output = wasmtime::Result<T>>,
     ) -> Result<wasmtime::Result<T>, PolicyError> {
-        // Outlives the guest's own deadline, so that a guest which still yields is ended by its own; this
-        // one is for a host function that does not come back.
-        let hard = self.powers.limits.time_max + self.powers.wait_max() + self.shared.tick * 4;
+        // Outlives the guest's own end, so that a guest which still yields is ended by its own; this one is for a
+        // host function that does not come back.
+        let limits = self.powers.limits.time_max + self.powers.wait_max();
+        let hard = limits + DELAY_MAX + self.shared.tick * 4;
         match timeout(hard, self.entered(entered)).await {
             Ok(answer) => answer,
             // The fiber is suspended in the middle of the guest, and goes with the store.

@@ -149,7 +149,7 @@ impl Call {
         let answer = timeout(self.budget.wait, asked).await;
         let took = began.elapsed();
         self.budget.wait = self.budget.wait.saturating_sub(took);
-        self.extend_deadline(took);
+        self.has_waited(took);
         answer.map_err(|_elapsed| {
             self.budget.wait = std::time::Duration::ZERO;
             generation::Error::Timeout
