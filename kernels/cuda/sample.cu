@@ -2,18 +2,25 @@
 // min-p, then one draw; ties go to the smaller token; a NaN is impossible.
 //
 //   logits f32 [rows][vocabulary]
-//   argmax        tokens[row] = the greatest, the first of equal ones; all ones where every logit is impossible
-//   sample        temperatures, top_ps, min_ps f32, top_ks u32 [rows]; points f64 [rows], the draws in [0, 1); tokens as
-//                 above
-//   log_normaliser  out f32x2 [rows]: greatest logit, and the logarithm of the sum of e^(logit - greatest)
+//   draws [blocks]        which row, how many of its logits count, and how it is drawn; temperature 0 takes the greatest, the
+//                         first of equal ones
+//   chosen u32x2 [blocks] the token, all ones where every logit is impossible; the bits of its log-probability
+//   sample                writes the tokens
+//   log_probability       writes the natural log-probabilities that are wanted, of tokens that are there
 //
-// One block a row. A token's weight is 2^40 * e^((logit - greatest) / temperature) as a whole number, so that sums have one
+// One block a draw. A token's weight is 2^40 * e^((logit - greatest) / temperature) as a whole number, so that sums have one
 // value in whatever order threads add them. Tokens are ordered by a key of 32 bits (the logit's bits, turned so that
 // the greatest comes first), and a place in that order is found eight bits at a time: 256 counters and masses in shared
 // memory, one pass over the logits for each digit. That finds the key at which top-k's count or top-p's mass is reached,
 // and, once it is known what is kept, the token at which the draw is. Tokens with equal keys are ordered by a last pass
 // over those alone. Where neither top-k nor top-p narrows the choice, the engine draws in the order of tokens, and so
 // does this.
+//
+// The exponential is the engine's own, operation for operation, so that weights have the same bits before they are rounded
+// to whole numbers. From equal logits the engine draws the same token unless the draw, or the border of top-p, is within
+// rounding of the border between two tokens: 2^-41 of the greatest weight a token of the vocabulary, and as much as a sum
+// in double precision is off by; or, where top-p alone narrows the choice, two logits that differ have equal weights, which
+// the engine orders by their tokens.
 //
 // Bytes to move: 4 a token and pass; up to 13 passes, all but the first from the second cache.
 #include "warp.cuh"
@@ -23,11 +30,20 @@ constexpr int WARPS = THREADS / 32;
 constexpr uint32_t NOTHING = 0xffffffffu;
 // Weights are counted in 2^-40 of the greatest.
 constexpr float UNIT = 1099511627776.0f;
+constexpr float GREATEST = 3.402823466e38f;
+
+struct Draw {
+    // In [0, 1).
+    double point;
+    uint32_t row, tokens, top_k;
+    float temperature, top_p, min_p;
+    uint32_t wants_log_probability, unused;
+};
 
 // Smaller for greater logits; impossible ones come last.
 __device__ __forceinline__ uint32_t key_of(float logit) {
     // Adding zero makes the two zeros one.
-    const uint32_t bits = __float_as_uint(fminf(logit, 3.402823466e38f) + 0.0f);
+    const uint32_t bits = __float_as_uint(fminf(logit, GREATEST) + 0.0f);
     return bits >> 31 ? bits : ~(bits | 0x80000000u);
 }
 
@@ -48,7 +64,7 @@ __device__ __forceinline__ bool comes_before(const Best& left, const Best& right
 __device__ __forceinline__ Best find_best(const float* logits, uint32_t vocabulary, float* values, uint32_t* tokens) {
     Best best{-__uint_as_float(0x7f800000u), NOTHING};
     for (uint32_t token = threadIdx.x; token < vocabulary; token += THREADS) {
-        const float value = fminf(logits[token], 3.402823466e38f);
+        const float value = fminf(logits[token], GREATEST);
         // fminf gives the other of two where one is NaN: look at the logit itself.
         if (logits[token] == logits[token] && comes_before(Best{value, token}, best) && value > best.value) {
             best = Best{value, token};
@@ -76,39 +92,6 @@ __device__ __forceinline__ Best find_best(const float* logits, uint32_t vocabula
     return best;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    argmax(const float* logits, uint32_t vocabulary, uint32_t* tokens) {
-    grid_dependency_wait();
-    SHARED(float, values, WARPS);
-    SHARED(uint32_t, places, WARPS);
-    const Best best = find_best(logits + uint64_t(blockIdx.x) * vocabulary, vocabulary, values, places);
-    if (threadIdx.x == 0) {
-        tokens[blockIdx.x] = best.token;
-    }
-    grid_dependency_launch();
-}
-EXPORT(argmax)
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-    log_normaliser(const float* logits, uint32_t vocabulary, float2* out) {
-    grid_dependency_wait();
-    SHARED(float, values, WARPS);
-    SHARED(uint32_t, places, WARPS);
-    const float* row = logits + uint64_t(blockIdx.x) * vocabulary;
-    const Best best = find_best(row, vocabulary, values, places);
-    float sum = 0;
-    for (uint32_t token = threadIdx.x; token < vocabulary; token += THREADS) {
-        const float logit = row[token];
-        sum += logit == logit ? expf(fminf(logit, 3.402823466e38f) - best.value) : 0.0f;
-    }
-    sum = block_sum<WARPS>(sum, values);
-    if (threadIdx.x == 0) {
-        store(out + blockIdx.x, make_float2(best.value, logf(sum)));
-    }
-    grid_dependency_launch();
-}
-EXPORT(log_normaliser)
-
 // Counters of one digit, and what one thread found for all.
 struct Tally {
     uint32_t* counts;
@@ -125,9 +108,31 @@ struct Row {
     float floor;
 };
 
+// e^x for x <= 0, 0 below -87 and for NaN: the operations of the engine's sampler, none of them contracted.
+__device__ __forceinline__ float exp_nonpositive(float x) {
+    // Adding and subtracting 1.5 * 2^23 rounds to an integer, which the sum's low bits hold.
+    constexpr float ROUND = 12582912.0f;
+    // The natural logarithm of 2 in two parts.
+    constexpr float LN_2_HIGH = 355.0f / 512.0f, LN_2_LOW = -2.1219444e-4f;
+    const float bounded = x > -87.0f ? x : -87.0f;
+    const float clamped = bounded < 0.0f ? bounded : 0.0f;
+    const float rounded = __fadd_rn(__fmul_rn(clamped, 1.44269504088896340736f), ROUND);
+    const float whole = __fadd_rn(rounded, -ROUND);
+    const float high = __fadd_rn(clamped, -__fmul_rn(whole, LN_2_HIGH));
+    const float rest = __fadd_rn(high, -__fmul_rn(whole, LN_2_LOW));
+    constexpr float SERIES[] = {1.0f / 720.0f, 1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 0.5f, 1.0f, 1.0f};
+    float sum = 1.0f / 5040.0f;
+#pragma unroll
+    for (int term = 0; term < 7; ++term) {
+        sum = __fadd_rn(__fmul_rn(sum, rest), SERIES[term]);
+    }
+    const uint32_t exponent = __float_as_uint(rounded) - __float_as_uint(ROUND) + 127u;
+    return x > -87.0f ? __fmul_rn(sum, __uint_as_float(exponent << 23)) : 0.0f;
+}
+
 __device__ __forceinline__ unsigned long long weight_of(const Row& row, float logit) {
-    const float distance = (fminf(logit, 3.402823466e38f) - row.best) * row.scale;
-    const float weight = logit == logit && distance > -87.0f ? expf(distance) : 0.0f;
+    const float distance = (fminf(logit, GREATEST) - row.best) * row.scale;
+    const float weight = logit == logit ? exp_nonpositive(distance) : 0.0f;
     return weight < row.floor ? 0ull : __float2ull_rn(weight * UNIT);
 }
 
@@ -270,8 +275,7 @@ __device__ __forceinline__ unsigned long long smaller(unsigned long long left, u
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    sample(const float* logits, uint32_t vocabulary, const float* temperatures, const uint32_t* top_ks,
-           const float* top_ps, const float* min_ps, const double* points, uint32_t* tokens) {
+    sample(const float* logits, uint32_t vocabulary, const Draw* draws, uint2* chosen) {
     grid_dependency_wait();
     SHARED(float, values, WARPS);
     SHARED(uint32_t, places, WARPS);
@@ -280,26 +284,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     SHARED(uint32_t, numbers, 3);
     SHARED(unsigned long long, sums, 1);
     const Tally tally{counts, masses, numbers, sums};
-    const uint32_t at = blockIdx.x;
-    const float temperature = temperatures[at], top_p = top_ps[at];
-    const uint32_t top_k = top_ks[at];
-    const float* own = logits + uint64_t(at) * vocabulary;
-    const Best best = find_best(own, vocabulary, values, places);
+    const Draw& draw = draws[blockIdx.x];
+    const float temperature = draw.temperature, top_p = draw.top_p;
+    const uint32_t top_k = draw.top_k, count = draw.tokens;
+    const float* own = logits + uint64_t(draw.row) * vocabulary;
+    const Best best = find_best(own, count, values, places);
     uint32_t token = best.token;
     if (token != NOTHING && temperature != 0 && top_k != 1) {
         // A tiny temperature must not turn 0 times it into a NaN.
-        Row row{own, vocabulary, best.value, fminf(1.0f / temperature, 3.402823466e38f), 0.0f};
+        Row row{own, count, best.value, fminf(1.0f / temperature, GREATEST), 0.0f};
         const auto weigh = [&](float logit) { return weight_of(row, logit); };
-        if (top_k >= vocabulary && top_p >= 1) {
-            row.floor = min_ps[at];
-            const unsigned long long target = static_cast<unsigned long long>(points[at] * double(total_of(row, tally, weigh)));
+        if (top_k >= count && top_p >= 1) {
+            row.floor = draw.min_p;
+            const unsigned long long target = static_cast<unsigned long long>(draw.point * double(total_of(row, tally, weigh)));
             token = first_beyond(row, tally, target, weigh);
         } else {
             // What is kept: all before a key, and the first `equal` of those that have it.
             constexpr unsigned long long ALL = ~0ull;
             uint32_t last = 0xffffffffu, equal = 0xffffffffu;
             unsigned long long total;
-            if (top_k < vocabulary) {
+            if (top_k < count) {
                 const Place place = descend(row, tally, top_k - 1, ALL, last);
                 last = place.key;
                 equal = min(place.equal, top_k - place.count);
@@ -319,11 +323,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
                 equal = uint32_t(smaller((missing + weight - 1) / weight, allowed));
                 last = place.key;
             }
-            row.floor = min_ps[at];
+            row.floor = draw.min_p;
             const unsigned long long mass =
                 total_of(row, tally, [&](float logit) { return key_of(logit) < last ? weight_of(row, logit) : 0ull; }) +
                 (equal == 0xffffffffu ? 0 : equal * weight_of(row, logit_of(last)));
-            const unsigned long long target = static_cast<unsigned long long>(points[at] * double(mass));
+            const unsigned long long target = static_cast<unsigned long long>(draw.point * double(mass));
             const Place place = descend(row, tally, NOTHING, target, last);
             const unsigned long long weight = weight_of(row, logit_of(place.key));
             const uint32_t allowed = place.key == last ? min(equal, place.equal) : place.equal;
@@ -332,8 +336,34 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         }
     }
     if (threadIdx.x == 0) {
-        tokens[at] = token;
+        chosen[blockIdx.x].x = token;
     }
     grid_dependency_launch();
 }
 EXPORT(sample)
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    log_probability(const float* logits, uint32_t vocabulary, const Draw* draws, uint2* chosen) {
+    grid_dependency_wait();
+    SHARED(float, values, WARPS);
+    SHARED(uint32_t, places, WARPS);
+    SHARED(unsigned long long, sums, 1);
+    const Tally tally{nullptr, nullptr, nullptr, sums};
+    const Draw& draw = draws[blockIdx.x];
+    const uint32_t token = chosen[blockIdx.x].x;
+    if (draw.wants_log_probability && token != NOTHING) {
+        const float* own = logits + uint64_t(draw.row) * vocabulary;
+        const Best best = find_best(own, draw.tokens, values, places);
+        const Row row{own, draw.tokens, best.value, 1.0f, 0.0f};
+        const unsigned long long total = total_of(row, tally, [&](float logit) { return weight_of(row, logit); });
+        if (threadIdx.x == 0) {
+            const double normaliser = double(best.value) + log(double(total) / double(UNIT));
+            const double logarithm = double(own[token]) - normaliser;
+            // Rounding must not report more than certainty; what is impossible is reported as the engine does.
+            const double bounded = logarithm < 0.0 ? logarithm > -9999.0 ? logarithm : -9999.0 : 0.0;
+            chosen[blockIdx.x].y = __float_as_uint(float(bounded));
+        }
+    }
+    grid_dependency_launch();
+}
+EXPORT(log_probability)

@@ -11,6 +11,7 @@ use lockgate_kernels::pool::ThreadPool;
 use crate::adapter::Adapter;
 use crate::kv::{Cache, Sequence};
 use crate::model::{Compute, ForwardError, Input, Model, NoMemory, Wanted};
+use crate::sampler::{Parameters, Sampler};
 
 /// A model with a batch of sequences that only ever grow, until they are [rewound](Bench::rewind).
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Bench<'m> {
     sequences: Vec<Sequence>,
     /// The next token of each sequence.
     next: Vec<u32>,
+    /// Chooses the likeliest token.
+    likeliest: Sampler,
 }
 
 /// Tokens of one pass over a prompt.
@@ -43,7 +46,8 @@ impl<'m> Bench<'m> {
             (0..batch.max(1)).map(|_| cache.sequence_with(adapter.clone())).collect();
         let next =
             (0..sequences.len() as u32).map(|number| number % model.config().vocabulary as u32).collect();
-        Ok(Self { model, compute: Compute::new(pool, level), cache, sequences, next })
+        let likeliest = Sampler::new(Parameters::likeliest(model.config().vocabulary), 0, &[]);
+        Ok(Self { model, compute: Compute::new(pool, level), cache, sequences, next, likeliest })
     }
 
     /// Tokens in each sequence.
@@ -78,6 +82,7 @@ impl<'m> Bench<'m> {
     /// # Errors
     /// The context or the cache ends.
     pub fn decode(&mut self) -> Result<(), ForwardError> {
+        let vocabulary = self.model.config().vocabulary;
         let mut inputs: Vec<Input<'_>> = self
             .sequences
             .iter_mut()
@@ -85,12 +90,12 @@ impl<'m> Bench<'m> {
             .map(|(sequence, token)| Input {
                 sequence,
                 tokens: std::slice::from_ref(token),
-                wanted: Wanted::Last,
+                wanted: Wanted::Choice(self.likeliest.rules(vocabulary, false)),
             })
             .collect();
-        let logits = self.compute.forward(self.model, &mut self.cache, &mut inputs, &|| false)?;
-        let likeliest: Vec<u32> = logits.rows().map(likeliest).collect();
-        self.next = likeliest;
+        let found = self.compute.forward(self.model, &mut self.cache, &mut inputs, &|| false)?;
+        // A model of random weights may have no usable logit.
+        self.next = found.choices().iter().map(|choice| choice.map_or(0, |choice| choice.token)).collect();
         Ok(())
     }
 
@@ -113,15 +118,4 @@ impl<'m> Bench<'m> {
         *token = ((u64::from(*token) * 31 + 17) % vocabulary) as u32;
         *token
     }
-}
-
-/// The token with the greatest logit, the first of equals.
-fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (token, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = token;
-        }
-    }
-    best as u32
 }

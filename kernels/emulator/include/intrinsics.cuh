@@ -160,6 +160,8 @@ inline int __ffs(int value) { return __builtin_ffs(value); }
 inline unsigned __float_as_uint(float value) { return emulator::from_word<unsigned>(emulator::to_word(value)); }
 inline float __uint_as_float(unsigned value) { return emulator::from_word<float>(value); }
 inline float rsqrtf(float value) { return 1.0f / std::sqrt(value); }
+inline float __fadd_rn(float left, float right) { return left + right; }
+inline float __fmul_rn(float left, float right) { return left * right; }
 inline float __fdividef(float left, float right) { return left / right; }
 inline int __float2int_rn(float value) { return int(std::nearbyint(value)); }
 inline unsigned long long __float2ull_rn(float value) { return (unsigned long long)(std::nearbyint(value)); }

@@ -2,30 +2,57 @@
 
 mod common;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use common::{check, device, numbers};
+use lockgate_emulator::{Operation, Recorder};
 use lockgate_kernels::cuda::memory::Device;
 use lockgate_kernels::cuda::reference::{self, Drawing};
-use lockgate_kernels::cuda::sample::{Draws, NO_TOKEN, Rows, argmax, log_normaliser, sample};
+use lockgate_kernels::cuda::sample::{Adjustments, Draw, Drawn, Draws};
 
 const ALL: Drawing = Drawing { temperature: 1.0, top_k: usize::MAX, top_p: 1.0, min_p: 0.0 };
+const GREEDY: Drawing = Drawing { temperature: 0.0, ..ALL };
+
+/// A draw from a row as it is, of all of whose logits the first `tokens` count.
+fn plain<'a>(
+    seen: &'a HashMap<u32, u32>,
+    (row, tokens): (usize, usize),
+    drawing: Drawing,
+    point: f64,
+) -> Draw<'a> {
+    Draw {
+        row,
+        tokens,
+        temperature: drawing.temperature as f32,
+        top_k: drawing.top_k,
+        top_p: drawing.top_p as f32,
+        min_p: drawing.min_p as f32,
+        point,
+        adjustments: Adjustments { biases: &[], seen, repetition: 1.0, presence: 0.0, frequency: 0.0 },
+        log_probability: false,
+    }
+}
+
+/// What these draws take from rows of logits.
+fn drawn(device: &Device, rows: &[Vec<f32>], draws: &[Draw<'_>]) -> Vec<Option<Drawn>> {
+    let mut logits = device.upload(&rows.concat()).expect("memory");
+    let mut all = Draws::new(device, draws.len(), 100).expect("memory");
+    draws.iter().for_each(|draw| assert!(all.add(draw), "there is room"));
+    all.upload().expect("there is room");
+    all.draw(device, &mut logits, rows[0].len()).expect("it runs");
+    all.read().expect("they are there").collect()
+}
 
 /// Draws of one row of logits, one for each point.
-fn draw(device: &Device, logits: &[f32], drawing: Drawing, points: &[f64]) -> Vec<u32> {
-    let rows = points.len();
-    let many: Vec<f32> = std::iter::repeat_n(logits, rows).flatten().copied().collect();
-    let same = |value: f64| device.upload(&vec![value as f32; rows]).expect("memory");
-    let top_k = u32::try_from(drawing.top_k.min(logits.len())).expect("small");
-    let mut tokens = device.allocate(rows).expect("memory");
-    let rows = Rows { logits: &device.upload(&many).expect("memory"), rows, vocabulary: logits.len() };
-    let draws = Draws {
-        temperatures: &same(drawing.temperature),
-        top_ks: &device.upload(&vec![top_k; points.len()]).expect("memory"),
-        top_ps: &same(drawing.top_p),
-        min_ps: &same(drawing.min_p),
-        points: &device.upload(points).expect("memory"),
-    };
-    sample(device, rows, &draws, &mut tokens).expect("it runs");
-    tokens.to_vec().expect("there")
+fn draw(device: &Device, logits: &[f32], drawing: Drawing, points: &[f64]) -> Vec<Option<u32>> {
+    let (rows, none) = (vec![logits.to_vec(); points.len()], HashMap::new());
+    let draws: Vec<Draw<'_>> = points
+        .iter()
+        .enumerate()
+        .map(|(row, point)| plain(&none, (row, logits.len()), drawing, *point))
+        .collect();
+    drawn(device, &rows, &draws).into_iter().map(|drawn| drawn.map(|drawn| drawn.token)).collect()
 }
 
 /// Draws at points spread over [0, 1), and compares with the reference wherever the point is not within rounding of the
@@ -45,8 +72,8 @@ fn check_draws(number: usize, logits: &[f32], drawing: Drawing) {
         });
         let right: Vec<usize> = right.map(|choice| choice.0).collect();
         assert!(
-            right.contains(&(token as usize)),
-            "{drawing:?} of {}, at {point}: {token}, not {right:?}",
+            token.is_some_and(|token| right.contains(&(token as usize))),
+            "{drawing:?} of {}, at {point}: {token:?}, not {right:?}",
             logits.len()
         );
     }
@@ -77,7 +104,7 @@ fn draws_follow_the_engine_s_rules() {
                 check_draws(number, &row, Drawing { temperature, top_k, top_p, min_p });
             }
         }
-        check_draws(number, &row, Drawing { temperature: 0.0, ..ALL });
+        check_draws(number, &row, GREEDY);
     }
 }
 
@@ -92,7 +119,7 @@ fn equal_logits_go_to_the_smaller_token() {
         Drawing { top_k: 10, ..ALL },
         Drawing { top_p: 0.2, ..ALL },
         Drawing { top_p: 0.5, top_k: 90, ..ALL },
-        Drawing { temperature: 0.0, ..ALL },
+        GREEDY,
         ALL,
     ] {
         check_draws(3, &row, drawing);
@@ -100,8 +127,8 @@ fn equal_logits_go_to_the_smaller_token() {
     (row[80], row[81]) = (f32::MAX, f32::INFINITY);
     check_draws(2, &row, Drawing { top_k: 2, ..ALL });
     let device = device(1);
-    assert_eq!(draw(&device, &row, Drawing { temperature: 0.0, ..ALL }, &[0.5]), [80]);
-    assert_eq!(draw(&device, &row, Drawing { top_k: 1, ..ALL }, &[0.5]), [80]);
+    assert_eq!(draw(&device, &row, GREEDY, &[0.5]), [Some(80)]);
+    assert_eq!(draw(&device, &row, Drawing { top_k: 1, ..ALL }, &[0.5]), [Some(80)]);
 }
 
 #[test]
@@ -115,37 +142,139 @@ fn impossible_tokens_are_never_drawn() {
     }
     let device = device(0);
     for nothing in [vec![f32::NAN; 40], vec![f32::NEG_INFINITY; 40]] {
-        assert_eq!(draw(&device, &nothing, ALL, &[0.5]), [NO_TOKEN]);
-        assert_eq!(draw(&device, &nothing, Drawing { top_k: 3, ..ALL }, &[0.5]), [NO_TOKEN]);
+        assert_eq!(draw(&device, &nothing, ALL, &[0.5]), [None]);
+        assert_eq!(draw(&device, &nothing, Drawing { top_k: 3, ..ALL }, &[0.5]), [None]);
     }
 }
 
+/// Rows out of order, some of them left out, whose last logits do not count; log-probabilities where they are wanted.
 #[test]
-fn the_greatest_and_log_probabilities_of_every_row() {
-    for (number, vocabulary) in [1, 5, 512, 1025].into_iter().enumerate() {
-        let device = device(number);
-        let mut rows: Vec<Vec<f32>> = (0..3).map(|row| logits(row * 9 + number as u64, vocabulary)).collect();
-        rows[1][vocabulary - 1] = f32::NAN;
+fn the_greatest_and_log_probabilities_of_rows_that_are_named() {
+    let none = HashMap::new();
+    for (number, tokens) in [1, 5, 512, 1025].into_iter().enumerate() {
+        let mut rows: Vec<Vec<f32>> = (0..4).map(|row| logits(row * 9 + number as u64, tokens + 3)).collect();
+        rows[1][tokens - 1] = f32::NAN;
         rows[2][0] = 40.0;
-        rows[2][vocabulary - 1] = 40.0;
-        let all = device.upload(&rows.concat()).expect("memory");
-        let (mut tokens, mut sums) =
-            (device.allocate(3).expect("memory"), device.allocate(6).expect("memory"));
-        let batch = Rows { logits: &all, rows: 3, vocabulary };
-        argmax(&device, batch, &mut tokens).expect("it runs");
-        log_normaliser(&device, batch, &mut sums).expect("it runs");
-        let (tokens, sums) = (tokens.to_vec().expect("there"), sums.to_vec().expect("there"));
-        for (row, logits) in rows.iter().enumerate() {
-            let best = reference::choices(logits, Drawing { temperature: 0.0, ..ALL });
-            let expected = best.first().map_or(NO_TOKEN, |best| best.0 as u32);
-            assert_eq!(tokens[row], expected, "row {row} of {vocabulary}");
-            if expected != NO_TOKEN {
-                let got = sums[2 * row] + sums[2 * row + 1];
-                check(got, reference::log_normaliser(logits), 1e-5, &format!("row {row} of {vocabulary}"));
+        rows[2][tokens - 1] = 40.0;
+        rows.iter_mut().for_each(|row| row[tokens..].fill(90.0));
+        let named = [(2, true), (0, false), (1, true)];
+        let draws = named.map(|(row, log_probability)| Draw {
+            log_probability,
+            ..plain(&none, (row, tokens), GREEDY, 0.5)
+        });
+        for ((row, wants), found) in named.into_iter().zip(drawn(&device(number), &rows, &draws)) {
+            let logits = &rows[row][..tokens];
+            let best = reference::choices(logits, GREEDY).first().map(|best| best.0);
+            assert_eq!(found.map(|found| found.token as usize), best, "row {row} of {tokens}");
+            let (Some(found), Some(best)) = (found, best) else { continue };
+            assert_eq!(found.log_probability.is_some(), wants);
+            if let Some(found) = found.log_probability {
+                let expected = reference::log_probability(logits, best);
+                check(found, expected, 1e-5, &format!("row {row} of {tokens}"));
             }
         }
-        assert!(
-            argmax(&device, Rows { rows: 4, ..batch }, &mut device.allocate(4).expect("memory")).is_err()
-        );
     }
+}
+
+/// Biases and penalties move one draw and not those of other rows, and log-probabilities are of the logits as they were.
+#[test]
+fn adjustments_change_what_is_drawn_and_nothing_else() {
+    let tokens = 700;
+    let row = logits(11, tokens);
+    let none = HashMap::new();
+    let seen = HashMap::from([(3, 0), (40, 2), (41, 1), (699, 5), (5000, 1)]);
+    let (biases, merged) = ([(40, -2.5), (7, 4.0), (40, 1.0), (700, 50.0)], [(7, 4.0), (40, -1.5)]);
+    let mut touched = 0;
+    let counted = [(3, 0), (40, 2), (41, 1), (699, 5)];
+    for (number, [repetition, presence, frequency]) in
+        [[1.3, 0.0, 0.0], [0.7, 1.5, -0.25], [1.0, -2.0, 2.0]].into_iter().enumerate()
+    {
+        let device = device(number);
+        let penalties = [repetition, presence, frequency].map(f64::from);
+        let expected = reference::adjust(&row, &merged, &counted, penalties);
+        let adjustments = Adjustments { biases: &biases, seen: &seen, repetition, presence, frequency };
+        // Whatever is touched, beside one rival that is not: a little ahead of it, and a little behind.
+        for (token, &adjusted) in expected.iter().enumerate() {
+            if adjusted == f64::from(row[token]) {
+                continue;
+            }
+            for (ahead, winner) in [(0.01, token), (-0.01, 101)] {
+                let mut raised = vec![-60.0; tokens];
+                (raised[token], raised[101]) = (row[token], (adjusted - ahead) as f32);
+                let rows = [raised, row.clone()];
+                let draws = [
+                    Draw { adjustments, log_probability: true, ..plain(&none, (0, tokens), GREEDY, 0.0) },
+                    plain(&none, (1, tokens), GREEDY, 0.0),
+                ];
+                let found = drawn(&device, &rows, &draws);
+                let (first, second) = (found[0].expect("finite"), found[1].expect("finite"));
+                assert_eq!(first.token as usize, winner, "token {token}, ahead by {ahead}");
+                assert_eq!(second.token as usize, reference::choices(&row, GREEDY)[0].0, "the other row");
+                let logarithm = first.log_probability.expect("wanted");
+                let expected = reference::log_probability(&rows[0], winner);
+                check(logarithm, expected, 1e-5, &format!("token {token}, by its raw logit"));
+                touched += 1;
+            }
+        }
+    }
+    assert!(touched >= 2 * 3 * 4, "{touched}");
+}
+
+#[test]
+fn what_has_no_room_or_no_row_is_refused() {
+    let device = device(0);
+    let (none, many) = (HashMap::new(), HashMap::from([(1, 1), (2, 1), (3, 0)]));
+    let mut draws = Draws::new(&device, 2, 2).expect("memory");
+    let seen = Adjustments { biases: &[], seen: &many, repetition: 1.1, presence: 0.0, frequency: 0.0 };
+    assert!(!draws.add(&Draw { adjustments: seen, ..plain(&none, (0, 8), ALL, 0.5) }), "three entries");
+    assert!(draws.add(&plain(&none, (0, 8), ALL, 0.5)) && draws.add(&plain(&none, (5, 8), ALL, 0.5)));
+    assert!(!draws.add(&plain(&none, (1, 8), ALL, 0.5)), "three rows");
+    draws.upload().expect("there is room");
+    let mut logits = device.zeros(40).expect("memory");
+    let error = draws.draw(&device, &mut logits, 8).expect_err("there is no row 5").to_string();
+    assert!(error.contains("there are no 6 rows of 8 logits"), "{error}");
+    draws.clear();
+    assert!(draws.is_empty() && draws.add(&plain(&none, (0, 9), ALL, 0.5)));
+    assert!(draws.draw(&device, &mut logits, 8).is_err(), "rows are not that long");
+}
+
+/// Draws allocate nothing, and bring back eight bytes a row in one copy.
+#[test]
+fn draws_come_back_alone() {
+    let recorder = Arc::new(Recorder::new());
+    let device = Device::new(recorder.clone());
+    let none = HashMap::new();
+    let mut logits = device.zeros(3 * 50).expect("memory");
+    let mut draws = Draws::new(&device, 3, 10).expect("memory");
+    let _ = recorder.take_operations();
+    for round in 0..2 {
+        draws.clear();
+        for row in 0..3 {
+            let biases = &[(4, 1.0)];
+            let adjustments = Adjustments { biases, ..plain(&none, (0, 1), ALL, 0.0).adjustments };
+            let adjustments = if row == 1 { adjustments } else { Adjustments { biases: &[], ..adjustments } };
+            let log_probability = round == 1 && row == 2;
+            let draw = Draw { adjustments, log_probability, ..plain(&none, (row, 50), ALL, 0.5) };
+            assert!(draws.add(&draw));
+        }
+        draws.upload().expect("there is room");
+        draws.draw(&device, &mut logits, 50).expect("they fit");
+        assert_eq!(draws.read().expect("there").count(), 3);
+        let operations = recorder.take_operations();
+        let kernels: Vec<&str> = operations
+            .iter()
+            .filter_map(|operation| match operation {
+                Operation::Launch(launch) => Some(launch.kernel),
+                _ => None,
+            })
+            .collect();
+        let all = ["adjust_logits", "sample", "restore_logits", "log_probability"];
+        assert_eq!(kernels, &all[..if round == 0 { 2 } else { 4 }]);
+        let downloads = operations.iter().filter_map(|operation| match operation {
+            Operation::Download(_, _, bytes) => Some(*bytes),
+            _ => None,
+        });
+        assert_eq!(downloads.collect::<Vec<_>>(), [3 * 8]);
+    }
+    assert_eq!(recorder.violations(), Vec::<String>::new());
 }

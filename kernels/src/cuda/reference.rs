@@ -107,10 +107,35 @@ pub fn choices(logits: &[f32], drawing: Drawing) -> Vec<(usize, f64)> {
     all
 }
 
-/// `log_normaliser`: what a logit is less its log-probability.
+/// `log_probability`: the natural logarithm of a token's probability.
 #[must_use]
-pub fn log_normaliser(logits: &[f32]) -> f64 {
-    let usable = logits.iter().filter(|logit| !logit.is_nan()).map(|&logit| f64::from(logit.min(f32::MAX)));
-    let best = usable.clone().fold(f64::NEG_INFINITY, f64::max);
-    best + usable.map(|logit| (logit - best).exp()).sum::<f64>().ln()
+pub fn log_probability(logits: &[f32], token: usize) -> f64 {
+    let usable = |logit: f32| f64::from(logit.min(f32::MAX));
+    let all = logits.iter().filter(|logit| !logit.is_nan()).map(|&logit| usable(logit));
+    let best = all.clone().fold(f64::NEG_INFINITY, f64::max);
+    usable(logits[token]) - best - all.map(|logit| (logit - best).exp()).sum::<f64>().ln()
+}
+
+/// `adjust_logits`: biases, then, of tokens that were seen, how often each was generated, with the repetition, presence and
+/// frequency penalties.
+#[must_use]
+pub fn adjust(
+    logits: &[f32],
+    biases: &[(usize, f32)],
+    seen: &[(usize, u32)],
+    penalties: [f64; 3],
+) -> Vec<f64> {
+    let usable = |logit: f32| if logit.is_nan() { f64::NEG_INFINITY } else { f64::from(logit.min(f32::MAX)) };
+    let mut all: Vec<f64> = logits.iter().map(|&logit| usable(logit)).collect();
+    for &(token, bias) in biases {
+        all[token] = (all[token] + f64::from(bias)).min(f64::from(f32::MAX));
+    }
+    let [repetition, presence, frequency] = penalties;
+    for &(token, times) in seen {
+        let logit = all[token];
+        let repeated = if logit > 0.0 { logit / repetition } else { logit * repetition };
+        let present = if times > 0 { presence } else { 0.0 };
+        all[token] = (repeated - present - frequency * f64::from(times)).min(f64::from(f32::MAX));
+    }
+    all
 }

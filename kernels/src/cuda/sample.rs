@@ -1,98 +1,263 @@
-//! Launchers of `cuda/sample.cu`: from logits to tokens and log-probabilities on the device.
+//! Launchers of `cuda/sample.cu` and `cuda/adjust.cu`: from logits to tokens and log-probabilities on the device.
+//!
+//! Owns how draws lie there. Which rows are drawn, and where their random numbers come from, is the caller's.
+
+use std::collections::HashMap;
 
 use super::driver::DriverError;
 use super::memory::{Device, DeviceBuffer};
 use super::{Call, size};
 
+/// Words of a row's draw on the device.
+const DRAW_WORDS: usize = 10;
+/// Words of what adjusts a row.
+const ADJUSTED_WORDS: usize = 8;
+const THREADS: u32 = 512;
+const ADJUSTING_THREADS: u32 = 256;
 /// What a row becomes whose every logit is impossible: no token.
-pub const NO_TOKEN: u32 = u32::MAX;
+const NO_TOKEN: u32 = u32::MAX;
 
-/// How each row of a batch is drawn, one number a row.
-#[derive(Debug)]
-pub struct Draws<'a> {
-    /// What logits are divided by; 0 takes the greatest.
-    pub temperatures: &'a DeviceBuffer<f32>,
-    /// The most likely tokens that are kept, at least one; the vocabulary's size or more keeps all.
-    pub top_ks: &'a DeviceBuffer<u32>,
-    /// The mass that is kept, of what top-k left.
-    pub top_ps: &'a DeviceBuffer<f32>,
-    /// The least share of the greatest weight.
-    pub min_ps: &'a DeviceBuffer<f32>,
-    /// The draws, in [0, 1).
-    pub points: &'a DeviceBuffer<f64>,
-}
-
-/// The logits of a batch.
+/// How a token is drawn from one row of logits.
 #[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
-    /// `[rows][vocabulary]`.
-    pub logits: &'a DeviceBuffer<f32>,
-    /// Rows of the batch.
-    pub rows: usize,
-    /// Logits of a row.
-    pub vocabulary: usize,
+pub struct Draw<'a> {
+    /// The row.
+    pub row: usize,
+    /// How many of its logits count, from the first on; at least one.
+    pub tokens: usize,
+    /// What logits are divided by; 0 takes the greatest.
+    pub temperature: f32,
+    /// The most likely tokens that are kept, at least one; as many as there are keeps all.
+    pub top_k: usize,
+    /// The mass that is kept, of what top-k left.
+    pub top_p: f32,
+    /// The least share of the greatest weight.
+    pub min_p: f32,
+    /// The draw, in [0, 1).
+    pub point: f64,
+    /// What changes its logits before it is drawn.
+    pub adjustments: Adjustments<'a>,
+    /// Whether the token's log-probability is wanted, by the logits as they were.
+    pub log_probability: bool,
 }
 
-impl Rows<'_> {
-    fn check(&self, call: &Call, out: usize) -> Result<(), DriverError> {
-        let needed = self.rows.checked_mul(self.vocabulary);
-        let enough = self.vocabulary > 0 && needed.is_some_and(|needed| needed <= self.logits.len());
-        call.require(enough && self.rows <= out, || {
-            format!("there is no room for {} rows of {}", self.rows, self.vocabulary)
+/// Biases, then penalties. Tokens that do not count are passed over.
+#[derive(Clone, Copy, Debug)]
+pub struct Adjustments<'a> {
+    /// Added to these tokens' logits.
+    pub biases: &'a [(u32, f32)],
+    /// How often each token that was seen was generated.
+    pub seen: &'a HashMap<u32, u32>,
+    /// Divides (positive) or multiplies (negative) the logits of what was seen.
+    pub repetition: f32,
+    /// Subtracted from the logits of what was generated.
+    pub presence: f32,
+    /// Subtracted for each time that it was.
+    pub frequency: f32,
+}
+
+/// What was drawn from a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawn {
+    /// The token.
+    pub token: u32,
+    /// The natural logarithm of its probability, where that is wanted.
+    pub log_probability: Option<f32>,
+}
+
+/// Draws of a batch: collected here, put on the device at once, and read back together. All of its memory is there from
+/// the beginning.
+#[derive(Debug)]
+pub struct Draws {
+    staged: Staged,
+    rows_max: usize,
+    entries_max: usize,
+    draws: DeviceBuffer<u32>,
+    adjusted: DeviceBuffer<u32>,
+    entries: DeviceBuffer<u32>,
+    originals: DeviceBuffer<f32>,
+    chosen: DeviceBuffer<u32>,
+}
+
+/// What the device is to have.
+#[derive(Debug, Default)]
+struct Staged {
+    draws: Vec<u32>,
+    adjusted: Vec<u32>,
+    entries: Vec<u32>,
+    biases: Vec<(u32, f32)>,
+    /// Of each draw, whether its log-probability is wanted.
+    wants_log_probability: Vec<bool>,
+    /// One more than the greatest row, and than the greatest token that counts.
+    rows: usize,
+    tokens: usize,
+    found: Vec<u32>,
+}
+
+impl Draws {
+    /// Room for draws from `rows` rows, with `entries` biases and tokens that were seen in all.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn new(device: &Device, rows: usize, entries: usize) -> Result<Draws, DriverError> {
+        let words = |count: usize, each: usize| {
+            count.checked_mul(each).ok_or(DriverError::OutOfMemory { bytes: usize::MAX })
+        };
+        Ok(Draws {
+            staged: Staged::default(),
+            rows_max: rows,
+            entries_max: entries,
+            draws: device.allocate(words(rows, DRAW_WORDS)?)?,
+            adjusted: device.allocate(words(rows, ADJUSTED_WORDS)?)?,
+            entries: device.allocate(words(entries, 2)?)?,
+            originals: device.allocate(entries)?,
+            chosen: device.zeros(words(rows, 2)?)?,
         })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.staged.wants_log_probability.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets all draws.
+    pub fn clear(&mut self) {
+        let Staged { draws, adjusted, entries, wants_log_probability, rows, tokens, .. } = &mut self.staged;
+        [draws, adjusted, entries].into_iter().for_each(Vec::clear);
+        wants_log_probability.clear();
+        (*rows, *tokens) = (0, 0);
+    }
+
+    /// Adds a draw from a row that has none yet. Whether there was room for it and its adjustments.
+    pub fn add(&mut self, draw: &Draw<'_>) -> bool {
+        let (number, entries_max) = (self.len(), self.entries_max);
+        let staged = &mut self.staged;
+        let Adjustments { biases, seen, .. } = draw.adjustments;
+        let entries = staged.entries.len() / 2 + biases.len() + seen.len();
+        let numbers = [draw.row, draw.tokens, draw.top_k.min(draw.tokens), entries].map(u32::try_from);
+        let [Ok(row), Ok(tokens), Ok(top_k), Ok(_)] = numbers else { return false };
+        if number == self.rows_max || entries > entries_max {
+            return false;
+        }
+        let point = draw.point.to_bits();
+        staged.draws.extend([
+            point as u32,
+            (point >> 32) as u32,
+            row,
+            tokens,
+            top_k,
+            draw.temperature.to_bits(),
+            draw.top_p.to_bits(),
+            draw.min_p.to_bits(),
+            u32::from(draw.log_probability),
+            0,
+        ]);
+        staged.wants_log_probability.push(draw.log_probability);
+        staged.rows = staged.rows.max(draw.row.saturating_add(1));
+        staged.tokens = staged.tokens.max(draw.tokens);
+        staged.adjust(row, tokens, &draw.adjustments);
+        true
+    }
+
+    /// Puts all of them on the device.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn upload(&mut self) -> Result<(), DriverError> {
+        let Staged { draws, adjusted, entries, .. } = &self.staged;
+        let all = [(draws, &mut self.draws), (adjusted, &mut self.adjusted), (entries, &mut self.entries)];
+        all.into_iter().filter(|(words, _)| !words.is_empty()).try_for_each(|(words, on)| on.write(0, words))
+    }
+
+    /// Draws from `logits`, `[rows][vocabulary]`. They may be left adjusted.
+    ///
+    /// # Errors
+    /// There is no such row or token, or the driver's.
+    pub fn draw(
+        &self,
+        device: &Device,
+        logits: &mut DeviceBuffer<f32>,
+        vocabulary: usize,
+    ) -> Result<(), DriverError> {
+        let Staged { adjusted, wants_log_probability, rows, tokens, .. } = &self.staged;
+        let sample = Call { kernel: "sample" };
+        let fits = rows.checked_mul(vocabulary).is_some_and(|needed| needed <= logits.len());
+        sample.require(fits && *tokens <= vocabulary, || {
+            format!("there are no {rows} rows of {tokens} logits, {vocabulary} apart")
+        })?;
+        let adjusted = [adjusted.len() / ADJUSTED_WORDS, 1, 1];
+        let change = |kernel: &'static str| {
+            let buffers = [&self.adjusted, &self.entries].map(DeviceBuffer::argument);
+            let [adjustments, entries] = buffers;
+            let originals = self.originals.argument();
+            let arguments = vec![logits.argument(), size(vocabulary)?, adjustments, entries, originals];
+            Call { kernel }.launch(device, adjusted, ADJUSTING_THREADS, 0, arguments)
+        };
+        let choose = |call: Call| {
+            let [draws, chosen] = [&self.draws, &self.chosen].map(DeviceBuffer::argument);
+            let arguments = vec![logits.argument(), size(vocabulary)?, draws, chosen];
+            call.launch(device, [self.len(), 1, 1], THREADS, 0, arguments)
+        };
+        change("adjust_logits")?;
+        choose(sample)?;
+        if wants_log_probability.contains(&true) {
+            change("restore_logits")?;
+            choose(Call { kernel: "log_probability" })?;
+        }
+        Ok(())
+    }
+
+    /// What was drawn, in the order in which draws were added; nothing from rows whose every logit is impossible. Waits
+    /// for the device.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn read(&mut self) -> Result<impl Iterator<Item = Option<Drawn>>, DriverError> {
+        let words = 2 * self.len();
+        let Staged { found, wants_log_probability, .. } = &mut self.staged;
+        found.resize(words, 0);
+        if words > 0 {
+            self.chosen.read(0, found)?;
+        }
+        Ok(found.as_chunks::<2>().0.iter().zip(wants_log_probability).map(|(&[token, logarithm], wants)| {
+            let log_probability = wants.then_some(f32::from_bits(logarithm));
+            (token != NO_TOKEN).then_some(Drawn { token, log_probability })
+        }))
     }
 }
 
-/// Writes the first of each row's greatest logits to `tokens`, or [`NO_TOKEN`].
-///
-/// # Errors
-/// Shapes do not fit together, or the driver's.
-pub fn argmax(device: &Device, rows: Rows<'_>, tokens: &mut DeviceBuffer<u32>) -> Result<(), DriverError> {
-    let call = Call { kernel: "argmax" };
-    rows.check(&call, tokens.len())?;
-    let arguments = vec![rows.logits.argument(), size(rows.vocabulary)?, tokens.argument()];
-    call.launch(device, [rows.rows, 1, 1], 512, 0, arguments)
-}
-
-/// Draws a token for each row, or writes [`NO_TOKEN`].
-///
-/// # Errors
-/// Shapes do not fit together, or the driver's.
-pub fn sample(
-    device: &Device,
-    rows: Rows<'_>,
-    draws: &Draws<'_>,
-    tokens: &mut DeviceBuffer<u32>,
-) -> Result<(), DriverError> {
-    let call = Call { kernel: "sample" };
-    let parameters = [draws.temperatures.len(), draws.top_ps.len(), draws.min_ps.len(), draws.top_ks.len()];
-    let shortest = parameters.into_iter().fold(draws.points.len().min(tokens.len()), usize::min);
-    rows.check(&call, shortest)?;
-    let arguments = vec![
-        rows.logits.argument(),
-        size(rows.vocabulary)?,
-        draws.temperatures.argument(),
-        draws.top_ks.argument(),
-        draws.top_ps.argument(),
-        draws.min_ps.argument(),
-        draws.points.argument(),
-        tokens.argument(),
-    ];
-    call.launch(device, [rows.rows, 1, 1], 512, 0, arguments)
-}
-
-/// Writes, for each row, the greatest logit and the logarithm of the sum of e^(logit − greatest): a token's
-/// log-probability is its logit less both.
-///
-/// # Errors
-/// Shapes do not fit together, or the driver's.
-pub fn log_normaliser(
-    device: &Device,
-    rows: Rows<'_>,
-    out: &mut DeviceBuffer<f32>,
-) -> Result<(), DriverError> {
-    let call = Call { kernel: "log_normaliser" };
-    rows.check(&call, out.len() / 2)?;
-    let arguments = vec![rows.logits.argument(), size(rows.vocabulary)?, out.argument()];
-    call.launch(device, [rows.rows, 1, 1], 512, 0, arguments)
+impl Staged {
+    /// Notes what changes a row. A token that is biased twice is biased by the sum.
+    fn adjust(&mut self, row: u32, tokens: u32, adjustments: &Adjustments<'_>) {
+        let first = self.entries.len();
+        self.biases.clear();
+        self.biases.extend(adjustments.biases.iter().filter(|(token, _)| *token < tokens));
+        self.biases.sort_by_key(|(token, _)| *token);
+        self.biases.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            kept.1 += if same { next.1 } else { 0.0 };
+            same
+        });
+        self.entries.extend(self.biases.iter().flat_map(|(token, bias)| [*token, bias.to_bits()]));
+        let seen = self.entries.len();
+        let counting = adjustments.seen.iter().filter(|(token, _)| **token < tokens);
+        self.entries.extend(counting.flat_map(|(token, times)| [*token, *times]));
+        let end = self.entries.len();
+        if end == first {
+            return;
+        }
+        let Adjustments { repetition, presence, frequency, .. } = adjustments;
+        // They were counted before they came.
+        let [first, seen, end] = [first, seen, end].map(|words| (words / 2) as u32);
+        let penalties = [repetition, presence, frequency].map(|penalty| penalty.to_bits());
+        self.adjusted.extend([row, first, seen, end]);
+        self.adjusted.extend(penalties);
+        self.adjusted.push(0);
+    }
 }

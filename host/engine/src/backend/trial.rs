@@ -1,9 +1,11 @@
 //! Whether a card computes what the processor does, before it is trusted with a model: small random models of the same
-//! weight formats and heads, on both.
+//! weight formats and heads, on both, and choices (`choices`).
 //!
 //! A card that is broken, or a kernel that is wrong on it, would otherwise answer nonsense. Takes some dozens of
 //! milliseconds on a card. Owns what is compared and how closely; whether a model then goes to the card is decided by
 //! whoever loads it.
+
+mod choices;
 
 use std::sync::Arc;
 
@@ -51,7 +53,7 @@ pub(super) fn try_card(
             return Err(failed(format!("{problem} {farthest:.3} of their length")));
         }
     }
-    Ok(())
+    choices::try_card(&card.device)
 }
 
 /// How far the farthest row of logits is from the processor's, in a small model of one format.

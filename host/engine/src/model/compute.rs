@@ -14,7 +14,8 @@ use super::{Model, NoMemory};
 use crate::kv::{Cache, OutOfBlocks, Sequence};
 use crate::processor::cpu::{Buffers, CpuPass};
 use crate::processor::cuda::{CudaPass, Extent};
-use crate::processor::{AdaptedRows, Batch, Outputs, PassError};
+use crate::processor::{AdaptedRows, Batch, Outputs, Pass, PassError};
+use crate::sampler::{Choice, NoLogit, Rules};
 
 /// Tokens that continue one sequence.
 #[derive(Debug)]
@@ -24,29 +25,39 @@ pub struct Input<'a> {
     /// The tokens, at least one.
     pub tokens: &'a [u32],
     /// What is wanted after them.
-    pub wanted: Wanted,
+    pub wanted: Wanted<'a>,
 }
 
 /// What is wanted of an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wanted<'a> {
     /// Nothing.
     None,
     /// The logits after the last token.
     Last,
+    /// The token that these rules choose after the last one: its logits stay where they are computed.
+    Choice(Rules<'a>),
     /// The logits after each token.
     All,
     /// The hidden state of each token behind the last norm: what logits are computed from.
     States,
 }
 
-impl Wanted {
-    /// Rows that come of `tokens` tokens.
+impl Wanted<'_> {
+    /// Rows of logits or states that come of `tokens` tokens.
     pub(crate) fn rows(self, tokens: usize) -> usize {
         match self {
-            Self::None => 0,
+            Self::None | Self::Choice(_) => 0,
             Self::Last => tokens.min(1),
             Self::All | Self::States => tokens,
+        }
+    }
+
+    /// Rows of `tokens` tokens that are computed to the end.
+    fn kept(self, tokens: usize) -> usize {
+        match self {
+            Self::Choice(_) => tokens.min(1),
+            other => other.rows(tokens),
         }
     }
 }
@@ -55,6 +66,7 @@ impl Wanted {
 #[derive(Clone, Copy, Debug)]
 pub struct Logits<'a> {
     values: &'a [f32],
+    choices: &'a [Result<Choice, NoLogit>],
     vocabulary: usize,
     states: &'a [f32],
     hidden: usize,
@@ -64,6 +76,11 @@ impl<'a> Logits<'a> {
     /// The rows, in the order of the inputs and their tokens: raw logits, one for each token of the vocabulary.
     pub fn rows(&self) -> std::slice::ChunksExact<'a, f32> {
         self.values.chunks_exact(self.vocabulary)
+    }
+
+    /// The tokens that were chosen, in the order of the inputs that wanted one.
+    pub fn choices(&self) -> &'a [Result<Choice, NoLogit>] {
+        self.choices
     }
 
     /// The hidden states, in the order of the inputs and their tokens.
@@ -105,6 +122,14 @@ pub enum ForwardError {
         tokens: usize,
         /// The context.
         context: usize,
+    },
+    /// A choice among more tokens than the model has logits for.
+    #[error("it has fewer output rows than its tokenizer has tokens: {vocabulary}, not {tokens}")]
+    Outputs {
+        /// The tokens.
+        tokens: usize,
+        /// The logits.
+        vocabulary: usize,
     },
     /// More than the card has buffers for.
     #[error(
@@ -226,8 +251,9 @@ impl Compute {
             .collect();
         let adapters = || inputs.iter().map(|input| (input.sequence.adapter().map(Arc::as_ref), input));
         let adapted = AdaptedRows::group(adapters().map(|(adapter, input)| (adapter, input.tokens.len())));
-        let wanted = adapters().map(|(adapter, input)| (adapter, input.wanted.rows(input.tokens.len())));
+        let wanted = adapters().map(|(adapter, input)| (adapter, input.wanted.kept(input.tokens.len())));
         let adapted_wanted = AdaptedRows::group(wanted);
+        let choices = choices(inputs);
         let batch = Batch {
             tokens: &self.tokens,
             positions: &self.positions,
@@ -235,6 +261,7 @@ impl Compute {
             sequences: &sequences,
             wanted: &self.wanted,
             states: &self.states,
+            choices: &choices,
             adapted: &adapted,
             adapted_wanted: &adapted_wanted,
             hidden: model.config().hidden,
@@ -244,13 +271,11 @@ impl Compute {
         let mut handed_over = None;
         if let Some(network) = model.here() {
             let threads = (&*self.pool, self.level);
-            network.forward(&mut CpuPass::new(
-                threads,
-                layers,
-                &mut self.buffers,
-                &mut self.outputs,
-                &batch,
-            ))?;
+            let mut pass = CpuPass::new(threads, layers, &mut self.buffers, &mut self.outputs, &batch);
+            network.forward(&mut pass)?;
+            if model.card().is_none() {
+                pass.choose()?;
+            }
             handed_over = Some(self.buffers.residual());
         }
         if let (Some(network), Some(state)) = (model.card(), card) {
@@ -264,7 +289,8 @@ impl Compute {
             input.sequence.advance(input.tokens.len());
         }
         let (vocabulary, hidden) = (model.config().vocabulary, model.config().hidden);
-        Ok(Logits { values: &self.outputs.logits, vocabulary, states: &self.outputs.states, hidden })
+        let Outputs { logits: values, choices, states } = &self.outputs;
+        Ok(Logits { values, choices, vocabulary, states, hidden })
     }
 
     /// Checks the inputs, reserves their blocks, and writes down where each of their tokens belongs.
@@ -303,7 +329,10 @@ impl Compute {
             self.slots.extend((start..tokens).filter_map(|position| input.sequence.slot(position)));
             match input.wanted {
                 Wanted::None => {}
-                Wanted::Last => self.wanted.push(self.tokens.len() - 1),
+                Wanted::Choice(Rules { tokens, .. }) if tokens > vocabulary => {
+                    return Err(ForwardError::Outputs { tokens, vocabulary });
+                }
+                Wanted::Last | Wanted::Choice(_) => self.wanted.push(self.tokens.len() - 1),
                 Wanted::All => self.wanted.extend(first_row..self.tokens.len()),
                 Wanted::States => {
                     let first = self.wanted.len();
@@ -322,4 +351,19 @@ impl Compute {
             _ => Ok(()),
         }
     }
+}
+
+/// The choices that are wanted, by their places among the rows whose logits are computed.
+fn choices<'a>(inputs: &[Input<'a>]) -> Vec<(usize, Rules<'a>)> {
+    let mut row = 0;
+    let mut choices = Vec::new();
+    for input in inputs {
+        match input.wanted {
+            Wanted::Choice(rules) => choices.push((row, rules)),
+            Wanted::States => continue,
+            Wanted::None | Wanted::Last | Wanted::All => {}
+        }
+        row += input.wanted.kept(input.tokens.len());
+    }
+    choices
 }

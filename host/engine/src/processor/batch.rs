@@ -5,6 +5,7 @@ use std::ops::Range;
 use lockgate_kernels::attention::{Sequence, Slot};
 
 use crate::adapter::Adapter;
+use crate::sampler::{Choice, NoLogit, Rules};
 
 /// The rows of a pass. A row is one token of one sequence; one entry a row in `tokens`, `positions` and `slots`.
 pub(crate) struct Batch<'a> {
@@ -17,6 +18,9 @@ pub(crate) struct Batch<'a> {
     pub(crate) wanted: &'a [usize],
     /// Those among `wanted` whose states behind the last norm are wanted, by their indices there, in order and apart.
     pub(crate) states: &'a [Range<usize>],
+    /// What consumers want of logits: of these, by their places among the rows whose logits are computed and in order, the
+    /// token that is chosen by these rules; of all others the logits themselves.
+    pub(crate) choices: &'a [(usize, Rules<'a>)],
     /// The rows that adapters change.
     pub(crate) adapted: &'a [AdaptedRows<'a>],
     /// The same among the wanted rows.
@@ -30,8 +34,20 @@ pub(crate) struct Batch<'a> {
 pub(crate) struct Outputs {
     /// `[rows whose logits are wanted][vocabulary]`
     pub(crate) logits: Vec<f32>,
+    /// One for each of the batch's choices.
+    pub(crate) choices: Vec<Result<Choice, NoLogit>>,
     /// `[rows whose states are wanted][hidden]`
     pub(crate) states: Vec<f32>,
+}
+
+/// Of `rows` rows of logits, the runs of those from which nothing is chosen.
+pub(super) fn rows_between(
+    choices: &[(usize, Rules<'_>)],
+    rows: usize,
+) -> impl Iterator<Item = Range<usize>> {
+    let ends = choices.iter().map(|(row, _)| *row).chain(std::iter::once(rows));
+    let mut next = 0;
+    ends.map(move |end| std::mem::replace(&mut next, end + 1)..end).filter(|run| !run.is_empty())
 }
 
 /// The rows of a pass that one adapter changes.

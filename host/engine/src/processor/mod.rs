@@ -137,4 +137,8 @@ pub(crate) trait Pass<P: Processor> {
 
     /// Turns the inputs into logits.
     fn project_logits(&mut self, output: &P::Matrix) -> Result<(), PassError>;
+
+    /// Chooses tokens by the logits of the rows whose consumers want that ([`Batch::choices`]), as the sampler does.
+    /// Not the families' concern: it comes behind them, and only where logits were computed.
+    fn choose(&mut self) -> Result<(), PassError>;
 }

@@ -3,7 +3,7 @@
 use lockgate_api::{TokenLogprob, TopLogprob};
 
 use super::forward::Fault;
-use crate::sampler::{Scratch, logprobs};
+use crate::sampler::Logprobs;
 use crate::tokenizer::Tokenizer;
 
 /// A sequence's next token.
@@ -14,28 +14,20 @@ pub(super) struct Drawn {
     pub(super) entry: Option<TokenLogprob>,
 }
 
-/// A token that was chosen by these logits, and what is told of it.
-pub(super) fn draw(
+/// A token that was chosen, and what is told of it where log-probabilities are wanted.
+pub(super) fn draw<L: FnOnce() -> Logprobs>(
     token: u32,
-    logits: &[f32],
-    logprobs: Option<usize>,
+    logprobs: Option<L>,
     tokenizer: &Tokenizer,
-    scratch: &mut Scratch,
 ) -> Result<Drawn, Fault> {
     let bytes = tokenizer.token_bytes(token).map_err(|error| Fault(error.to_string()))?;
     // A token without text has no place among the entries of the text.
     let wanted = logprobs.filter(|_| !bytes.is_empty());
-    Ok(Drawn { token, entry: wanted.map(|count| entry(tokenizer, logits, token, count, scratch)) })
+    Ok(Drawn { token, entry: wanted.map(|logprobs| entry(tokenizer, token, logprobs())) })
 }
 
 /// What a client learns of a token and its rivals.
-fn entry(
-    tokenizer: &Tokenizer,
-    logits: &[f32],
-    token: u32,
-    count: usize,
-    scratch: &mut Scratch,
-) -> TokenLogprob {
+fn entry(tokenizer: &Tokenizer, token: u32, found: Logprobs) -> TokenLogprob {
     let named = |token: u32, logprob: f32| {
         let bytes = tokenizer.token_bytes(token).unwrap_or_default();
         match bytes.is_empty() {
@@ -52,7 +44,6 @@ fn entry(
             },
         }
     };
-    let found = logprobs(logits, token, count, scratch);
     TokenLogprob {
         chosen: named(token, found.chosen),
         top: found.top.into_iter().map(|(token, logprob)| named(token, logprob)).collect(),

@@ -11,7 +11,7 @@ use super::forward::{Fault, Forward, Input, Part, Pass};
 use super::work::Ask;
 use crate::adapter::Adapter;
 use crate::model::Wanted;
-use crate::sampler::Parameters;
+use crate::sampler::{Choice, NoLogit, Parameters, Scratch};
 use crate::scheduler::Limits;
 use crate::tokenizer::{Algorithm, SpecialTokens, TokenKind, Tokenizer, Vocabulary};
 
@@ -102,6 +102,7 @@ pub(crate) struct Fake {
     script: Script,
     sequences: HashMap<Part, Memory>,
     logits: Vec<Vec<f32>>,
+    choices: Vec<Result<Choice, NoLogit>>,
     hook: Option<Hook>,
     observed: Arc<Mutex<Observed>>,
 }
@@ -116,8 +117,8 @@ struct Memory {
 impl Fake {
     pub(crate) fn new(script: Script) -> (Self, Arc<Mutex<Observed>>) {
         let observed = Arc::default();
-        let (sequences, logits) = (HashMap::new(), Vec::new());
-        (Self { script, sequences, logits, hook: None, observed: Arc::clone(&observed) }, observed)
+        let (sequences, logits, choices) = (HashMap::new(), Vec::new(), Vec::new());
+        (Self { script, sequences, logits, choices, hook: None, observed: Arc::clone(&observed) }, observed)
     }
 
     pub(crate) fn hooked(
@@ -173,16 +174,23 @@ impl Forward for Fake {
             return result;
         }
         self.logits.clear();
+        self.choices.clear();
         for input in inputs {
             let memory = self.sequences.get_mut(&input.part).expect("opened before it is computed");
             assert_eq!(memory.history.len(), input.start, "no position is skipped or repeated");
             for (index, &token) in input.tokens.iter().enumerate() {
                 memory.history.push(token);
                 match input.wanted {
-                    Wanted::Last if index + 1 < input.tokens.len() => {}
-                    Wanted::Last | Wanted::All => {
+                    Wanted::Last | Wanted::Choice(_) if index + 1 < input.tokens.len() => {}
+                    Wanted::Last | Wanted::All | Wanted::Choice(_) => {
                         let prompt = *memory.prompt.get_or_insert(memory.history.len());
-                        self.logits.push(logits(self.script, &memory.history, prompt));
+                        let row = logits(self.script, &memory.history, prompt);
+                        match input.wanted {
+                            Wanted::Choice(rules) => {
+                                self.choices.push(rules.choose(&row, &mut Scratch::default()));
+                            }
+                            _ => self.logits.push(row),
+                        }
                     }
                     Wanted::States => self.logits.push(state(self.script, &memory.history)),
                     Wanted::None => {}
@@ -192,7 +200,8 @@ impl Forward for Fake {
         }
         let tokens = inputs.iter().map(|input| input.tokens.len()).sum();
         self.observed.lock().unwrap().pass_tokens.push(tokens);
-        Ok(Pass::Complete(self.logits.iter().map(Vec::as_slice).collect()))
+        let rows = self.logits.iter().map(Vec::as_slice).collect();
+        Ok(Pass::Complete { rows, choices: &self.choices })
     }
 
     fn passes(&self) -> u64 {

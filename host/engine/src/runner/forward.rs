@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::adapter::Adapter;
 use crate::model::Wanted;
+use crate::sampler::{Choice, NoLogit};
 use crate::scheduler::SequenceId;
 
 /// A model with the cache of its sequences.
@@ -47,7 +48,7 @@ impl From<SequenceId> for Part {
 }
 
 /// A run of consecutive tokens of one sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Input<'a> {
     /// Whose.
     pub(crate) part: Part,
@@ -56,15 +57,20 @@ pub(crate) struct Input<'a> {
     /// At least one.
     pub(crate) tokens: &'a [u32],
     /// What is wanted of them.
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: Wanted<'a>,
 }
 
 /// How a pass ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Pass<'a> {
-    /// Computed: the rows that the inputs wanted, in the order of the inputs and their tokens. A row of logits has
-    /// one a token of the vocabulary, maybe followed by unused ones.
-    Complete(Vec<&'a [f32]>),
+    /// Computed.
+    Complete {
+        /// The rows that the inputs wanted, in the order of the inputs and their tokens. A row of logits has one a token of
+        /// the vocabulary, maybe followed by unused ones.
+        rows: Vec<&'a [f32]>,
+        /// The tokens of those that wanted a choice, in the order of the inputs.
+        choices: &'a [Result<Choice, NoLogit>],
+    },
     /// Given up, because it was told to stop.
     Stopped,
 }

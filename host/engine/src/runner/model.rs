@@ -110,7 +110,7 @@ impl Forward for ModelForward {
                         _ => rows.extend(logits.by_ref().take(count)),
                     }
                 }
-                Ok(Pass::Complete(rows))
+                Ok(Pass::Complete { rows, choices: found.choices() })
             }
             Err(ForwardError::Stopped) => Ok(Pass::Stopped),
             Err(ForwardError::Device(error)) => {

@@ -259,7 +259,7 @@ impl<F: Forward> Core<F> {
         let Self { forward, tokenizer, scratch, closing, requests, sequences, measurements, .. } = self;
         let request = |id: SequenceId| &requests[&sequences[&id].request];
         let mut inputs: Vec<Input<'_>> = Vec::with_capacity(step.segments.len());
-        // How many rows each segment wants.
+        // How many rows each segment wants, and whether a choice.
         let mut wanted = Vec::with_capacity(step.segments.len());
         for segment in &step.segments {
             let &Segment { sequence: id, start, .. } = segment;
@@ -271,11 +271,16 @@ impl<F: Forward> Core<F> {
                     true => &request(id).prompt[start..start + segment.tokens],
                     false => sequences[&id].last.as_slice(),
                 };
-                let wanted = if segment.wants_logits { Wanted::Last } else { Wanted::None };
+                let rules = || sequences[&id].rules(request(id).logprobs, tokenizer);
+                let wanted = match segment.wants_logits {
+                    true => rules().map_or(Wanted::Last, Wanted::Choice),
+                    false => Wanted::None,
+                };
                 inputs.push(Input { part: id.into(), start, tokens, wanted });
             }
             let rows = inputs[first..].iter().map(|input| input.wanted.rows(input.tokens.len()));
-            wanted.push(rows.sum::<usize>());
+            let chooses = inputs[first..].iter().any(|input| matches!(input.wanted, Wanted::Choice(_)));
+            wanted.push((rows.sum::<usize>(), chooses));
         }
         let unread = |id: SequenceId| match measurements.get(&id) {
             Some(measuring) => measuring.abandoned(),
@@ -284,21 +289,24 @@ impl<F: Forward> Core<F> {
         let stop = || {
             closing.load(Ordering::Relaxed) || step.segments.iter().all(|segment| unread(segment.sequence))
         };
-        let Pass::Complete(rows) = forward.pass(&inputs, &stop)? else { return Ok(None) };
-        let mut rows = rows.into_iter();
+        let Pass::Complete { rows, choices } = forward.pass(&inputs, &stop)? else { return Ok(None) };
+        let (mut rows, mut choices) = (rows.into_iter(), choices.iter());
         let mut found = Vec::with_capacity(step.segments.len());
-        for (segment, wanted) in step.segments.iter().zip(wanted) {
+        for (segment, (wanted, chooses)) in step.segments.iter().zip(wanted) {
+            let choice = if chooses { choices.next() } else { None };
             let mut rows = rows.by_ref().take(wanted);
             if let Some(measuring) = measurements.get_mut(&segment.sequence) {
                 let added = measuring.add(segment, rows.by_ref(), tokenizer.size(), scratch);
                 // Behind a fault some are left.
                 rows.for_each(drop);
                 found.push((segment, added.map(|()| Found::Measured).map_err(Failed::Fault)));
-            } else if let Some(row) = rows.next()
-                && let Some(sequence) = sequences.get_mut(&segment.sequence)
-            {
+            } else if let Some(sequence) = sequences.get_mut(&segment.sequence) {
                 let logprobs = requests[&sequence.request].logprobs;
-                found.push((segment, sequence.next(row, logprobs, tokenizer, scratch)));
+                if let Some(choice) = choice {
+                    found.push((segment, sequence.chosen(*choice, tokenizer)));
+                } else if let Some(row) = rows.next() {
+                    found.push((segment, sequence.next(row, logprobs, tokenizer, scratch)));
+                }
             }
         }
         Ok(Some(found))

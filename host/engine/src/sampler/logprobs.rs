@@ -35,7 +35,7 @@ impl<'a> Distribution<'a> {
         }
     }
 
-    fn normalised(logits: &'a [f32], scratch: &mut Scratch) -> Self {
+    pub(super) fn normalised(logits: &'a [f32], scratch: &mut Scratch) -> Self {
         let best = greatest(logits).min(f32::MAX);
         scratch.values.clear();
         scratch.values.extend_from_slice(logits);

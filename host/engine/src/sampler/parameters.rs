@@ -49,6 +49,22 @@ const FACTOR: Range = Range { low: f32::MIN_POSITIVE, high: f32::MAX, words: "a 
 const PENALTY: Range = Range { low: -2.0, high: 2.0, words: "between -2 and 2" };
 
 impl Parameters {
+    /// Those that take the most likely token of a vocabulary, by its raw logits.
+    #[must_use]
+    pub fn likeliest(vocabulary: usize) -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: vocabulary,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
+            seed: 0,
+        }
+    }
+
     /// Completes a request's parameters: what it leaves open comes from `defaults` (the model's own
     /// recommendation), and what that leaves open is OpenAI's default: temperature 1, everything else off.
     /// `seed` is for requests without one.

@@ -32,9 +32,9 @@ const NAIVE_BOUND: f64 = 3e-2;
 const ROUNDING: f64 = 1e-2;
 
 /// Heads as kernels have them, and rows that are whole blocks of every format.
-const WIDE_LLAMA: Shape =
+pub(crate) const WIDE_LLAMA: Shape =
     Shape { head_dim: 64, heads: 4, kv_heads: 2, feed_forward: 256, vocabulary: 70, ..LLAMA };
-const WIDE_QWEN2: Shape =
+pub(crate) const WIDE_QWEN2: Shape =
     Shape { head_dim: 64, heads: 6, kv_heads: 2, feed_forward: 256, vocabulary: 70, ..QWEN2 };
 
 fn mixes() -> Vec<Mix> {
@@ -43,12 +43,12 @@ fn mixes() -> Vec<Mix> {
     pure.map(Mix::pure).into_iter().chain(named).collect()
 }
 
-fn random(shape: &Shape, mix: Mix) -> Gguf {
+pub(crate) fn random(shape: &Shape, mix: Mix) -> Gguf {
     random_model(shape, mix, 7, &Metadata::new()).expect("a valid shape")
 }
 
 /// An emulated card, or the one that `LOCKGATE_CARD` names.
-fn card(layers: GpuLayers) -> CardChoice {
+pub(crate) fn card(layers: GpuLayers) -> CardChoice {
     let emulated = || Device::new(Arc::new(Emulator::new(Schedule::InOrder)));
     let device = lockgate_emulator::card().unwrap_or_else(emulated);
     CardChoice { device, free_bytes: 4 << 30, layers }
@@ -64,12 +64,12 @@ fn options() -> LoadOptions {
     }
 }
 
-fn load_on(gguf: &Gguf, card: &CardChoice) -> Model {
+pub(crate) fn load_on(gguf: &Gguf, card: &CardChoice) -> Model {
     Model::load_on(gguf, &options(), Some(card), &pool(2), &|_| {}).expect("a model that fits")
 }
 
 /// The bound for a row of logits.
-fn bound(expected: &[f32]) -> f32 {
+pub(crate) fn bound(expected: &[f32]) -> f32 {
     let mean = expected.iter().sum::<f32>() / expected.len() as f32;
     let squares: f32 = expected.iter().map(|logit| (logit - mean).powi(2)).sum();
     BOUND * (squares / expected.len() as f32).sqrt()
@@ -444,7 +444,7 @@ fn passes_allocate_nothing_and_wait_once_for_what_they_hand_out() {
     let mut sequences = [None, None, Some(adapter)].map(|adapter| run.cache.sequence_with(adapter));
     let long = tokens(20, 1, 70);
     // Tokens of each sequence, whether anything is wanted, and whether an adapter comes for the first time.
-    let passes: [([usize; 3], Wanted, bool); 7] = [
+    let passes: [([usize; 3], Wanted<'_>, bool); 7] = [
         ([20, 0, 0], Wanted::None, false),
         ([1, 5, 0], Wanted::Last, false),
         ([1, 1, 0], Wanted::Last, false),

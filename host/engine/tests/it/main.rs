@@ -10,6 +10,7 @@ mod adapters;
 mod allocations;
 mod attacks;
 mod cards;
+mod choices;
 mod invariance;
 mod lora;
 mod measures;

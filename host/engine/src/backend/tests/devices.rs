@@ -138,14 +138,16 @@ fn a_card_that_computes_something_else_is_not_trusted() {
     let good = Machine::good();
     good.load(&gguf, Device::Cuda(0)).expect("it computes");
     let kernels = good.probe.kernels();
-    assert!(kernels.len() >= 6, "{kernels:?}");
+    for kernel in ["adjust_logits", "sample", "restore_logits", "log_probability"] {
+        assert!(kernels.contains(&kernel), "{kernels:?}");
+    }
     let expected = answer(&load(&gguf, &options()), "hello", greedy(3));
     for kernel in kernels {
         let machine = Machine::good();
         machine.probe.break_kernel(kernel);
         let Err(error) = machine.load(&gguf, Device::Cuda(0)) else { panic!("{kernel} was not missed") };
         let error = error.to_string();
-        assert!(error.contains("device cuda:0: ") && error.contains("trial of Q8_0"), "{kernel}: {error}");
+        assert!(error.contains("device cuda:0: ") && error.contains("trial of "), "{kernel}: {error}");
         assert!(error.contains("something else than the processor"), "{kernel}: {error}");
         let model = machine.load(&gguf, Device::Auto).expect("the processor takes it");
         assert_eq!(answer(&model, "hello", greedy(3)), expected, "{kernel}");

@@ -11,7 +11,9 @@ use lockgate_kernels::rope::{self, RopeTable};
 use super::Cpu;
 use super::adapt::{Adapting, Scratch, project};
 use crate::kv::LayerState;
+use crate::processor::batch::rows_between;
 use crate::processor::{AdaptedRows, Batch, Heads, Linear, Outputs, Pass, PassError};
+use crate::sampler;
 
 /// A pass on the processor.
 pub(crate) struct CpuPass<'a> {
@@ -43,6 +45,7 @@ pub(crate) struct Buffers {
     gate: Buffer,
     up: Buffer,
     gated: Buffer,
+    sampler: sampler::Scratch,
 }
 
 impl Buffers {
@@ -214,6 +217,27 @@ impl Pass<Cpu> for CpuPass<'_> {
         self.outputs.logits.resize(length, 0.0);
         let mut jobs = [MatmulJob { weights: output, out: &mut self.outputs.logits }];
         matmul(self.pool, self.level, &mut jobs, &mut self.buffers.inputs);
+        Ok(())
+    }
+
+    fn choose(&mut self) -> Result<(), PassError> {
+        let (rows, choices) = (self.rows(), self.batch.choices);
+        let Outputs { logits, choices: chosen, .. } = &mut *self.outputs;
+        chosen.clear();
+        if choices.is_empty() {
+            return Ok(());
+        }
+        let vocabulary = logits.len() / rows;
+        let of = |row: usize| row * vocabulary..(row + 1) * vocabulary;
+        let scratch = &mut self.buffers.sampler;
+        chosen.extend(choices.iter().map(|(row, rules)| rules.choose(&logits[of(*row)], scratch)));
+        // The rows between those from which something was chosen close up.
+        let mut kept = 0;
+        for row in rows_between(choices, rows).flatten() {
+            logits.copy_within(of(row), kept * vocabulary);
+            kept += 1;
+        }
+        logits.truncate(kept * vocabulary);
         Ok(())
     }
 }

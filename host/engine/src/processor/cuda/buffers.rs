@@ -6,6 +6,7 @@ use lockgate_kernels::cuda::lora::AdapterTables;
 use lockgate_kernels::cuda::memory::{Device, DeviceBuffer};
 use lockgate_kernels::cuda::products::BATCH_MAX;
 use lockgate_kernels::cuda::rows::{DeviceRows, Forms};
+use lockgate_kernels::cuda::sample::Draws;
 
 use super::plan::Extent;
 use crate::adapter::{Module, RANK_MAX};
@@ -15,6 +16,9 @@ use crate::model::Config;
 /// Rows that a decode's parts have room for, and the most memory that those may take.
 const DECODE_ROWS_MAX: usize = 128;
 const DECODE_BYTES_MAX: usize = 256 << 20;
+/// Biases and tokens that were seen that all choices of a pass have room for: each takes 12 bytes on the card, and its way
+/// there at every token.
+const ADJUSTMENTS_MAX: usize = 1 << 16;
 
 pub(super) struct Buffers {
     /// What each row is: one entry a row.
@@ -48,6 +52,7 @@ pub(super) struct Buffers {
     pub(super) gate: DeviceBuffer<f32>,
     pub(super) up: DeviceBuffer<f32>,
     pub(super) logits: DeviceBuffer<f32>,
+    pub(super) draws: Draws,
     pub(super) adapters: AdapterTables,
 }
 
@@ -91,6 +96,7 @@ impl Buffers {
             gate: numbers(rows, config.feed_forward)?,
             up: numbers(rows, config.feed_forward)?,
             logits: numbers(wanted, config.vocabulary)?,
+            draws: Draws::new(device, wanted, wanted.saturating_mul(config.vocabulary).min(ADJUSTMENTS_MAX))?,
             adapters: AdapterTables::new(
                 device,
                 config.layers * Module::ALL.len(),

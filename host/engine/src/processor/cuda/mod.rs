@@ -3,11 +3,12 @@
 //!
 //! Owns a model's weights in the card's memory, repacked into planes; its pages of the cache and the buffers of a pass
 //! ([`State`]), all of them made when the model is loaded; and what each operation launches (`pass`), decodes at one
-//! stroke (`graphs`). A pass allocates nothing and waits once, for what it hands out. Does not choose a card
+//! stroke (`graphs`), and how tokens are chosen there (`choices`). A pass allocates nothing and waits once, for what it hands out. Does not choose a card
 //! (`backend::device`).
 
 mod adapters;
 mod buffers;
+mod choices;
 mod graphs;
 mod pass;
 mod plan;
@@ -16,6 +17,7 @@ mod state;
 
 pub use plan::{CardChoice, CardPlan, GpuLayers};
 
+pub(crate) use choices::{choice, draw};
 pub(crate) use pass::CudaPass;
 pub(crate) use plan::{CardLoad, Extent, is_there};
 pub(crate) use state::State;

@@ -22,23 +22,25 @@ use crate::processor::{Batch, Heads, Linear, Outputs, Pass, PassError};
 
 /// A pass on a card.
 pub(crate) struct CudaPass<'a> {
-    device: Device,
+    pub(super) device: Device,
     first_layer: usize,
     graphs: &'a mut Graphs,
     layers: &'a mut [DeviceKv],
-    buffers: &'a mut Buffers,
-    outputs: &'a mut Outputs,
-    batch: &'a Batch<'a>,
+    pub(super) buffers: &'a mut Buffers,
+    pub(super) outputs: &'a mut Outputs,
+    pub(super) batch: &'a Batch<'a>,
     decoding: Sequences,
     prefilling: Sequences,
     /// Where the pass only decodes: which graph computes it.
     key: Option<Key>,
-    vocabulary: usize,
+    pub(super) vocabulary: usize,
     /// Rows in the residual stream.
     rows: usize,
     /// The wanted rows, those whose logits are wanted before those whose states are.
-    order: Vec<u32>,
-    logits_rows: usize,
+    pub(super) order: Vec<u32>,
+    pub(super) logits_rows: usize,
+    /// Of each of the batch's choices, whether the card makes it.
+    pub(super) chosen_here: Vec<bool>,
     /// Whether the residual is what was kept of it.
     kept: bool,
     /// Whether the inputs of the next projection to the residual are the gated ones.
@@ -85,6 +87,7 @@ impl<'a> CudaPass<'a> {
             rows: key.map_or(batch.positions.len(), |key| key.rows),
             order: Vec::new(),
             logits_rows: 0,
+            chosen_here: Vec::new(),
             kept: false,
             gated: false,
         };
@@ -95,6 +98,7 @@ impl<'a> CudaPass<'a> {
         pass.place()?;
         pass.share_out(heads.0 / heads.1)?;
         pass.choose_wanted()?;
+        pass.set_rules()?;
         pass.name_adapters(adapters)?;
         Ok(pass)
     }
@@ -122,6 +126,8 @@ impl<'a> CudaPass<'a> {
                 self.device.driver().launch_graph(graph)?;
             }
         }
+        // Behind the graph, which so is the same whatever is chosen by.
+        self.choose()?;
         self.hand_out()
     }
 
@@ -137,28 +143,6 @@ impl<'a> CudaPass<'a> {
         }
         self.graphs.keep(key, graph);
         Ok(graph)
-    }
-
-    /// Waits for the card: also where nothing is wanted, since how long a pass takes decides how large the next may be.
-    fn hand_out(&mut self) -> Result<(), PassError> {
-        let hidden = self.batch.hidden;
-        let states = self.order.len() - self.logits_rows;
-        // Not those of rows that were added.
-        let logits = self.logits_rows.min(self.batch.wanted.len());
-        let Buffers { normalized, logits: computed, .. } = &mut *self.buffers;
-        let Outputs { logits: found, states: found_states } = &mut *self.outputs;
-        found.resize(logits * self.vocabulary, 0.0);
-        found_states.resize(states * hidden, 0.0);
-        if !found.is_empty() {
-            computed.read(0, found)?;
-        }
-        if !found_states.is_empty() {
-            normalized.floats()?.read(logits * hidden, found_states)?;
-        }
-        if found.is_empty() && found_states.is_empty() {
-            self.device.driver().synchronize()?;
-        }
-        Ok(())
     }
 
     /// Where each row is.
@@ -436,5 +420,10 @@ impl Pass<Cuda> for CudaPass<'_> {
         let Buffers { normalized, logits, .. } = &mut *self.buffers;
         let jobs = vec![Job { weights: output, bias: None, out: logits }];
         Ok(multiply(&self.device, self.logits_rows, normalized, false, jobs)?)
+    }
+
+    fn choose(&mut self) -> Result<(), PassError> {
+        let Buffers { logits, draws, .. } = &mut *self.buffers;
+        Ok(draws.draw(&self.device, logits, self.vocabulary)?)
     }
 }

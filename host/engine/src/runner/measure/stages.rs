@@ -59,7 +59,7 @@ pub(super) struct Piece<'a> {
     /// Which of the run's tokens.
     pub(super) first: usize,
     pub(super) count: usize,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: Wanted<'static>,
 }
 
 impl Stage {

@@ -10,11 +10,30 @@ use super::super::forward::{Fault, Forward};
 use super::super::mailbox::TooSlow;
 use super::super::steer::{Failed, Said};
 use super::{Core, Found, Sequence};
-use crate::sampler::Scratch;
+use crate::sampler::{Choice, Logprobs, NoLogit, Rules, Scratch, logprobs};
 use crate::scheduler::SequenceId;
 use crate::tokenizer::Tokenizer;
 
 impl Sequence {
+    /// What its next token is chosen by where its logits are computed: unless a hook must see them, or rivals of the token
+    /// are to be told.
+    pub(super) fn rules(&self, logprobs: Option<usize>, tokenizer: &Tokenizer) -> Option<Rules<'_>> {
+        let alone = self.steered.is_none() && logprobs.is_none_or(|count| count == 0);
+        alone.then(|| self.sampler.rules(tokenizer.size(), logprobs.is_some()))
+    }
+
+    /// The token that was chosen by these rules.
+    pub(super) fn chosen(
+        &mut self,
+        choice: Result<Choice, NoLogit>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Found, Failed> {
+        let Choice { token, log_probability } = choice.map_err(|error| Fault(error.to_string()))?;
+        self.sampler.take(token);
+        let alone = log_probability.map(|chosen| move || Logprobs { chosen, top: Vec::new() });
+        Ok(Found::Token(draw(token, alone, tokenizer)?))
+    }
+
     /// The token behind these logits, as far as the hook lets it be chosen now.
     pub(super) fn next(
         &mut self,
@@ -56,7 +75,7 @@ impl Sequence {
     fn choose(
         &mut self,
         logits: &[f32],
-        logprobs: Option<usize>,
+        wanted: Option<usize>,
         tokenizer: &Tokenizer,
         scratch: &mut Scratch,
     ) -> Result<Drawn, Failed> {
@@ -67,7 +86,8 @@ impl Sequence {
                 of_hook.unwrap_or_else(|| Fault("the model computed no usable logit".to_owned()).into())
             );
         };
-        Ok(draw(token, logits, logprobs, tokenizer, scratch)?)
+        let found = wanted.map(|count| move || logprobs(logits, token, count, scratch));
+        Ok(draw(token, found, tokenizer)?)
     }
 
     /// Whether its next token waits for a hook.
