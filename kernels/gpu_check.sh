@@ -63,7 +63,7 @@ fi
 echo
 
 echo "## Whole models against the processor's engine"
-if ./it cards:: --skip smollm2 --skip passes_allocate --test-threads=1 > it.log 2>&1; then
+if ./it cards:: choices:: --skip smollm2 --skip passes_allocate --skip passes_bring --test-threads=1 > it.log 2>&1; then
     echo "$(grep '^test result' it.log) ($(seconds) s)"
 else
     failed=1
