@@ -94,6 +94,8 @@ pub(crate) enum Script {
 pub(crate) struct Observed {
     pub(crate) passes: usize,
     pub(crate) open: usize,
+    /// Tokens that it chose itself.
+    pub(crate) choices: usize,
     /// Tokens of each complete pass.
     pub(crate) pass_tokens: Vec<usize>,
 }
@@ -199,7 +201,11 @@ impl Forward for Fake {
             assert!(memory.history.len() <= memory.positions, "no more than was reserved");
         }
         let tokens = inputs.iter().map(|input| input.tokens.len()).sum();
-        self.observed.lock().unwrap().pass_tokens.push(tokens);
+        {
+            let mut observed = self.observed.lock().unwrap();
+            observed.pass_tokens.push(tokens);
+            observed.choices += self.choices.len();
+        }
         let rows = self.logits.iter().map(Vec::as_slice).collect();
         Ok(Pass::Complete { rows, choices: &self.choices })
     }

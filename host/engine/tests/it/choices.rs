@@ -143,7 +143,7 @@ fn the_processor_chooses_by_its_sampler() {
 #[test]
 fn a_card_chooses_what_the_sampler_would() {
     // A vocabulary for several tokens a thread.
-    let shape = lockgate_engine::model::Shape { vocabulary: 1100, ..WIDE_LLAMA };
+    let shape = lockgate_engine::model::Shape { vocabulary: 700, ..WIDE_LLAMA };
     let gguf = random(&shape, Mix::named("q4_k_m").expect("known"));
     let all = parameters(shape.vocabulary);
     let model = load_on(&gguf, &card(GpuLayers::Auto));

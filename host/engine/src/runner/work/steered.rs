@@ -1,4 +1,5 @@
-//! The next tokens of sequences, with and without a hook: chosen at once, or when the hook has spoken.
+//! The next tokens of sequences, with and without a hook: chosen where their logits are computed, at once by logits that
+//! somebody must see, or when the hook has spoken.
 //!
 //! A hook that takes its time parks its own sequence: the logits are kept, the scheduler plans nothing for it, and each
 //! turn looks whether the answer has come.

@@ -228,3 +228,46 @@ fn a_mask_that_leaves_nothing_is_the_hooks_failure() {
     bench.run();
     assert_eq!(answer(&read(&mut reader), 0).1, Some(FinishReason::Length));
 }
+
+/// Answers are the same wherever their tokens are chosen.
+#[test]
+fn the_model_chooses_unless_somebody_must_see_its_logits() {
+    let penalised = Sampling {
+        repetition_penalty: Some(1.3),
+        frequency_penalty: Some(0.4),
+        logit_bias: vec![(letter('x'), 3.0)],
+        top_p: Some(0.8),
+        ..noisy(5, 20)
+    };
+    for sampling in [noisy(4, 20), penalised] {
+        let run = |logprobs: Option<usize>, hooked: bool| {
+            let mut bench = Bench::new(Script::Noise);
+            let ask = Ask { logprobs, ..asked("abc", &sampling) };
+            let mut reader = match hooked {
+                true => bench.submit(steered(ask, [script([])])),
+                false => bench.submit(ask),
+            };
+            bench.run();
+            let items = read(&mut reader);
+            let mut entries = Vec::new();
+            for item in &items {
+                if let Ok(Event::Text { logprobs, .. }) = item {
+                    entries.extend(logprobs.clone());
+                }
+            }
+            bench.assert_clean();
+            (answer(&items, 0), entries, bench.observed().choices)
+        };
+        let (expected, no_entries, choices) = run(None, false);
+        assert_eq!((no_entries.len(), choices), (0, 20));
+        let (alone, chosen, choices) = run(Some(0), false);
+        assert_eq!((&alone, chosen.len(), choices), (&expected, 20, 20));
+        let (beside, rivals, choices) = run(Some(3), false);
+        assert_eq!((&beside, rivals.len(), choices), (&expected, 20, 0));
+        for (alone, beside) in chosen.iter().zip(&rivals) {
+            assert_eq!((&alone.chosen, alone.top.len(), beside.top.len()), (&beside.chosen, 0, 3));
+        }
+        let (hooked, _, choices) = run(None, true);
+        assert_eq!((hooked, choices), (expected, 0));
+    }
+}
