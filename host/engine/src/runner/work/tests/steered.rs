@@ -261,9 +261,11 @@ fn the_model_chooses_unless_somebody_must_see_its_logits() {
         let (expected, no_entries, choices) = run(None, false);
         assert_eq!((no_entries.len(), choices), (0, 20));
         let (alone, chosen, choices) = run(Some(0), false);
-        assert_eq!((&alone, chosen.len(), choices), (&expected, 20, 20));
+        // A token without text has no entry.
+        assert!((18..=20).contains(&chosen.len()), "{}", chosen.len());
+        assert_eq!((&alone, choices), (&expected, 20));
         let (beside, rivals, choices) = run(Some(3), false);
-        assert_eq!((&beside, rivals.len(), choices), (&expected, 20, 0));
+        assert_eq!((&beside, rivals.len(), choices), (&expected, chosen.len(), 0));
         for (alone, beside) in chosen.iter().zip(&rivals) {
             assert_eq!((&alone.chosen, alone.top.len(), beside.top.len()), (&beside.chosen, 0, 3));
         }
