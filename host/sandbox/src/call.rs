@@ -271,6 +271,11 @@ impl Call {
         self.host_calls
     }
 
+    /// Whether it has asked the host for anything.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.host_calls > 0 || self.wasi_calls > 0
+    }
+
     /// What it has taken of its own time so far.
     pub(crate) fn own_time(&self) -> Duration {
         self.own_time.spent(Instant::now())

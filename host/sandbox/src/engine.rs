@@ -35,6 +35,9 @@ pub struct SandboxOptions {
     pub copy_on_write: bool,
     /// Whether instances come from a pool, rather than each being mapped anew. `memory_resident_bytes` is the pool's.
     pub pooling: bool,
+    /// Instances of each plugin that lie ready before the calls that they are for. A fresh one serves each call in any
+    /// case.
+    pub ready_max: usize,
     /// What a plugin's time is measured by.
     pub metering: Metering,
     /// Where components are compiled; in this process where there is none, which is for tests.
@@ -63,6 +66,7 @@ impl Default for SandboxOptions {
             memory_resident_bytes: 128 << 10,
             copy_on_write: true,
             pooling: true,
+            ready_max: 16,
             metering: Metering::Clock,
             workshop: None,
         }

@@ -34,6 +34,7 @@ mod router;
 mod slots;
 mod spendings;
 mod state;
+mod stock;
 mod stop;
 mod stopped;
 mod text;
@@ -64,6 +65,7 @@ use crate::plugin::Plugin;
 use crate::powers::Powers;
 use crate::spendings::Spendings;
 use crate::state::Store;
+use crate::stock::Stock;
 use crate::ticker::Ticker;
 use crate::warm::Shelf;
 
@@ -90,9 +92,9 @@ pub enum SandboxError {
         /// The runtime's words.
         message: String,
     },
-    /// No thread for the clock.
-    #[error("cannot start the plugins' clock: {0}")]
-    Ticker(std::io::Error),
+    /// No thread for the clock, or for what is made ahead.
+    #[error("cannot start a thread for plugins: {0}")]
+    Thread(std::io::Error),
 }
 
 /// A plugin as the configuration describes it.
@@ -131,6 +133,8 @@ pub struct Sandbox {
 struct Shared {
     compiler: Compiler,
     ticker: Ticker,
+    /// Fresh instances, with their places.
+    stock: Stock,
     tick: Duration,
     metering: Metering,
     metrics: Metrics,
@@ -184,19 +188,22 @@ impl Sandbox {
         environment: Arc<dyn Environment>,
     ) -> Result<Self, SandboxError> {
         let engine = engine::engine(options)?;
-        let ticking = engine.weak();
+        let free_instances = Arc::new(Semaphore::new(options.calls_max.max(1) as usize));
+        let stock = Stock::start(&engine, options, &free_instances).map_err(SandboxError::Thread)?;
+        let (ticking, waker) = (engine.weak(), stock.waker());
         let tick = move || {
             if let Some(engine) = ticking.upgrade() {
                 engine.increment_epoch();
             }
+            waker.wake();
         };
-        let ticker = Ticker::start(options.tick, tick).map_err(SandboxError::Ticker)?;
-        let free_instances = Arc::new(Semaphore::new(options.calls_max.max(1) as usize));
+        let ticker = Ticker::start(options.tick, tick).map_err(SandboxError::Thread)?;
         let free_guards = Arc::new(Semaphore::new(options.guards_max as usize));
         Ok(Self {
             shared: Arc::new(Shared {
                 compiler: Compiler { engine, workshop: options.workshop.clone() },
                 ticker,
+                stock,
                 tick: options.tick,
                 metering: options.metering,
                 metrics: Metrics::default(),
@@ -249,7 +256,7 @@ impl Sandbox {
     pub fn load(&self, bytes: &[u8], spec: PluginSpec) -> Result<RouterPlugin, LoadError> {
         let name = spec.id.clone();
         let (plugin, hooks) = self.load_named(&name, bytes, None, spec, World::Router, router_hooks)?;
-        Ok(RouterPlugin { plugin, instance: hooks.0, reviewer: hooks.1 })
+        Ok(RouterPlugin::new(plugin, hooks))
     }
 
     /// Loads a router from a component's file.
@@ -258,7 +265,7 @@ impl Sandbox {
     /// [`LoadError`] names the file and what to do.
     pub fn load_file(&self, path: &Path, spec: PluginSpec) -> Result<RouterPlugin, LoadError> {
         let (plugin, hooks) = self.load_path(path, spec, World::Router, router_hooks)?;
-        Ok(RouterPlugin { plugin, instance: hooks.0, reviewer: hooks.1 })
+        Ok(RouterPlugin::new(plugin, hooks))
     }
 
     /// Loads a preprocessor, or a filter's first half, from a component's file.
@@ -267,7 +274,7 @@ impl Sandbox {
     /// [`LoadError`] names the file and what to do.
     pub fn load_preprocessor(&self, path: &Path, spec: PluginSpec) -> Result<PreprocessorPlugin, LoadError> {
         let (plugin, instance) = self.load_path(path, spec, World::Preprocessor, PreprocessorPre::new)?;
-        Ok(PreprocessorPlugin { plugin, instance })
+        Ok(PreprocessorPlugin::new(plugin, instance))
     }
 
     /// Loads a guard, or a filter's second half, from a component's file.

@@ -43,6 +43,7 @@ pub(crate) struct Ended {
 pub(crate) struct Metrics {
     calls: Family<EndLabels, Counter>,
     warm: Family<PluginLabels, Counter>,
+    ahead: Family<PluginLabels, Counter>,
     times: Family<PluginLabels, Histogram>,
     memory: Family<PluginLabels, Gauge>,
     host_calls: Family<PluginLabels, Counter>,
@@ -60,6 +61,7 @@ impl Default for Metrics {
         Self {
             calls: Family::default(),
             warm: Family::default(),
+            ahead: Family::default(),
             times: Family::new_with_constructor(times),
             memory: Family::default(),
             host_calls: Family::default(),
@@ -73,6 +75,8 @@ impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("plugin_calls", "Calls of plugins by how they ended", self.calls.clone());
         registry.register("plugin_warm_calls", "Calls that a kept instance served", self.warm.clone());
+        let help = "Calls that a fresh instance served which had been made ahead";
+        registry.register("plugin_ahead_calls", help, self.ahead.clone());
         registry.register_with_unit(
             "plugin_call_duration",
             "From entering a plugin to its answer",
@@ -103,6 +107,12 @@ impl Metrics {
     pub(crate) fn record_warm(&self, plugin: &str, world: World) {
         let labels = PluginLabels { plugin: plugin.to_owned(), world: world.name() };
         self.warm.get_or_create(&labels).inc();
+    }
+
+    /// A call is served by an instance that was made ahead.
+    pub(crate) fn record_ahead(&self, plugin: &str, world: World) {
+        let labels = PluginLabels { plugin: plugin.to_owned(), world: world.name() };
+        self.ahead.get_or_create(&labels).inc();
     }
 
     pub(crate) fn record(&self, plugin: &str, world: World, ended: &Ended) {

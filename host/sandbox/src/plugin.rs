@@ -12,7 +12,7 @@ use lockgate_api::PolicyError;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument as _, debug, debug_span, error, info, trace, warn};
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{Engine, Store, UpdateDeadline};
 
 use crate::call::{Call, Facts, LogLevel};
 use crate::engine::Metering;
@@ -22,6 +22,7 @@ use crate::own_time::{DELAY_MAX, OwnTime};
 use crate::pin::Digest;
 use crate::powers::Powers;
 use crate::probe::Used;
+use crate::stock::{Ahead, Ready};
 use crate::stop::{Stop, classify, last_words};
 use crate::stopped::{Stopped, out_of_time};
 use crate::warm::{Instance, Owner, Seat};
@@ -61,8 +62,9 @@ pub(crate) struct Begun {
 }
 
 impl Plugin {
-    /// Begins a call: in an instance that was kept for such a request, else in a fresh store.
-    pub(crate) async fn begin(&self, facts: Facts) -> Result<Begun, PolicyError> {
+    /// Begins a call: in an instance that was kept for such a request, else in a fresh one that was made ahead, else in a
+    /// fresh store.
+    pub(crate) async fn begin(&self, facts: Facts, ahead: &Ahead) -> Result<Begun, PolicyError> {
         let owner = self.owner(&facts);
         if let Some(seat) = owner.as_ref().and_then(|owner| self.shared.warm.take(owner)) {
             let Seat { mut store, instance, calls_left, place } = seat;
@@ -71,6 +73,16 @@ impl Plugin {
             store.set_epoch_deadline(1);
             self.shared.metrics.record_warm(&self.id, self.world);
             return Ok(Begun { store, instance: Some(instance), owner, calls_left, place });
+        }
+        // What is taken down is to hold all that a call does.
+        if facts.scope.journal().is_none()
+            && let Some(Ready { mut store, instance, place }) = self.shared.stock.take(ahead)
+        {
+            store.data_mut().begin_with(facts, self.own_time());
+            self.refuel(&mut store, u64::MAX);
+            store.set_epoch_deadline(1);
+            self.shared.metrics.record_ahead(&self.id, self.world);
+            return Ok(Begun { store, instance: Some(instance), owner, calls_left: self.reuse, place });
         }
         let (store, place) = self.begin_fresh(facts).await?;
         Ok(Begun { store, instance: None, owner, calls_left: self.reuse, place })
@@ -110,17 +122,16 @@ impl Plugin {
         })
     }
 
-    /// Keeps a call's instance for the next one, if it may be: it has calls left, holds nothing of this one, and this one
+    /// Keeps a call's instance for the next one, or puts it away. It is kept if it may be: it has calls left, holds nothing of this one, and this one
     /// ended well.
     pub(crate) fn keep(&self, begun: Begun, error: Option<&PolicyError>) {
-        let Begun { mut store, instance: Some(instance), owner: Some(owner), calls_left, place } = begun
-        else {
+        let Begun { mut store, instance, owner, calls_left, place } = begun;
+        let is_well = matches!(error, None | Some(PolicyError::Refused { .. }));
+        let is_kept = is_well && calls_left > 1 && !store.data().holds_handles();
+        let (Some(instance), Some(owner), true) = (instance, owner, is_kept) else {
+            self.shared.stock.put_away(store, place);
             return;
         };
-        let is_well = matches!(error, None | Some(PolicyError::Refused { .. }));
-        if !is_well || calls_left <= 1 || store.data().holds_handles() {
-            return;
-        }
         let scope = Arc::clone(&store.data().facts().scope);
         store.data_mut().forget();
         self.shared.warm.put(owner, Seat { store, instance, calls_left: calls_left - 1, place }, &scope);
@@ -129,25 +140,8 @@ impl Plugin {
     /// A store for a fresh instance, whose first call begins now.
     pub(crate) fn store(&self, facts: Facts) -> Store<Call> {
         let call = Call::new(facts, Arc::clone(&self.powers), self.own_time());
-        let mut store = Store::new(&self.shared.compiler.engine, call);
-        store.limiter(|call| &mut call.meter);
-        store.set_max_component_handles(self.powers.limits.handles_max);
-        store.set_hostcall_fuel(self.powers.limits.output_bytes_max);
-        store.set_epoch_deadline(1);
+        let mut store = new_store(&self.shared.compiler.engine, self.shared.metering, call);
         self.refuel(&mut store, u64::MAX);
-        match self.shared.metering {
-            Metering::Clock => store.epoch_deadline_callback(|mut context| {
-                context.data_mut().check_time()?;
-                Ok(UpdateDeadline::Yield(1))
-            }),
-            Metering::Fuel => {
-                let end = std::time::Instant::now() + FUEL_TIME_MAX;
-                store.epoch_deadline_callback(move |_| match std::time::Instant::now() < end {
-                    true => Ok(UpdateDeadline::Continue(1)),
-                    false => Err(Stop::Time { limit: FUEL_TIME_MAX }.into()),
-                });
-            }
-        }
         store
     }
 
@@ -324,9 +318,13 @@ impl Plugin {
         self.log_rate.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now().into_std(), lines)
     }
 
-    /// A place in the pool for one call. Where there is none, an instance that is kept for nobody yet makes room.
+    /// A place in the pool for one call. Where there is none, instances that nobody has yet, or any more, make room.
     pub(crate) async fn free_instance(&self) -> Result<OwnedSemaphorePermit, PolicyError> {
         let places = &self.shared.free_instances;
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return Ok(place);
+        }
+        self.shared.stock.make_room();
         if let Ok(place) = Arc::clone(places).try_acquire_owned() {
             return Ok(place);
         }
@@ -361,6 +359,33 @@ impl Drop for Plugin {
             self.shared.warm.forget(self.number);
         }
     }
+}
+
+/// A store for this call, with its limits and no fuel.
+pub(crate) fn new_store(engine: &Engine, metering: Metering, call: Call) -> Store<Call> {
+    let (handles_max, output_bytes_max) = {
+        let limits = &call.powers().limits;
+        (limits.handles_max, limits.output_bytes_max)
+    };
+    let mut store = Store::new(engine, call);
+    store.limiter(|call| &mut call.meter);
+    store.set_max_component_handles(handles_max);
+    store.set_hostcall_fuel(output_bytes_max);
+    store.set_epoch_deadline(1);
+    match metering {
+        Metering::Clock => store.epoch_deadline_callback(|mut context| {
+            context.data_mut().check_time()?;
+            Ok(UpdateDeadline::Yield(1))
+        }),
+        Metering::Fuel => {
+            let end = std::time::Instant::now() + FUEL_TIME_MAX;
+            store.epoch_deadline_callback(move |_| match std::time::Instant::now() < end {
+                true => Ok(UpdateDeadline::Continue(1)),
+                false => Err(Stop::Time { limit: FUEL_TIME_MAX }.into()),
+            });
+        }
+    }
+    store
 }
 
 /// The next plugin's number.

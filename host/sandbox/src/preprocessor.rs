@@ -12,6 +12,7 @@ use crate::call::{Call, Facts};
 use crate::contract::bindings::preprocessor::PreprocessorPre;
 use crate::grant::Grant;
 use crate::plugin::{Begun, Plugin, another_world};
+use crate::stock::{Ahead, Hook};
 use crate::warm::Instance;
 
 /// A preprocessor that runs as a component.
@@ -19,11 +20,17 @@ use crate::warm::Instance;
 /// Cheap to call from many tasks at once: each call has an instance and a memory of its own, or one that was kept for it
 /// ([`crate::PluginSpec::reuse`]).
 pub struct PreprocessorPlugin {
-    pub(crate) plugin: Plugin,
-    pub(crate) instance: PreprocessorPre<Call>,
+    plugin: Plugin,
+    instance: PreprocessorPre<Call>,
+    ahead: Ahead,
 }
 
 impl PreprocessorPlugin {
+    pub(crate) fn new(plugin: Plugin, instance: PreprocessorPre<Call>) -> Self {
+        let ahead = Ahead::new(&plugin, Hook::Preprocessor(instance.clone()));
+        Self { plugin, instance, ahead }
+    }
+
     /// What compiling the component took.
     pub fn compile_time(&self) -> Duration {
         self.plugin.compile_time
@@ -37,11 +44,11 @@ impl PreprocessorPlugin {
     /// The same preprocessor as if `sandbox` had loaded it; see [`Sandbox::apart`].
     #[must_use]
     pub fn within(&self, sandbox: &Sandbox) -> Self {
-        Self { plugin: self.plugin.within(sandbox), instance: self.instance.clone() }
+        Self::new(self.plugin.within(sandbox), self.instance.clone())
     }
 
     async fn call(&self, input: PrepareInput) -> Result<Prepared, PolicyError> {
-        let mut begun = self.plugin.begin(Facts::of_prepare(input)).await?;
+        let mut begun = self.plugin.begin(Facts::of_prepare(input), &self.ahead).await?;
         let _running = self.plugin.shared.ticker.running();
         let answer = self.plugin.limited(self.enter(&mut begun)).await;
         let outcome = match self.plugin.judge(begun.store.data(), answer) {

@@ -16,6 +16,7 @@ use crate::contract::{Draft, REASON_BYTES_MAX};
 use crate::grant::Grant;
 use crate::pin::Digest;
 use crate::plugin::{Begun, Plugin, another_world};
+use crate::stock::{Ahead, Hook};
 use crate::warm::Instance;
 
 /// A router that runs as a component.
@@ -23,10 +24,11 @@ use crate::warm::Instance;
 /// Cheap to call from many tasks at once: each call has an instance and a memory of its own, or one that was kept for it
 /// ([`crate::PluginSpec::reuse`]).
 pub struct RouterPlugin {
-    pub(crate) plugin: Plugin,
-    pub(crate) instance: RouterPre<Call>,
+    plugin: Plugin,
+    instance: RouterPre<Call>,
     /// Where the component judges answers too.
-    pub(crate) reviewer: Option<ReviewerPre<Call>>,
+    reviewer: Option<ReviewerPre<Call>>,
+    ahead: Ahead,
 }
 
 /// How a guest answered.
@@ -36,6 +38,14 @@ enum Answer {
 }
 
 impl RouterPlugin {
+    pub(crate) fn new(
+        plugin: Plugin,
+        (instance, reviewer): (RouterPre<Call>, Option<ReviewerPre<Call>>),
+    ) -> Self {
+        let ahead = Ahead::new(&plugin, Hook::Router(instance.clone()));
+        Self { plugin, instance, reviewer, ahead }
+    }
+
     /// Which component it is.
     pub fn digest(&self) -> Digest {
         self.plugin.digest
@@ -55,11 +65,11 @@ impl RouterPlugin {
     #[must_use]
     pub fn within(&self, sandbox: &Sandbox) -> Self {
         let (instance, reviewer) = (self.instance.clone(), self.reviewer.clone());
-        Self { plugin: self.plugin.within(sandbox), instance, reviewer }
+        Self::new(self.plugin.within(sandbox), (instance, reviewer))
     }
 
     async fn call(&self, input: RouteInput) -> Result<Plan, PolicyError> {
-        let mut begun = self.plugin.begin(Facts::of_route(input)).await?;
+        let mut begun = self.plugin.begin(Facts::of_route(input), &self.ahead).await?;
         let _running = self.plugin.shared.ticker.running();
         let answer = self.plugin.limited(self.enter(&mut begun)).await;
         let outcome = match self.plugin.judge(begun.store.data(), answer) {

@@ -1,6 +1,7 @@
 //! The sandbox, called with real components: what loads, what a plugin sees, and what hostile ones can do.
 
 mod adapter;
+mod ahead;
 mod behaviour;
 mod frozen;
 mod guard;
