@@ -161,7 +161,9 @@ def test_watch_runs_again_on_a_change_and_ends_on_an_interrupt(component, tmp_pa
     output = tmp_path / "output"
     with output.open("wb") as stdout:
         command = [os.environ["LOCKGATE_BIN"], "policy", "test", "--watch", str(path)]
-        process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.STDOUT)
+        # A job that a script put into the background has interrupts ignored, and hands that on.
+        heeded = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.STDOUT, preexec_fn=heeded)
     try:
         wait_until(lambda: b"1 of 1 scenarios hold" in output.read_bytes() and b"waiting" in output.read_bytes())
         written(tmp_path, "good", WORLD, HOLDS, FAILS)
