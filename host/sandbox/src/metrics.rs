@@ -20,6 +20,12 @@ struct PluginLabels {
     world: &'static str,
 }
 
+impl PluginLabels {
+    fn of(plugin: &str, world: World) -> Self {
+        Self { plugin: plugin.to_owned(), world: world.name() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EndLabels {
     plugin: String,
@@ -105,14 +111,12 @@ impl Metrics {
 
     /// A call is served by an instance that was kept.
     pub(crate) fn record_warm(&self, plugin: &str, world: World) {
-        let labels = PluginLabels { plugin: plugin.to_owned(), world: world.name() };
-        self.warm.get_or_create(&labels).inc();
+        self.warm.get_or_create(&PluginLabels::of(plugin, world)).inc();
     }
 
     /// A call is served by an instance that was made ahead.
     pub(crate) fn record_ahead(&self, plugin: &str, world: World) {
-        let labels = PluginLabels { plugin: plugin.to_owned(), world: world.name() };
-        self.ahead.get_or_create(&labels).inc();
+        self.ahead.get_or_create(&PluginLabels::of(plugin, world)).inc();
     }
 
     pub(crate) fn record(&self, plugin: &str, world: World, ended: &Ended) {

@@ -68,9 +68,7 @@ impl Plugin {
         let owner = self.owner(&facts);
         if let Some(seat) = owner.as_ref().and_then(|owner| self.shared.warm.take(owner)) {
             let Seat { mut store, instance, calls_left, place } = seat;
-            store.data_mut().begin_with(facts, self.own_time());
-            self.refuel(&mut store, u64::MAX);
-            store.set_epoch_deadline(1);
+            self.begin_in(&mut store, facts);
             self.shared.metrics.record_warm(&self.id, self.world);
             return Ok(Begun { store, instance: Some(instance), owner, calls_left, place });
         }
@@ -78,14 +76,19 @@ impl Plugin {
         if facts.scope.journal().is_none()
             && let Some(Ready { mut store, instance, place }) = self.shared.stock.take(ahead)
         {
-            store.data_mut().begin_with(facts, self.own_time());
-            self.refuel(&mut store, u64::MAX);
-            store.set_epoch_deadline(1);
+            self.begin_in(&mut store, facts);
             self.shared.metrics.record_ahead(&self.id, self.world);
             return Ok(Begun { store, instance: Some(instance), owner, calls_left: self.reuse, place });
         }
         let (store, place) = self.begin_fresh(facts).await?;
         Ok(Begun { store, instance: None, owner, calls_left: self.reuse, place })
+    }
+
+    /// Begins a call in an instance that is there.
+    fn begin_in(&self, store: &mut Store<Call>, facts: Facts) {
+        store.data_mut().begin_with(facts, self.own_time());
+        self.refuel(store, u64::MAX);
+        store.set_epoch_deadline(1);
     }
 
     /// Begins a call in a fresh store; one that repeats a recorded call, with what ended that.
