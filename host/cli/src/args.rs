@@ -180,18 +180,18 @@ pub(crate) struct BenchArgs {
     pub(crate) quant: Option<String>,
     #[command(flatten)]
     pub(crate) adapter: AdapterArg,
-    /// Tokens of the prefill test; 0 leaves it out.
+    /// Tokens of the prefill test, which is that of the first batch and depth; 0 leaves it out.
     #[arg(short = 'p', default_value_t = 512)]
     pub(crate) prefill: usize,
     /// Tokens of the decode test; 0 leaves it out.
     #[arg(short = 'n', default_value_t = 128)]
     pub(crate) decode: usize,
-    /// Tokens that are in the context before either test.
-    #[arg(short = 'd', default_value_t = 0)]
-    pub(crate) depth: usize,
-    /// Sequences decoded at once.
-    #[arg(short = 'b', default_value_t = NonZeroUsize::MIN)]
-    pub(crate) batch: NonZeroUsize,
+    /// Tokens that are in the context before either test; several, as in 0,4096, are measured with one loaded model.
+    #[arg(short = 'd', long, value_name = "DEPTH", value_delimiter = ',', default_value = "0")]
+    pub(crate) depth: Vec<usize>,
+    /// Sequences decoded at once; several, as in 1,8,32, are measured at each depth.
+    #[arg(short = 'b', long, value_name = "BATCH", value_delimiter = ',', default_value = "1")]
+    pub(crate) batch: Vec<NonZeroUsize>,
     /// Runs of each test.
     #[arg(short = 'r', default_value_t = NonZeroUsize::new(3).expect("3 is not 0"))]
     pub(crate) repetitions: NonZeroUsize,

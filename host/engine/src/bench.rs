@@ -9,16 +9,18 @@ use lockgate_kernels::cpu::Level;
 use lockgate_kernels::pool::ThreadPool;
 
 use crate::adapter::Adapter;
-use crate::kv::{Cache, Sequence};
+use crate::kv::{BLOCK_TOKENS, Cache, ForkError, Sequence};
 use crate::model::{Compute, ForwardError, Input, Model, NoMemory, Wanted};
 use crate::sampler::{Parameters, Sampler};
 
-/// A model with a batch of sequences that only ever grow, until they are [rewound](Bench::rewind).
+/// A model with a batch of sequences that only ever grow, until they are [rewound](Bench::rewind) or
+/// [begun anew](Bench::begin).
 #[derive(Debug)]
 pub struct Bench<'m> {
     model: &'m Model,
     compute: Compute,
     cache: Cache,
+    adapter: Option<Arc<Adapter>>,
     sequences: Vec<Sequence>,
     /// The next token of each sequence.
     next: Vec<u32>,
@@ -30,24 +32,49 @@ pub struct Bench<'m> {
 const STEP_TOKENS: usize = 512;
 
 impl<'m> Bench<'m> {
-    /// A batch of `batch` empty sequences, at least one, all with `adapter` if there is one.
+    /// No sequences yet, and room for `blocks` blocks of the cache; all that come have `adapter` if there is one.
     ///
     /// # Errors
-    /// There is no memory for the planned cache.
+    /// There is no memory for the cache.
     pub fn new(
         model: &'m Model,
         pool: Arc<ThreadPool>,
         level: Level,
-        batch: usize,
+        blocks: usize,
         adapter: Option<Arc<Adapter>>,
     ) -> Result<Self, NoMemory> {
-        let cache = model.cache()?;
-        let sequences: Vec<Sequence> =
-            (0..batch.max(1)).map(|_| cache.sequence_with(adapter.clone())).collect();
-        let next =
-            (0..sequences.len() as u32).map(|number| number % model.config().vocabulary as u32).collect();
+        let cache = model.cache_for(blocks.saturating_mul(BLOCK_TOKENS))?;
         let likeliest = Sampler::new(Parameters::likeliest(model.config().vocabulary), 0, &[]);
-        Ok(Self { model, compute: Compute::new(pool, level), cache, sequences, next, likeliest })
+        let compute = Compute::new(pool, level);
+        Ok(Self { model, compute, cache, adapter, sequences: Vec::new(), next: Vec::new(), likeliest })
+    }
+
+    /// Blocks of the cache that `batch` sequences of `tokens` tokens each take.
+    #[must_use]
+    pub fn blocks(batch: usize, tokens: usize) -> usize {
+        batch.saturating_mul(tokens.div_ceil(BLOCK_TOKENS))
+    }
+
+    /// Begins anew with `batch` sequences, at least one, of `depth` tokens each. One is computed and the others are copies
+    /// of it, each in blocks of its own: how fast what follows is does not depend on what they hold.
+    ///
+    /// # Errors
+    /// The context or the cache ends before.
+    pub fn begin(&mut self, batch: usize, depth: usize) -> Result<(), ForwardError> {
+        let vocabulary = self.model.config().vocabulary as u32;
+        self.sequences.clear();
+        self.sequences.push(self.cache.sequence_with(self.adapter.clone()));
+        self.next = vec![0];
+        self.prefill(depth)?;
+        for _ in 1..batch {
+            let copy = self.cache.duplicate(&self.sequences[0]).map_err(|error| match error {
+                ForkError::Blocks(error) => ForwardError::Blocks(error),
+                ForkError::Device(error) => ForwardError::Device(error),
+            })?;
+            self.sequences.push(copy);
+        }
+        self.next = (0..self.sequences.len() as u32).map(|number| number % vocabulary).collect();
+        Ok(())
     }
 
     /// Tokens in each sequence.

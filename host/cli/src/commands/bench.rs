@@ -1,12 +1,15 @@
 //! `bench`: prefill and decode speed, beside the limits of the device: the memory bandwidth that bounds decoding and,
-//! on a card, the matrix rate that bounds prefill, both measured in the same run.
+//! on a card, the matrix rate that bounds prefill, both measured in the same run. Several batches and depths (`cases`)
+//! are measured with one loaded model, each told as soon as it is known.
+
+mod cases;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_engine::bench::Bench;
 use lockgate_engine::gguf::{Gguf, Metadata};
-use lockgate_engine::model::{CardChoice, GpuLayers, LoadOptions, Mix, Model, Shape, random_model};
+use lockgate_engine::model::{CardChoice, GpuLayers, Mix, Model, Shape, random_model};
 use lockgate_kernels::bandwidth;
 use lockgate_kernels::cpu::{Level, default_threads};
 use lockgate_kernels::cuda::cards::{Cards as _, OpenCard, SystemCards};
@@ -15,6 +18,7 @@ use lockgate_kernels::cuda::limits::{CardLimits, Effort};
 use lockgate_kernels::pool::ThreadPool;
 use serde_json::{Value, json};
 
+use self::cases::{Case, Fitting};
 use crate::args::{BenchArgs, BenchDevice};
 use crate::failure::Failure;
 use crate::{assembly, models, terminal};
@@ -29,37 +33,45 @@ pub(super) fn bench(args: BenchArgs) -> Result<(), Failure> {
     let (gguf, name) = source(&args)?;
     let pool = Arc::new(ThreadPool::new(args.threads.unwrap_or_else(default_threads)));
     let place = Place::find(args.device, &pool)?;
-    let options = LoadOptions {
-        context: Some(args.depth + args.prefill.max(args.decode)),
-        sequences: args.batch.get(),
-        step_tokens: LoadOptions::default().step_tokens.max(args.batch.get()),
-        batch: args.batch.get(),
-        ..LoadOptions::default()
-    };
     let choice = place.choice();
+    let cases = Case::all(&args);
+    let several = args.batch.len() * args.depth.len() > 1;
+    let Fitting { options, cases, refused } = Fitting::find(&gguf, choice.as_ref(), cases)?;
     let model = models::Loading::named(format!("loading {name}"))
         .track(|progress| Model::load_on(&gguf, &options, choice.as_ref(), &pool, progress))?;
     let device = place.name();
     let adapter = super::adapter(&args.adapter, model.config())?;
-    let mut bench = Bench::new(&model, Arc::clone(&pool), place.level, args.batch.get(), adapter)?;
+    let blocks = cases.iter().map(|case| case.blocks()).max().unwrap_or_default();
+    let mut bench = Bench::new(&model, Arc::clone(&pool), place.level, blocks, adapter)?;
 
-    let mut rows = Vec::new();
-    let before = place.limits()?;
-    if args.prefill > 0 {
-        let speeds = measure(&mut bench, &args, args.prefill, |bench, tokens| bench.prefill(tokens))?;
-        rows.push(Row { test: format!("pp{}", args.prefill), speeds, passes_read_all: false });
+    let (bytes, weights) = (model.bytes_per_token(), model.config().layer_weights());
+    let mut report = Report { several, json: args.json.then(Vec::new), begun: false };
+    for case in cases {
+        let before = place.limits()?;
+        let rows = rows(&mut bench, case, args.repetitions.get())?;
+        // The memory's speed drifts on shared machines: take it on both sides of the runs.
+        let limits = before.mean(place.limits()?);
+        report.add(&rows, &Facts { model: &name, device: &device, case, limits, bytes, weights })?;
     }
-    if args.decode > 0 {
-        let speeds = measure(&mut bench, &args, args.decode, |bench, tokens| {
+    refused.iter().try_for_each(|(case, problem)| report.refuse(*case, problem))?;
+    report.end()
+}
+
+/// Measures a case.
+fn rows(bench: &mut Bench<'_>, case: Case, repetitions: usize) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    bench.begin(case.batch, case.depth)?;
+    if case.prefill > 0 {
+        let speeds = measure(bench, case, repetitions, case.prefill, |bench, tokens| bench.prefill(tokens))?;
+        rows.push(Row { test: format!("pp{}", case.prefill), speeds, passes_read_all: false });
+    }
+    if case.decode > 0 {
+        let speeds = measure(bench, case, repetitions, case.decode, |bench, tokens| {
             (0..tokens).try_for_each(|_| bench.decode())
         })?;
-        rows.push(Row { test: format!("tg{}", args.decode), speeds, passes_read_all: true });
+        rows.push(Row { test: format!("tg{}", case.decode), speeds, passes_read_all: true });
     }
-    // The memory's speed drifts on shared machines: take it on both sides of the runs.
-    let limits = before.mean(place.limits()?);
-    let (bytes, weights) = (model.bytes_per_token(), model.config().layer_weights());
-    let facts = Facts { model: &name, device: &device, args: &args, limits, bytes, weights };
-    report(&rows, &facts)
+    Ok(rows)
 }
 
 fn source(args: &BenchArgs) -> Result<(Gguf, String), Failure> {
@@ -164,7 +176,7 @@ struct Row {
 struct Facts<'a> {
     model: &'a str,
     device: &'a str,
-    args: &'a BenchArgs,
+    case: Case,
     limits: Limits,
     /// Of weights, for a pass over one token.
     bytes: u64,
@@ -172,56 +184,90 @@ struct Facts<'a> {
     weights: u64,
 }
 
-/// Runs a test after filling the context to its depth, once to warm up and then as often as asked.
+/// Runs a test at the case's depth, once to warm up and then as often as asked: tokens per second of each run.
 fn measure<E: Into<anyhow::Error>>(
     bench: &mut Bench<'_>,
-    args: &BenchArgs,
+    case: Case,
+    repetitions: usize,
     tokens: usize,
     mut work: impl FnMut(&mut Bench<'_>, usize) -> Result<(), E>,
 ) -> Result<Vec<f64>, Failure> {
-    bench.rewind(0);
-    bench.prefill(args.depth)?;
     let mut run = |tokens: usize| -> Result<Duration, Failure> {
         let start = Instant::now();
         work(bench, tokens).map_err(Into::into)?;
         let elapsed = start.elapsed();
-        bench.rewind(args.depth);
+        bench.rewind(case.depth);
         Ok(elapsed)
     };
     run(tokens.min(16))?;
-    let computed = (tokens * args.batch.get()) as f64;
-    (0..args.repetitions.get()).map(|_| Ok(computed / run(tokens)?.as_secs_f64())).collect()
+    let computed = (tokens * case.batch) as f64;
+    (0..repetitions).map(|_| Ok(computed / run(tokens)?.as_secs_f64())).collect()
 }
 
-fn report(rows: &[Row], facts: &Facts<'_>) -> Result<(), Failure> {
-    let values: Vec<Value> = rows.iter().map(|row| row_json(row, facts)).collect();
-    if facts.args.json {
-        terminal::result(&Value::Array(values).to_string())?;
-        return Ok(());
+/// What is told of the cases, in the order in which they come.
+struct Report {
+    several: bool,
+    /// Told at the end, where it is to be JSON.
+    json: Option<Vec<Value>>,
+    /// Whether the model and the device were told.
+    begun: bool,
+}
+
+impl Report {
+    fn add(&mut self, rows: &[Row], facts: &Facts<'_>) -> Result<(), Failure> {
+        let values = rows.iter().map(|row| row_json(row, facts));
+        if let Some(json) = &mut self.json {
+            json.extend(values);
+            return Ok(());
+        }
+        let Limits { bandwidth, matrix } = facts.limits;
+        if !self.begun {
+            let limits = match matrix {
+                Some(matrix) => {
+                    format!("copies {bandwidth:.1} GB/s, multiplies bf16 at {matrix:.1} Tflop/s")
+                }
+                None => format!("reads {bandwidth:.1} GB/s"),
+            };
+            terminal::result(&format!("{}\n{}, {limits}", facts.model, facts.device))?;
+            self.begun = true;
+        }
+        if self.several {
+            terminal::result(&format!("batch {}, depth {}", facts.case.batch, facts.case.depth))?;
+        }
+        for value in values {
+            let number = |key: &str| value[key].as_f64().unwrap_or_default();
+            let share = |key: &str, of: &str| {
+                value[key].as_f64().map(|fraction| format!("  {:3.0} % of the {of}", fraction * 100.0))
+            };
+            let of_bandwidth = if matrix.is_some() { "copy bandwidth" } else { "read bandwidth" };
+            let share =
+                share("bandwidth_fraction", of_bandwidth).or_else(|| share("matrix_fraction", "matrix rate"));
+            let share = share.unwrap_or_default();
+            terminal::result(&format!(
+                "{:8} {:10.2} ± {:.2} tokens/s{share}",
+                value["test"].as_str().unwrap_or_default(),
+                number("tokens_per_second"),
+                number("stddev"),
+            ))?;
+        }
+        Ok(())
     }
-    let Limits { bandwidth, matrix } = facts.limits;
-    let limits = match matrix {
-        Some(matrix) => format!("copies {bandwidth:.1} GB/s, multiplies bf16 at {matrix:.1} Tflop/s"),
-        None => format!("reads {bandwidth:.1} GB/s"),
-    };
-    terminal::result(&format!("{}\n{}, {limits}", facts.model, facts.device))?;
-    for value in values {
-        let number = |key: &str| value[key].as_f64().unwrap_or_default();
-        let share = |key: &str, of: &str| {
-            value[key].as_f64().map(|fraction| format!("  {:3.0} % of the {of}", fraction * 100.0))
-        };
-        let of_bandwidth = if matrix.is_some() { "copy bandwidth" } else { "read bandwidth" };
-        let share =
-            share("bandwidth_fraction", of_bandwidth).or_else(|| share("matrix_fraction", "matrix rate"));
-        let share = share.unwrap_or_default();
-        terminal::result(&format!(
-            "{:8} {:10.2} ± {:.2} tokens/s{share}",
-            value["test"].as_str().unwrap_or_default(),
-            number("tokens_per_second"),
-            number("stddev"),
-        ))?;
+
+    /// Tells of a case that there is no room for.
+    fn refuse(&mut self, case: Case, problem: &str) -> Result<(), Failure> {
+        match &mut self.json {
+            Some(json) => json.push(json!({ "batch": case.batch, "depth": case.depth, "problem": problem })),
+            None => terminal::result(&format!("batch {}, depth {}: {problem}", case.batch, case.depth))?,
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn end(self) -> Result<(), Failure> {
+        if let Some(json) = self.json {
+            terminal::result(&Value::Array(json).to_string())?;
+        }
+        Ok(())
+    }
 }
 
 fn row_json(row: &Row, facts: &Facts<'_>) -> Value {
@@ -229,7 +275,7 @@ fn row_json(row: &Row, facts: &Facts<'_>) -> Value {
     let mean = row.speeds.iter().sum::<f64>() / count;
     let squares: f64 = row.speeds.iter().map(|speed| (speed - mean).powi(2)).sum();
     let stddev = if row.speeds.len() > 1 { (squares / (count - 1.0)).sqrt() } else { 0.0 };
-    let batch = facts.args.batch.get() as f64;
+    let batch = facts.case.batch as f64;
     let Limits { bandwidth, matrix } = facts.limits;
     let fraction = row.passes_read_all.then(|| mean / batch * facts.bytes as f64 / (bandwidth * 1e9));
     // Two operations a weight and token; those of attention come on top and are not counted.
@@ -245,8 +291,8 @@ fn row_json(row: &Row, facts: &Facts<'_>) -> Value {
         "copy_bandwidth_gb_per_second": matrix.map(|_| bandwidth),
         "matrix_tflops": matrix,
         "matrix_fraction": matrix_fraction,
-        "batch": facts.args.batch,
-        "depth": facts.args.depth,
+        "batch": facts.case.batch,
+        "depth": facts.case.depth,
         "device": facts.device,
         "model": facts.model,
     })

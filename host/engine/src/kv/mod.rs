@@ -93,12 +93,30 @@ impl Cache {
     /// # Panics
     /// When `parent` is not of this cache.
     pub fn fork(&mut self, parent: &mut Sequence) -> Result<Sequence, ForkError> {
+        let child = self.branch(parent, parent.tokens / BLOCK_TOKENS)?;
+        parent.shared = parent.shared.max(child.shared);
+        Ok(child)
+    }
+
+    /// The same, with blocks of its own for all tokens: what reads the one moves no byte of the other.
+    ///
+    /// # Errors
+    /// As [`Self::fork`].
+    ///
+    /// # Panics
+    /// As [`Self::fork`].
+    pub fn duplicate(&mut self, parent: &Sequence) -> Result<Sequence, ForkError> {
+        self.branch(parent, 0)
+    }
+
+    /// A sequence that holds the first `shared` blocks of `parent` with it, and copies of the others.
+    fn branch(&mut self, parent: &Sequence, shared: usize) -> Result<Sequence, ForkError> {
         assert!(self.owns(parent), "a sequence is forked in the cache that made it");
-        let whole = parent.tokens / BLOCK_TOKENS;
         let mut child = self.sequence_with(parent.adapter.clone());
-        child.blocks.share(&parent.pages[..whole], &mut child.pages);
+        child.blocks.share(&parent.pages[..shared], &mut child.pages);
         child.reserve(parent.tokens)?;
-        if let (Some(&from), Some(&to)) = (parent.pages.get(whole), child.pages.get(whole)) {
+        for block in shared..parent.tokens.div_ceil(BLOCK_TOKENS) {
+            let (from, to) = (parent.pages[block], child.pages[block]);
             for LayerState::Attention(pages) in &mut self.layers {
                 pages.copy_page(from, to);
             }
@@ -106,9 +124,7 @@ impl Cache {
                 card.copy_page(from, to)?;
             }
         }
-        child.tokens = parent.tokens;
-        child.shared = whole;
-        parent.shared = parent.shared.max(whole);
+        (child.tokens, child.shared) = (parent.tokens, shared);
         Ok(child)
     }
 

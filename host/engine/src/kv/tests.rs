@@ -15,6 +15,7 @@ enum Action {
     Advance(usize, usize),
     Truncate(usize, usize),
     Fork(usize),
+    Duplicate(usize),
     Drop(usize),
 }
 
@@ -26,6 +27,7 @@ fn action() -> impl Strategy<Value = Action> {
         (which.clone(), tokens.clone()).prop_map(|(which, tokens)| Action::Advance(which, tokens)),
         (which.clone(), tokens).prop_map(|(which, tokens)| Action::Truncate(which, tokens)),
         which.clone().prop_map(Action::Fork),
+        which.clone().prop_map(Action::Duplicate),
         which.prop_map(Action::Drop),
     ]
 }
@@ -86,6 +88,19 @@ proptest! {
                                 sequences.push(child);
                             }
                             Err(_) => prop_assert!((free, rest) == (0, 1)),
+                        }
+                    }
+                }
+                Action::Duplicate(which) => {
+                    if let Some(original) = sequences.get(which) {
+                        let (free, needed) = (cache.blocks_free(), original.tokens().div_ceil(BLOCK_TOKENS));
+                        match cache.duplicate(original) {
+                            Ok(copy) => {
+                                prop_assert_eq!((copy.tokens(), copy.shared), (original.tokens(), 0));
+                                prop_assert_eq!(cache.blocks_free() + needed, free);
+                                sequences.push(copy);
+                            }
+                            Err(_) => prop_assert!(needed > free),
                         }
                     }
                 }
