@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow};
 use lockgate_engine::adapter::AdapterFile;
-use lockgate_engine::backend::{Device, LocalModel, ModelOptions};
+use lockgate_engine::backend::{Device, LocalModel, Loss, ModelOptions};
 use lockgate_engine::gguf::Gguf;
 use lockgate_engine::model::{Config, GpuLayers, LoadOptions, Model};
 use lockgate_gateway::GatewayTarget;
@@ -23,6 +23,7 @@ use crate::config::{self, AdapterConfig, ComponentConfig, ModelConfig};
 pub(crate) struct Models {
     loaded: HashMap<Identity, LocalModel>,
     adapted: Adapted,
+    loss: Loss,
 }
 
 /// Models with their adapters' weights, by target id.
@@ -61,6 +62,11 @@ fn stamp(path: &Path) -> std::io::Result<Stamp> {
 }
 
 impl Models {
+    /// Ends with a line once a card is lost that a model's `device` insists on.
+    pub(super) fn loss(&self) -> impl Future<Output = String> + Send + use<> {
+        self.loss.clone()
+    }
+
     /// Loads what is not loaded yet and lets go of what is no longer named, if all of it loads. Adapters come after
     /// all models, so that a policy that takes targets in their order takes a model as it is. Components are loaded
     /// anew each time, their weights only when they have changed.
@@ -72,7 +78,7 @@ impl Models {
             let identity = Identity::of(model)?;
             let ready = match self.loaded.get(&identity) {
                 Some(ready) => ready.clone(),
-                None => load(model)?,
+                None => load(model, &self.loss)?,
             };
             targets.push(target(&ready));
             by_id.insert(model.id.as_str(), (identity.clone(), ready.clone()));
@@ -186,8 +192,8 @@ pub(crate) fn kernels() -> Option<PathBuf> {
     std::env::var_os("LOCKGATE_KERNELS").filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
-fn load(model: &ModelConfig) -> Result<LocalModel> {
-    let mut options = ModelOptions::new(&model.id);
+fn load(model: &ModelConfig, loss: &Loss) -> Result<LocalModel> {
+    let mut options = ModelOptions { loss: loss.clone(), ..ModelOptions::new(&model.id) };
     options.device = match model.device {
         config::Device::Auto => Device::Auto,
         config::Device::Cpu => Device::Cpu,

@@ -58,6 +58,11 @@ impl Host {
         self.logs.clone()
     }
 
+    /// Ends with a line once a card is lost that the configuration insists on, of whatever configuration.
+    pub(crate) fn loss(&self) -> impl Future<Output = String> + Send + use<> {
+        self.models.loss()
+    }
+
     /// Everything that is counted, for `/metrics`.
     pub(crate) fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("lockgate");

@@ -10,6 +10,7 @@ use anyhow::Context;
 use lockgate_server::{AppState, ServerOptions, ensure_safe_to_listen};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::info;
 
@@ -59,10 +60,16 @@ async fn run(args: ServeArgs) -> Result<(), Failure> {
 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let loss = host.loss();
+    let (lost, told) = oneshot::channel();
     let shutdown = async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            line = loss => {
+                // What ran is told its errors first.
+                let _ = lost.send(line);
+            }
         }
         info!("shutting down");
     };
@@ -71,7 +78,9 @@ async fn run(args: ServeArgs) -> Result<(), Failure> {
     // What goes on in the background ends with the set.
     let served = lockgate_server::serve(vec![listener], state, shutdown).await;
     tokio::task::block_in_place(|| logs.finish());
-    Ok(served?)
+    served?;
+    // Without a loss the sender is gone.
+    told.await.map_or(Ok(()), |line| Err(Failure::unusable(line)))
 }
 
 /// Says where it listens, what it has, and how to try it.

@@ -17,7 +17,7 @@ use super::{CONTEXT_TOKENS_DEFAULT, Device, LocalModel, ModelOptions};
 use crate::gguf::{Gguf, GgufError, MetadataError};
 use crate::kv::{BLOCK_TOKENS, Cache};
 use crate::model::{self, CardChoice, Compute, LoadOptions, Model, NoMemory, OnProgress};
-use crate::runner::{ModelForward, Runner, Spare};
+use crate::runner::{ModelForward, Rescue, Runner, Spare};
 use crate::scheduler::{Limits, SCORED_TOKENS_MAX, Scheduler};
 use crate::template::{PromptTemplate, TemplateError, source_in};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -143,7 +143,8 @@ impl LocalModel {
         };
         let name = model.config().name.clone().unwrap_or_else(|| options.id.clone());
         let config = model.config().clone();
-        let forward = ModelForward::new(model, cache, Compute::new(pool, Level::detect()), spare);
+        let rescue = Rescue { model: options.id.clone(), spare, loss: options.loss.clone() };
+        let forward = ModelForward::new(model, cache, Compute::new(pool, Level::detect()), rescue);
         let runner = Runner::start(id, forward, tokenizer, Scheduler::new(limits))?;
         Ok(Self::assemble(prompts, name, config, runner))
     }

@@ -22,7 +22,7 @@ mod recommended;
 mod trial;
 mod tuned;
 
-pub use crate::runner::Stats;
+pub use crate::runner::{Loss, Stats};
 pub use adapters::AdaptError;
 pub use blocking::BlockingEvents;
 pub use device::DeviceError;

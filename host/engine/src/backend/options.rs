@@ -8,6 +8,7 @@ use std::str::FromStr;
 use lockgate_api::Sampling;
 
 use crate::model::GpuLayers;
+use crate::runner::Loss;
 
 /// Where a model computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub struct ModelOptions {
     /// Sampling parameters for requests that leave them open, ahead of the model file's own recommendation and of
     /// OpenAI's defaults. Only what the request, this and the file all leave open is OpenAI's.
     pub sampling: Sampling,
+    /// Told when the one device is lost that `device` allows: the model answers nothing from then on.
+    pub loss: Loss,
 }
 
 /// The context where neither the options nor a smaller model say otherwise, in tokens.
@@ -107,6 +110,7 @@ impl ModelOptions {
             waiting_max: 64,
             step_tokens_max: NonZeroUsize::new(512).unwrap_or(NonZeroUsize::MIN),
             sampling: Sampling::default(),
+            loss: Loss::default(),
         }
     }
 }

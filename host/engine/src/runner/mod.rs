@@ -11,6 +11,7 @@ mod draw;
 #[cfg(test)]
 mod fake;
 mod forward;
+mod loss;
 mod mailbox;
 mod measure;
 mod model;
@@ -19,8 +20,9 @@ mod steer;
 mod work;
 
 pub use self::counters::Stats;
+pub use self::loss::Loss;
 pub(crate) use self::measure::{Choosing, Embedding};
-pub(crate) use self::model::{ModelForward, Spare};
+pub(crate) use self::model::{ModelForward, Rescue, Spare};
 pub(crate) use self::reply::Reply;
 pub(crate) use self::steer::Steered;
 pub(crate) use self::work::Ask;

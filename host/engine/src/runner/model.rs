@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lockgate_kernels::cuda::driver::DriverError;
 
+use super::Loss;
 use super::forward::{Fault, Forward, Input, Part, Pass};
 use crate::adapter::Adapter;
 use crate::kv::{Cache, ForkError, Sequence};
@@ -13,6 +14,15 @@ use crate::model::{self, Compute, ForwardError, Model, Wanted};
 /// Loads the same model anew, where a card's loss cannot reach it, with a cache of as many blocks.
 pub(crate) type Spare = Box<dyn FnOnce() -> Result<(Model, Cache), String> + Send>;
 
+/// What is left where the card of `model` is lost.
+pub(crate) struct Rescue {
+    pub(crate) model: String,
+    /// Where the operator allows it, the processor.
+    pub(crate) spare: Option<Spare>,
+    /// Told where there is no spare.
+    pub(crate) loss: Loss,
+}
+
 /// A model that computes for the runner. When its card fails, the requests that ran fail with it; the next one finds the
 /// spare, where there is one.
 pub(crate) struct ModelForward {
@@ -20,21 +30,21 @@ pub(crate) struct ModelForward {
     cache: Cache,
     compute: Compute,
     sequences: HashMap<Part, Sequence>,
-    spare: Option<Spare>,
+    rescue: Rescue,
     /// Why the card is of no use any more.
     broken: Option<DriverError>,
 }
 
 impl ModelForward {
     /// `cache` must be of `model`.
-    pub(crate) fn new(model: Model, cache: Cache, compute: Compute, spare: Option<Spare>) -> Self {
-        Self { model, cache, compute, sequences: HashMap::new(), spare, broken: None }
+    pub(crate) fn new(model: Model, cache: Cache, compute: Compute, rescue: Rescue) -> Self {
+        Self { model, cache, compute, sequences: HashMap::new(), rescue, broken: None }
     }
 
     /// Takes the spare where the card is lost. What sequences were left of it have gone with it.
     fn recover(&mut self) -> Result<(), Fault> {
         let Some(error) = &self.broken else { return Ok(()) };
-        let Some(spare) = self.spare.take() else {
+        let Some(spare) = self.rescue.spare.take() else {
             return Err(Fault(format!("the card is lost ({error}); restart, or use device = \"auto\"")));
         };
         tracing::warn!(%error, "the card is lost; the processor takes the model over");
@@ -43,10 +53,20 @@ impl ModelForward {
         (self.model, self.cache, self.broken) = (model, cache, None);
         Ok(())
     }
+}
 
-    fn note(&mut self, error: DriverError) -> Fault {
+impl Rescue {
+    /// Notes that the card failed.
+    fn note(&self, broken: &mut Option<DriverError>, error: DriverError) -> Fault {
         let fault = Fault(format!("the card failed: {error}"));
-        self.broken = Some(error);
+        if self.spare.is_none() {
+            self.loss.tell(format!(
+                "model `{}`: the card is lost ({error}) and its `device` allows no other; \
+                 device = \"auto\" would go on with the processor",
+                self.model
+            ));
+        }
+        *broken = Some(error);
         fault
     }
 }
@@ -64,7 +84,7 @@ impl Forward for ModelForward {
         let parent = self.sequences.get_mut(&from).ok_or_else(lost)?;
         let mut child = match self.cache.fork(parent) {
             Ok(child) => child,
-            Err(ForkError::Device(error)) => return Err(self.note(error)),
+            Err(ForkError::Device(error)) => return Err(self.rescue.note(&mut self.broken, error)),
             Err(error) => return Err(Fault(error.to_string())),
         };
         child.reserve(positions).map_err(|error| Fault(error.to_string()))?;
@@ -83,7 +103,7 @@ impl Forward for ModelForward {
     }
 
     fn pass(&mut self, inputs: &[Input<'_>], stop: &dyn Fn() -> bool) -> Result<Pass<'_>, Fault> {
-        let Self { model, cache, compute, sequences, broken, .. } = self;
+        let Self { model, cache, compute, sequences, rescue, broken } = self;
         // The pass borrows several sequences at once, so they leave the map for its time. After a panic they are
         // gone with their blocks, as the runner expects.
         let mut taken = Vec::with_capacity(inputs.len());
@@ -113,11 +133,7 @@ impl Forward for ModelForward {
                 Ok(Pass::Complete { rows, choices: found.choices() })
             }
             Err(ForwardError::Stopped) => Ok(Pass::Stopped),
-            Err(ForwardError::Device(error)) => {
-                let fault = Fault(format!("the card failed: {error}"));
-                *broken = Some(error);
-                Err(fault)
-            }
+            Err(ForwardError::Device(error)) => Err(rescue.note(broken, error)),
             Err(error) => Err(Fault(error.to_string())),
         }
     }
