@@ -1,6 +1,6 @@
-// A matrix of f16, bf16 or f32 times a few rows of activations in f32.
+// Matrices of f16, bf16 or f32 times a few rows of activations in f32.
 //
-// gemv_float_N        out[row][r] (+)= W[r] . x[row] + bias[r]
+// gemv_float_N        up to three matrices of any of these formats, one launch: out_m[row][r] (+)= W_m[r] . x[row] + bias_m[r]
 // gemv_float_swiglu_N out[row][r] = silu(W_0[r] . x[row]) * (W_1[r] . x[row])
 //   W [rows][columns], columns a multiple of 8; x f32 [batch][columns]; batch <= N in 1, 2, 4, 8; out f32 [batch][rows]
 //
@@ -69,26 +69,38 @@ __device__ __forceinline__ void multiply(const uint8_t* const (&rows)[ROWS<BATCH
     }
 }
 
+struct Matrix {
+    const uint8_t* weights;
+    const float* bias;
+    float* out;
+    uint32_t rows;
+    uint32_t format;
+};
+
 template <int BATCH>
-__device__ void plain(const uint8_t* weights, const float* bias, const float* x, float* out, uint32_t count,
-                      uint32_t columns, uint32_t batch, uint32_t format, uint32_t add) {
-    const uint32_t first = (blockIdx.x * WARPS + threadIdx.x / 32) * ROWS<BATCH>;
-    const uint64_t row_bytes = uint64_t(columns) * (format == 2 ? 4 : 2);
+__device__ void plain(const Matrix& matrix, uint32_t block, const float* x, uint32_t columns, uint32_t batch,
+                      uint32_t add) {
+    const uint32_t first = (block * WARPS + threadIdx.x / 32) * ROWS<BATCH>;
+    const uint64_t row_bytes = uint64_t(columns) * (matrix.format == 2 ? 4 : 2);
     const uint8_t* rows[ROWS<BATCH>];
 #pragma unroll
     for (int row = 0; row < ROWS<BATCH>; ++row) {
-        rows[row] = weights + (first + row < count ? first + row : count - 1) * row_bytes;
+        rows[row] = matrix.weights + (first + row < matrix.rows ? first + row : matrix.rows - 1) * row_bytes;
     }
     float sums[ROWS<BATCH>][BATCH] = {};
-    multiply<BATCH>(rows, x, columns, batch, format, sums);
+    multiply<BATCH>(rows, x, columns, batch, matrix.format, sums);
     if (threadIdx.x % 32 == 0) {
 #pragma unroll
         for (int row = 0; row < ROWS<BATCH>; ++row) {
+            const uint32_t at = first + row;
+            if (at < matrix.rows) {
+                const float bias = matrix.bias ? matrix.bias[at] : 0.0f;
 #pragma unroll
-            for (int number = 0; number < BATCH; ++number) {
-                if (first + row < count && number < batch) {
-                    float* to = out + uint64_t(number) * count + first + row;
-                    *to = sums[row][number] + (bias ? bias[first + row] : 0.0f) + (add ? *to : 0.0f);
+                for (int number = 0; number < BATCH; ++number) {
+                    if (number < batch) {
+                        float* to = matrix.out + uint64_t(number) * matrix.rows + at;
+                        *to = sums[row][number] + bias + (add ? *to : 0.0f);
+                    }
                 }
             }
         }
@@ -126,10 +138,25 @@ __device__ void swiglu(const uint8_t* gate, const uint8_t* up, const float* x, f
 
 #define GEMV_FLOAT(N)                                                                                               \
     extern "C" __global__ void __launch_bounds__(WARPS * 32)                                                        \
-        gemv_float_##N(const float* x, uint32_t columns, uint32_t batch, uint32_t add, const uint8_t* weights,      \
-                       const float* bias, float* out, uint32_t rows, uint32_t format) {                             \
+        gemv_float_##N(const float* x, uint32_t columns, uint32_t batch, uint32_t add, const uint8_t* weights_0,    \
+                       const float* bias_0, float* out_0, uint32_t rows_0, uint32_t format_0,                       \
+                       const uint8_t* weights_1, const float* bias_1, float* out_1, uint32_t rows_1,                \
+                       uint32_t format_1, const uint8_t* weights_2, const float* bias_2, float* out_2,              \
+                       uint32_t rows_2, uint32_t format_2) {                                                        \
         grid_dependency_wait();                                                                                     \
-        plain<N>(weights, bias, x, out, rows, columns, batch, format, add);                                         \
+        constexpr uint32_t PER_BLOCK = WARPS * ROWS<N>;                                                             \
+        const uint32_t blocks_0 = (rows_0 + PER_BLOCK - 1) / PER_BLOCK;                                             \
+        const uint32_t blocks_1 = (rows_1 + PER_BLOCK - 1) / PER_BLOCK;                                             \
+        uint32_t block = blockIdx.x;                                                                                \
+        Matrix matrix{weights_0, bias_0, out_0, rows_0, format_0};                                                  \
+        if (block >= blocks_0 + blocks_1) {                                                                         \
+            matrix = Matrix{weights_2, bias_2, out_2, rows_2, format_2};                                            \
+            block -= blocks_0 + blocks_1;                                                                           \
+        } else if (block >= blocks_0) {                                                                             \
+            matrix = Matrix{weights_1, bias_1, out_1, rows_1, format_1};                                            \
+            block -= blocks_0;                                                                                      \
+        }                                                                                                           \
+        plain<N>(matrix, block, x, columns, batch, add);                                                            \
         grid_dependency_launch();                                                                                   \
     }                                                                                                               \
     EXPORT(gemv_float_##N)                                                                                          \

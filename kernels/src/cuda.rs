@@ -15,11 +15,16 @@ pub mod lora;
 pub mod matrix;
 pub mod memory;
 pub mod modules;
+#[cfg(feature = "cuda")]
+mod pinned;
 pub mod planes;
 pub mod products;
 pub mod reference;
 pub mod rows;
 pub mod sample;
+#[cfg(any(feature = "cuda", test))]
+mod staging;
+pub mod tuning;
 
 use driver::{Argument, DriverError, Launch};
 use memory::Device;
@@ -50,7 +55,9 @@ impl Call {
             return Ok(());
         }
         let grid = grid.map(|blocks| blocks as u32);
-        let launch = Launch { kernel: self.kernel, grid, block: [threads, 1, 1], shared_bytes, arguments };
+        // Every kernel begins with `grid_dependency_wait`.
+        let (kernel, block, early) = (self.kernel, [threads, 1, 1], true);
+        let launch = Launch { kernel, grid, block, shared_bytes, early, arguments };
         device.launch(&launch)
     }
 }

@@ -91,6 +91,37 @@ extern "C" __global__ void misaligned_vector(const float* in, float* out) {
 }
 EXPORT(misaligned_vector)
 
+// Begins while the kernel in front is at work, and waits for it before, behind or beside what it reads.
+extern "C" __global__ void sound_early(const float* in, float* out) {
+    SHARED(float, line, 64);
+    line[threadIdx.x] = float(threadIdx.x);
+    grid_dependency_wait();
+    out[threadIdx.x] = in[threadIdx.x] + line[threadIdx.x];
+}
+extern "C" __global__ void reads_early(const float* in, float* out) {
+    const float value = in[threadIdx.x];
+    grid_dependency_wait();
+    out[threadIdx.x] = value;
+}
+extern "C" __global__ void one_thread_early(const float* in, float* out) {
+    if (threadIdx.x != 63) {
+        grid_dependency_wait();
+    }
+    out[threadIdx.x] = in[threadIdx.x];
+}
+extern "C" __global__ void copies_early(const float* in, float* out) {
+    SHARED(float, line, 256);
+    cp_async16(line + 4 * threadIdx.x, in + threadIdx.x / 4 * 4);
+    grid_dependency_wait();
+    cp_async_commit();
+    cp_async_wait<0>();
+    out[threadIdx.x] = line[4 * threadIdx.x];
+}
+EXPORT(sound_early)
+EXPORT(reads_early)
+EXPORT(one_thread_early)
+EXPORT(copies_early)
+
 // Uses what cp.async was asked for; `wait` says for how many groups it waits.
 template <bool WAIT>
 __device__ void copy_then_use(const float* in, float* out) {
@@ -138,7 +169,26 @@ extern "C" __global__ void wrong_mma_lane(const uint16_t* a, const uint16_t* b, 
 EXPORT(sound_mma)
 EXPORT(wrong_mma_lane)
 
-// The same product by way of ldmatrix, plain for a and b.
+// d[16][8] = a[16][32] * b[8][32]^T in int8; the faulty one takes the columns of b from the wrong lanes.
+template <bool FAULT>
+__device__ void multiply_s8(const int8_t* a, const int8_t* b, int* d) {
+    const int lane = threadIdx.x, group = lane / 4, place = lane % 4;
+    auto four = [](const int8_t* from) { return load<unsigned>(from); };
+    const int8_t *upper = a + group * 32 + place * 4, *lower = upper + 8 * 32;
+    const unsigned fragment[4] = {four(upper), four(lower), four(upper + 16), four(lower + 16)};
+    const int8_t* column = FAULT ? b + lane % 8 * 32 + lane / 8 * 4 : b + group * 32 + place * 4;
+    int sums[4] = {0, 0, 0, 0};
+    mma_s8(sums, fragment, four(column), four(column + 16));
+    for (int index = 0; index < 4; ++index) {
+        d[(group + index / 2 * 8) * 8 + place * 2 + index % 2] = sums[index];
+    }
+}
+extern "C" __global__ void sound_mma_s8(const int8_t* a, const int8_t* b, int* d) { multiply_s8<false>(a, b, d); }
+extern "C" __global__ void wrong_mma_s8_lane(const int8_t* a, const int8_t* b, int* d) { multiply_s8<true>(a, b, d); }
+EXPORT(sound_mma_s8)
+EXPORT(wrong_mma_s8_lane)
+
+// The product in f16 by way of ldmatrix, plain for a and b.
 extern "C" __global__ void matrix_loads(const uint16_t* a, const uint16_t* b, float* d) {
     SHARED(uint16_t, tile, 384);
     const int lane = threadIdx.x;

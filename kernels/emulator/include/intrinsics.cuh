@@ -216,5 +216,5 @@ template <int GROUPS_LEFT>
 inline void cp_async_wait() { emulator::copy_wait(GROUPS_LEFT); }
 
 // The previous kernel of the stream has finished, where launches overlap.
-inline void grid_dependency_wait() {}
+inline void grid_dependency_wait() { emulator::dependency_wait(); }
 inline void grid_dependency_launch() {}

@@ -49,6 +49,8 @@ void* dynamic_shared();
 void load_bytes(const void* from, void* to, size_t bytes, Line at);
 void store_bytes(void* to, const void* from, size_t bytes, Line at);
 void copy_async(void* to, const void* from, uint32_t bytes, uint32_t valid, Line at);
+// Waits for the kernel in front.
+void dependency_wait();
 void copy_commit();
 void copy_wait(uint32_t groups_left);
 

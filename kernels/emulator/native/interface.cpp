@@ -17,6 +17,7 @@ struct LaunchRequest {
     size_t buffer_count;
     uint32_t schedule;
     uint64_t seed;
+    bool early;
     char* error;
     size_t error_bytes;
 };
@@ -41,7 +42,7 @@ extern "C" bool lockgate_emulator_launch(const LaunchRequest* request) {
         if (error.empty()) {
             error = launch(*kernel, request->grid, request->block, request->shared_bytes, request->arguments,
                            request->buffers, request->buffer_count,
-                           Options{static_cast<Schedule>(request->schedule), request->seed});
+                           Options{static_cast<Schedule>(request->schedule), request->seed, request->early});
         }
     }
     std::snprintf(request->error, request->error_bytes, "%s", error.c_str());

@@ -219,6 +219,7 @@ void Machine::run_block() {
         thread.place = Dim{thread.index % block.x, thread.index / block.x % block.y, thread.index / block.x / block.y};
         thread.copies.clear();
         thread.copy_group = 0;
+        thread.may_touch_buffers = !options.early;
         thread.stack = stacks.get(index);
 #if defined(__SANITIZE_ADDRESS__)
         // What an earlier fiber poisoned on this stack is none of this one's business.
@@ -321,6 +322,7 @@ Dim block_place() { return machine->block_at; }
 Dim block_size() { return machine->block; }
 Dim grid_size() { return machine->grid; }
 uint32_t lane() { return view.thread->lane; }
+void dependency_wait() { view.thread->may_touch_buffers = true; }
 std::vector<Shared>& shared_arrays() { return machine->shared; }
 size_t dynamic_shared_bytes() { return machine->shared_bytes; }
 

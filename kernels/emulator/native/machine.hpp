@@ -51,6 +51,8 @@ struct Thread {
     Line at;
     std::vector<PendingCopy> copies;
     uint32_t copy_group = 0;
+    // Until the kernel in front is done, buffers are not to be touched.
+    bool may_touch_buffers = true;
     void* asan_fake_stack = nullptr;
 };
 
@@ -85,6 +87,8 @@ extern thread_local Machine* machine;
 struct Options {
     Schedule schedule;
     uint64_t seed;
+    // Whether the kernel in front may still be at work when this one begins.
+    bool early;
 };
 
 // Runs a launch; an empty string, or what went wrong.

@@ -105,6 +105,9 @@ void access(const void* at, size_t bytes, bool write) {
             return;
         }
     }
+    if (!view.thread->may_touch_buffers) {
+        fail(std::string(write ? "writes" : "reads") + " a buffer before it waits for the kernel in front");
+    }
     // The last buffer that starts at or before the address.
     size_t low = 0, high = view.buffer_count;
     while (low < high) {

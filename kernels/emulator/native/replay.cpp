@@ -79,7 +79,7 @@ int main(int count, char** arguments) {
         return 2;
     }
     const std::string error = launch(*kernel, grid, block, shared_bytes, pointers.data(), ranges.data(), ranges.size(),
-                                     Options{schedule, seed});
+                                     Options{schedule, seed, false});
     for (uint8_t* buffer : buffers) {
         std::free(buffer);
     }

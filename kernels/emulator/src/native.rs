@@ -55,6 +55,7 @@ struct Request {
     buffer_count: usize,
     schedule: u32,
     seed: u64,
+    early: bool,
     error: *mut c_char,
     error_bytes: usize,
 }
@@ -98,6 +99,7 @@ pub(crate) fn launch(launch: &Launch, buffers: &[Range], schedule: Schedule) -> 
         buffer_count: buffers.len(),
         schedule: code,
         seed,
+        early: launch.early,
         error: error.as_mut_ptr().cast(),
         error_bytes: error.len(),
     };

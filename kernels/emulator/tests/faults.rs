@@ -23,7 +23,7 @@ fn download(emulator: &Emulator, address: Address, count: usize) -> Vec<f32> {
 }
 
 fn launch(kernel: &'static str, threads: u32, shared_bytes: usize, arguments: Vec<Argument>) -> Launch {
-    Launch { kernel, grid: [1, 1, 1], block: [threads, 1, 1], shared_bytes, arguments }
+    Launch { kernel, grid: [1, 1, 1], block: [threads, 1, 1], shared_bytes, early: false, arguments }
 }
 
 /// Runs a kernel of 64 threads with as many numbers to read and to write, in every order.
@@ -104,6 +104,24 @@ fn misaligned_vectors_are_found() {
 }
 
 #[test]
+fn memory_that_is_touched_before_the_kernel_in_front_is_done_is_found() {
+    let run = |kernel: &'static str, early: bool| {
+        let emulator = Emulator::new(Schedule::InOrder);
+        let arguments = [floats(&emulator, 64), floats(&emulator, 64)].map(Argument::Pointer).to_vec();
+        emulator
+            .launch(&Launch { early, ..launch(kernel, 64, 0, arguments) })
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(run("sound_early", true), Ok(()));
+    // Where it begins behind the kernel in front, it need not wait.
+    assert_eq!(run("reads_early", false), Ok(()));
+    for kernel in ["reads_early", "one_thread_early", "copies_early"] {
+        let error = run(kernel, true).expect_err(kernel);
+        assert!(error.contains("before it waits for the kernel in front"), "{kernel}: {error}");
+    }
+}
+
+#[test]
 fn copies_that_nobody_waits_for_are_found() {
     check_found("never_waits", 256, 0, &["never waited for"]);
     // Data that has not come is what fresh memory holds.
@@ -145,6 +163,33 @@ fn matrix_products_have_the_layout_of_the_manual() {
 fn a_wrong_lane_of_a_matrix_product_is_found() {
     let (got, expected) = multiply("wrong_mma_lane", false);
     assert_ne!(got, expected);
+}
+
+#[test]
+fn products_of_bytes_have_the_layout_of_the_manual_and_a_wrong_lane_is_found() {
+    let emulator = Emulator::new(Schedule::Random(3));
+    let bytes = |count: usize, step: usize| -> Vec<i8> {
+        (0..count).map(|index| (index * step % 255) as u8 as i8).collect()
+    };
+    let (a, b) = (bytes(16 * 32, 37), bytes(8 * 32, 91));
+    let expected: Vec<i32> = (0..128)
+        .map(|index| {
+            let (row, column) = (&a[index / 8 * 32..][..32], &b[index % 8 * 32..][..32]);
+            row.iter().zip(column).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+        })
+        .collect();
+    let run = |kernel: &'static str| -> Vec<i32> {
+        let there = [&a, &b].map(|bytes| {
+            let bytes: Vec<u8> = bytes.iter().map(|&byte| byte as u8).collect();
+            upload(&emulator, &bytes)
+        });
+        let out = emulator.allocate(512).expect("memory");
+        let arguments = [there[0], there[1], out].map(Argument::Pointer).to_vec();
+        emulator.launch(&launch(kernel, 32, 0, arguments)).expect("it runs");
+        download(&emulator, out, 128).into_iter().map(|value| value.to_bits() as i32).collect()
+    };
+    assert_eq!(run("sound_mma_s8"), expected);
+    assert_ne!(run("wrong_mma_s8_lane"), expected);
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn recorder() -> (Arc<Recorder>, Device) {
 
 fn launch(address: Argument) -> Launch {
     let arguments = vec![address, Argument::Null, Argument::U32(32)];
-    Launch { kernel: "activate", grid: [1; 3], block: [128, 1, 1], shared_bytes: 0, arguments }
+    Launch { kernel: "activate", grid: [1; 3], block: [128, 1, 1], shared_bytes: 0, early: true, arguments }
 }
 
 #[test]

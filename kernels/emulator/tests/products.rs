@@ -11,6 +11,7 @@ use lockgate_kernels::cuda::planes::PlaneFormat;
 use lockgate_kernels::cuda::products::{Job, gemv, gemv_swiglu};
 use lockgate_kernels::cuda::reference;
 use lockgate_kernels::cuda::rows::{DeviceRows, Forms, activate};
+use lockgate_kernels::cuda::tuning::{EightBitProducts, Trial};
 use lockgate_kernels::formats::{dequantize_row, quantize_row};
 
 const FORMATS: [MatrixFormat; 3] = [MatrixFormat::F16, MatrixFormat::Bf16, MatrixFormat::F32];
@@ -256,6 +257,86 @@ fn products_of_many_rows_equal_the_reference_on_every_format() {
                     let context = format!("{format:?}, {outputs} x {cols}, row {row} of {rows}, output {at}");
                     check(out[row * outputs + at], sum + more, slack * (size + 2.0), &context);
                 }
+            }
+        }
+    }
+}
+
+/// Every format in 8 bits, over edge shapes, with a bias and what was there before.
+#[test]
+fn products_of_many_rows_in_eight_bits_equal_the_reference() {
+    for (number, planes) in PlaneFormat::ALL.into_iter().enumerate() {
+        let format = MatrixFormat::Planes(planes);
+        for (shape, cols) in columns(format).into_iter().take(2).enumerate() {
+            let rows = [1, 9, 64, 65, 130][(number + shape) % 5];
+            let outputs = [1, 64, 77, 3, 129][(number + 2 * shape) % 5];
+            let device = device(number + shape).with_eight_bit_products(EightBitProducts::of(&[planes]));
+            let weights = Weights::new(format, outputs, cols, number as u64);
+            let matrix = weights.upload(&device);
+            let inputs = Inputs::new(&device, rows, cols, format, number as u64 + 7);
+            let (bias, before) = (numbers(1, outputs), numbers(2, rows * outputs));
+            let bias_there = device.upload(&bias).expect("memory");
+            let mut out = device.upload(&before).expect("memory");
+            let given = (shape == 1).then_some(&bias_there);
+            gemm(&device, rows, &inputs.rows, &matrix, given, shape == 1, &mut out).expect("it runs");
+            let out = out.to_vec().expect("there");
+            for (row, x) in inputs.values.chunks(cols).enumerate() {
+                for (at, (sum, size)) in reference::gemv(&weights.values, x).into_iter().enumerate() {
+                    let more = f64::from(bias[at]) + f64::from(before[row * outputs + at]);
+                    let more = if shape == 1 { more } else { 0.0 };
+                    let context = format!("{format:?}, {outputs} x {cols}, row {row} of {rows}, output {at}");
+                    check(out[row * outputs + at], sum + more, 1e-6 * (size + 2.0), &context);
+                }
+            }
+        }
+    }
+}
+
+/// What is timed on a card runs, tiny; which of the two is faster here means nothing.
+#[test]
+fn both_products_can_be_timed() {
+    let device = common::unwatched_device(0);
+    let trial = Trial { rows: 2, width: 256, rounds: 1 };
+    let found = EightBitProducts::measure(&device, trial).expect("both run");
+    assert!(
+        PlaneFormat::ALL
+            .into_iter()
+            .all(|format| { found.has(MatrixFormat::Planes(format)) == found.formats().contains(&format) })
+    );
+    assert!(!found.has(MatrixFormat::Bf16));
+}
+
+#[test]
+fn float_matrices_of_different_formats_share_a_launch() {
+    let device = device(5);
+    let inputs = Inputs::new(&device, 3, 264, FORMATS[0], 1);
+    let weights: Vec<Weights> = FORMATS
+        .iter()
+        .zip([40, 3, 17])
+        .map(|(&format, rows)| Weights::new(format, rows, 264, rows as u64))
+        .collect();
+    let matrices: Vec<DeviceMatrix> = weights.iter().map(|weights| weights.upload(&device)).collect();
+    let bias = numbers(9, 3);
+    let bias_there = device.upload(&bias).expect("memory");
+    let mut outs: Vec<_> =
+        weights.iter().map(|weights| device.allocate(3 * weights.rows).expect("memory")).collect();
+    let mut jobs: Vec<Job<'_>> = matrices
+        .iter()
+        .zip(&mut outs)
+        .map(|(weights, out)| Job { weights, bias: (weights.rows() == 3).then_some(&bias_there), out })
+        .collect();
+    gemv(&device, 3, &inputs.rows, false, &mut jobs).expect("it runs");
+    for (weights, out) in weights.iter().zip(&outs) {
+        let out = out.to_vec().expect("there");
+        for (row, x) in inputs.values.chunks(264).enumerate() {
+            for (at, (sum, size)) in reference::gemv(&weights.values, x).into_iter().enumerate() {
+                let own = if weights.rows == 3 { f64::from(bias[at]) } else { 0.0 };
+                check(
+                    out[row * weights.rows + at],
+                    sum + own,
+                    1e-6 * (size + 2.0),
+                    &format!("{:?}", weights.format),
+                );
             }
         }
     }

@@ -5,18 +5,35 @@
 //! when it is first launched, which should be before a graph with it is captured.
 #![allow(unsafe_code, reason = "the driver is a C library")]
 
+mod describe;
+
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{result, sys};
 
+use describe::describe;
+
 use super::cards::CardInfo;
 use super::driver::{Address, Driver, DriverError, Event, Graph, Launch, Stream};
 use super::modules::Module;
+use super::pinned::Pinned;
+use super::staging::Staging;
 
+/// The oldest cards that begin a kernel before the one in front of it is done.
+const EARLY_CAPABILITY_MIN: (i32, i32) = (9, 0);
 /// Dynamic shared memory that a kernel has without asking.
 const SHARED_BYTES_FREE: usize = 48 * 1024;
+
+/// Pinned memory that uploads of a step pass through, and what is copied back. What is larger takes the driver's own way.
+const UPLOAD_BYTES: usize = 16 << 20;
+const DOWNLOAD_BYTES: usize = 8 << 20;
+
+struct Uploads {
+    staging: Staging,
+    pinned: Pinned,
+}
 
 struct Function {
     handle: sys::CUfunction,
@@ -38,6 +55,8 @@ pub struct Card {
     context: sys::CUcontext,
     streams: [sys::CUstream; 2],
     modules: Vec<sys::CUmodule>,
+    uploads: Mutex<Option<Uploads>>,
+    downloads: Mutex<Option<Pinned>>,
     state: Mutex<State>,
 }
 
@@ -58,6 +77,10 @@ fn failed(operation: &str) -> impl Fn(result::DriverError) -> DriverError {
         let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
         DriverError::failed(operation.clone(), text.unwrap_or_else(|_| "an unknown error".to_owned()))
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unavailable(problem: impl Into<String>) -> DriverError {
@@ -100,9 +123,15 @@ impl Card {
             context,
             streams: [std::ptr::null_mut(); 2],
             modules: Vec::new(),
+            uploads: Mutex::default(),
+            downloads: Mutex::default(),
             state: Mutex::default(),
         };
         card.enter()?;
+        let pinned = |bytes| Pinned::new(bytes).map_err(failed("pinned memory"));
+        *locked(&card.uploads) =
+            Some(Uploads { staging: Staging::new(UPLOAD_BYTES), pinned: pinned(UPLOAD_BYTES)? });
+        *locked(&card.downloads) = Some(pinned(DOWNLOAD_BYTES)?);
         for stream in &mut card.streams {
             *stream =
                 result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed("stream"))?;
@@ -143,7 +172,18 @@ impl Card {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
+    }
+
+    /// Waits for a stream. What passed through pinned memory on the compute stream is done then.
+    fn finish(&self, stream: Stream, operation: &str) -> Result<(), DriverError> {
+        let given = locked(&self.uploads).as_ref().map(|uploads| uploads.staging.given());
+        // SAFETY: the stream is this card's.
+        unsafe { result::stream::synchronize(self.stream(stream)) }.map_err(failed(operation))?;
+        if let (Stream::Compute, Some(given), Some(uploads)) = (stream, given, &mut *locked(&self.uploads)) {
+            uploads.staging.done(given);
+        }
+        Ok(())
     }
 
     /// The kernel, allowed as much shared memory as this launch wants.
@@ -181,30 +221,6 @@ impl Card {
     }
 }
 
-fn describe(ordinal: i32) -> Result<(sys::CUdevice, CardInfo), DriverError> {
-    let device = result::device::get(ordinal).map_err(failed("card"))?;
-    let attribute = |attribute: sys::CUdevice_attribute| {
-        // SAFETY: the device exists.
-        unsafe { result::device::get_attribute(device, attribute) }.map_err(failed("attribute of the card"))
-    };
-    let mut driver_version = 0;
-    // SAFETY: writes one number.
-    unsafe { sys::cuDriverGetVersion(&raw mut driver_version) }
-        .result()
-        .map_err(failed("driver's version"))?;
-    let info = CardInfo {
-        name: result::device::get_name(device).map_err(failed("name of the card"))?,
-        capability: (
-            attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        ),
-        driver_version,
-        // SAFETY: the device exists.
-        memory_bytes: unsafe { result::device::total_mem(device) }.map_err(failed("memory of the card"))?,
-    };
-    Ok((device, info))
-}
-
 impl Driver for Card {
     fn allocate(&self, bytes: usize) -> Result<Address, DriverError> {
         self.enter()?;
@@ -232,19 +248,47 @@ impl Driver for Card {
             return Ok(());
         }
         self.enter()?;
-        // SAFETY: the caller's address holds as many bytes; the driver has copied ordinary memory when this returns.
-        unsafe { result::memcpy_htod_async(to.0, bytes, self.stream(stream)) }.map_err(failed("upload"))
+        let mut uploads = locked(&self.uploads);
+        let place = match (&mut *uploads, stream) {
+            (Some(uploads), Stream::Compute) => {
+                uploads.staging.place(bytes.len()).map(|place| (place, &mut uploads.pinned))
+            }
+            _ => None,
+        };
+        let from = match place {
+            None => bytes,
+            Some((place, pinned)) => {
+                if place.wait {
+                    // SAFETY: the stream is this card's.
+                    unsafe { result::stream::synchronize(self.stream(stream)) }.map_err(failed("upload"))?;
+                }
+                let staged = &mut pinned.bytes_mut()[place.first..][..bytes.len()];
+                staged.copy_from_slice(bytes);
+                &*staged
+            }
+        };
+        // SAFETY: the caller's address holds as many bytes; the driver has copied ordinary memory when this returns, and
+        // pinned memory is not written again before a wait.
+        unsafe { result::memcpy_htod_async(to.0, from, self.stream(stream)) }.map_err(failed("upload"))
     }
 
     fn download(&self, stream: Stream, from: Address, bytes: &mut [u8]) -> Result<(), DriverError> {
         self.enter()?;
-        let stream = self.stream(stream);
-        if !bytes.is_empty() {
-            // SAFETY: the caller's address holds as many bytes, and the copy is waited for below.
-            unsafe { result::memcpy_dtoh_async(bytes, from.0, stream) }.map_err(failed("download"))?;
+        let mut downloads = locked(&self.downloads);
+        let landing = downloads.as_mut().and_then(|pinned| pinned.bytes_mut().get_mut(..bytes.len()));
+        if bytes.is_empty() {
+            return self.finish(stream, "download");
         }
-        // SAFETY: the stream is this card's.
-        unsafe { result::stream::synchronize(stream) }.map_err(failed("download"))
+        let copy = |to: &mut [u8]| {
+            // SAFETY: the caller's address holds as many bytes, and the copy is waited for before anybody reads them.
+            unsafe { result::memcpy_dtoh_async(to, from.0, self.stream(stream)) }
+                .map_err(failed("download"))?;
+            self.finish(stream, "download")
+        };
+        match landing {
+            None => copy(bytes),
+            Some(landing) => copy(landing).map(|()| bytes.copy_from_slice(landing)),
+        }
     }
 
     fn copy(&self, stream: Stream, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
@@ -271,15 +315,31 @@ impl Driver for Card {
         let mut values: Vec<[u8; 8]> = launch.arguments.iter().map(|argument| argument.value()).collect();
         let mut pointers: Vec<*mut c_void> =
             values.iter_mut().map(|value| value.as_mut_ptr().cast()).collect();
-        let ([x, y, z], [width, height, depth]) = (launch.grid, launch.block);
-        let shared_bytes = u32::try_from(launch.shared_bytes).unwrap_or(u32::MAX);
-        // SAFETY: the launchers give each kernel the arguments that it takes, as tests of every one of them with a driver
-        // that checks sizes show; the driver has copied them when this returns.
-        let launched = unsafe {
-            let (grid, block, stream) = ((x, y, z), (width, height, depth), self.streams[0]);
-            result::launch_kernel(function, grid, block, shared_bytes, stream, &mut pointers)
+        let mut early = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
-        launched.map_err(failed(launch.kernel))
+        let ([x, y, z], [width, height, depth]) = (launch.grid, launch.block);
+        let shape = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: width,
+            blockDimY: height,
+            blockDimZ: depth,
+            sharedMemBytes: u32::try_from(launch.shared_bytes).unwrap_or(u32::MAX),
+            hStream: self.streams[0],
+            attrs: &raw mut early,
+            // A capture makes of it an edge of the same kind.
+            numAttrs: u32::from(launch.early && self.info.capability >= EARLY_CAPABILITY_MIN),
+        };
+        // SAFETY: the launchers give each kernel the arguments that it takes, as tests of every one of them with a driver
+        // that checks sizes show; the driver has copied them, and the shape, when this returns.
+        let launched = unsafe {
+            sys::cuLaunchKernelEx(&raw const shape, function, pointers.as_mut_ptr(), std::ptr::null_mut())
+        };
+        launched.result().map_err(failed(launch.kernel))
     }
 
     fn record(&self, stream: Stream) -> Result<Event, DriverError> {
@@ -313,11 +373,7 @@ impl Driver for Card {
 
     fn synchronize(&self) -> Result<(), DriverError> {
         self.enter()?;
-        for stream in self.streams {
-            // SAFETY: the stream is this card's.
-            unsafe { result::stream::synchronize(stream) }.map_err(failed("synchronize"))?;
-        }
-        Ok(())
+        [Stream::Copy, Stream::Compute].into_iter().try_for_each(|stream| self.finish(stream, "synchronize"))
     }
 
     fn begin_capture(&self) -> Result<(), DriverError> {
@@ -374,8 +430,9 @@ impl Drop for Card {
         if self.enter().is_err() {
             return;
         }
-        let state = std::mem::take(&mut *self.state());
         // Nothing can be done about errors here: the card is gone, or earlier work failed.
+        let _ = self.synchronize();
+        let state = std::mem::take(&mut *self.state());
         for (graph, executable) in state.graphs.into_values() {
             // SAFETY: both were made here.
             let _ = unsafe { (result::graph::exec_destroy(executable), result::graph::destroy(graph)) };
@@ -388,6 +445,9 @@ impl Drop for Card {
             // SAFETY: it was made here; the driver finishes what is on it.
             let _ = unsafe { result::stream::destroy(stream) };
         }
+        let uploads = locked(&self.uploads).take().map(|uploads| uploads.pinned);
+        let downloads = locked(&self.downloads).take();
+        uploads.into_iter().chain(downloads).for_each(Pinned::free);
         for module in self.modules.drain(..) {
             // SAFETY: it was loaded here, and its kernels are used no longer.
             let _ = unsafe { result::module::unload(module) };

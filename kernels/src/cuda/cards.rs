@@ -91,8 +91,28 @@ impl Cards for SystemCards {
     fn open(&self, number: usize, kernels: Option<&Path>) -> Result<OpenCard, DriverError> {
         let card = super::card::Card::open(number, &super::modules::modules(kernels)?)?;
         let (info, (free, _)) = (card.info().clone(), card.memory()?);
-        Ok(OpenCard { info, device: Device::new(std::sync::Arc::new(card)), free_bytes: free as u64 })
+        let device = Device::new(std::sync::Arc::new(card));
+        let products = products_of(number, &device)?;
+        Ok(OpenCard { info, device: device.with_eight_bit_products(products), free_bytes: free as u64 })
     }
+}
+
+/// What was timed on a card when it was first opened.
+#[cfg(feature = "cuda")]
+fn products_of(number: usize, device: &Device) -> Result<super::tuning::EightBitProducts, DriverError> {
+    use std::collections::HashMap;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::tuning::{EightBitProducts, Trial};
+
+    static KNOWN: Mutex<Option<HashMap<usize, EightBitProducts>>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.get_or_insert_default();
+    if let Some(products) = known.get(&number) {
+        return Ok(products.clone());
+    }
+    let products = EightBitProducts::measure(device, Trial::CARD)?;
+    Ok(known.entry(number).insert_entry(products).get().clone())
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -90,6 +90,9 @@ pub struct Launch {
     pub block: [u32; 3],
     /// Dynamic shared memory of a block, in bytes.
     pub shared_bytes: usize,
+    /// Whether it may begin before what is in front of it on the stream is done, where the device can do that: it waits
+    /// itself, before it touches memory.
+    pub early: bool,
     /// The arguments, in the order of the kernel's parameters.
     pub arguments: Vec<Argument>,
 }

@@ -1,13 +1,63 @@
-//! Adapters on the device, and the launchers of `cuda/lora.cu`.
+//! Adapters on the device, and the launchers of `cuda/lora.cu` and `cuda/lora_segments.cu`.
 
 use std::sync::Arc;
 
 use super::driver::{Argument, DriverError};
 use super::memory::{Device, DeviceBuffer};
+use super::rows::DeviceRows;
 use super::{Call, size};
 
 /// A row's adapter when it has none.
 pub const NO_ADAPTER: u32 = u32::MAX;
+
+/// Rows that a tile has at most, and the part of it that a block of `lora_shrink_segments` takes.
+const TILE_ROWS: usize = 64;
+const PART_ROWS: usize = 16;
+
+/// Which adapter each row of a batch has, on the device: a name a row for kernels that take rows one by one, and tiles of
+/// neighbours with the same for those that take many.
+#[derive(Debug)]
+pub struct RowAdapters {
+    names: DeviceBuffer<u32>,
+    /// First row, rows and adapter of each.
+    tiles: DeviceBuffer<u32>,
+    rows: usize,
+    tile_count: usize,
+    staged: Vec<u32>,
+}
+
+impl RowAdapters {
+    /// Room for `rows` rows.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn new(device: &Device, rows: usize) -> Result<RowAdapters, DriverError> {
+        let words = rows.checked_mul(3).ok_or(DriverError::OutOfMemory { bytes: usize::MAX })?;
+        let (names, tiles) = (device.allocate(rows)?, device.allocate(words)?);
+        Ok(RowAdapters { names, tiles, rows: 0, tile_count: 0, staged: Vec::new() })
+    }
+
+    /// Names the adapter of each row: a number below [`AdapterTables::len`], or [`NO_ADAPTER`]; nothing checks that.
+    ///
+    /// # Errors
+    /// There is no room for as many, or the driver's.
+    pub fn set(&mut self, names: &[u32]) -> Result<(), DriverError> {
+        self.names.write(0, names)?;
+        self.staged.clear();
+        let mut first = 0;
+        for run in names.chunk_by(|one, next| one == next) {
+            if run[0] != NO_ADAPTER {
+                for (number, tile) in run.chunks(TILE_ROWS).enumerate() {
+                    // They were counted before they came.
+                    self.staged.extend([(first + number * TILE_ROWS) as u32, tile.len() as u32, run[0]]);
+                }
+            }
+            first += run.len();
+        }
+        (self.rows, self.tile_count) = (names.len(), self.staged.len() / 3);
+        self.tiles.write(0, &self.staged)
+    }
+}
 
 /// The two thin matrices of one adapter for one projection.
 #[derive(Debug)]
@@ -161,8 +211,8 @@ impl AdapterTables {
         Ok(())
     }
 
-    /// Adds what each row's adapter makes of `x`, `[rows][columns]`, to `out`, `[rows][outputs]`, in one projection.
-    /// `rows_adapters` names the adapters: a number below [`AdapterTables::len`], or [`NO_ADAPTER`]; nothing checks that.
+    /// Adds what each row's adapter makes of `x` to `out`, `[rows][outputs]`, in one projection: row by row where `x` is
+    /// there in single precision alone, and tile by tile, rounded, where it is there in bf16.
     ///
     /// # Errors
     /// Shapes do not fit together, or the driver's.
@@ -170,45 +220,60 @@ impl AdapterTables {
         &mut self,
         device: &Device,
         projection: usize,
-        rows: usize,
-        x: &DeviceBuffer<f32>,
-        rows_adapters: &DeviceBuffer<u32>,
+        x: &DeviceRows,
+        rows: &RowAdapters,
         out: &mut DeviceBuffer<f32>,
     ) -> Result<(), DriverError> {
-        let shrink = Call { kernel: "lora_shrink" };
+        let tiled = x.bf16();
+        let kernels = match tiled {
+            Some(_) => ["lora_shrink_segments", "lora_expand_segments"],
+            None => ["lora_shrink", "lora_expand"],
+        };
+        let [shrink, expand] = kernels.map(|kernel| Call { kernel });
         shrink.require(projection < self.projections, || format!("there is no projection {projection}"))?;
         let Some(Shape { columns, outputs, rank_max }) = self.shapes[projection] else { return Ok(()) };
+        let count = rows.rows;
         let fits =
-            |width: usize, length: usize| rows.checked_mul(width).is_some_and(|needed| needed <= length);
-        let enough = fits(columns, x.len())
-            && fits(outputs, out.len())
-            && fits(rank_max, self.low.len())
-            && rows <= rows_adapters.len();
-        shrink.require(enough, || format!("there is no room for {rows} rows"))?;
+            |width: usize, length: usize| count.checked_mul(width).is_some_and(|needed| needed <= length);
+        let enough = count <= x.rows() && fits(outputs, out.len()) && fits(rank_max, self.low.len());
+        shrink.require(enough, || format!("there is no room for {count} rows"))?;
+        shrink.require(columns == x.cols(), || format!("{columns} columns, not {}", x.cols()))?;
         let first = projection * self.slots;
         let of = |address: super::driver::Address| Argument::Pointer(address);
+        let (x, names) = match (tiled, x.floats()) {
+            (Some(x), _) => {
+                shrink.require(columns.is_multiple_of(8), || format!("{columns} are no whole vectors"))?;
+                (x.argument(), rows.tiles.argument())
+            }
+            (None, Some(x)) => (x.argument(), rows.names.argument()),
+            (None, None) => return shrink.require(false, || "the rows are there in neither form".to_owned()),
+        };
         let arguments = vec![
-            x.argument(),
+            x,
             size(columns)?,
-            rows_adapters.argument(),
+            names,
             of(self.a.at(first)),
             of(self.ranks.at(first)),
             of(self.scales.at(first)),
             self.low.argument(),
             size(rank_max)?,
         ];
-        shrink.launch(device, [rank_max.div_ceil(4), rows, 1], 128, 0, arguments)?;
-        let expand = Call { kernel: "lora_expand" };
+        let grid = match tiled {
+            Some(_) => [rank_max.div_ceil(16), rows.tile_count * (TILE_ROWS / PART_ROWS), 1],
+            None => [rank_max.div_ceil(4), count, 1],
+        };
+        shrink.launch(device, grid, 128, 0, arguments)?;
         let arguments = vec![
             self.low.argument(),
             size(rank_max)?,
-            rows_adapters.argument(),
+            names,
             of(self.b.at(first)),
             of(self.ranks.at(first)),
             out.argument(),
             size(outputs)?,
         ];
-        expand.launch(device, [outputs.div_ceil(128), rows, 1], 128, 0, arguments)
+        let across = if tiled.is_some() { rows.tile_count } else { count };
+        expand.launch(device, [outputs.div_ceil(128), across, 1], 128, 0, arguments)
     }
 
     /// How many adapters it holds.

@@ -101,6 +101,22 @@ impl DeviceMatrix {
         Ok(DeviceMatrix { format, rows, cols, bytes })
     }
 
+    /// A matrix whose bytes are all zero.
+    ///
+    /// # Errors
+    /// No kernel takes the shape, or there is no memory.
+    pub fn zeros(
+        device: &Device,
+        format: MatrixFormat,
+        rows: usize,
+        cols: usize,
+    ) -> Result<DeviceMatrix, DriverError> {
+        let problem =
+            || DriverError::failed("zeros", format!("no kernel takes {rows} x {cols} of {format:?}"));
+        let bytes = device.zeros(format.bytes(rows, cols).ok_or_else(problem)?)?;
+        Ok(DeviceMatrix { format, rows, cols, bytes })
+    }
+
     /// How it stores its numbers.
     #[must_use]
     pub fn format(&self) -> MatrixFormat {

@@ -7,12 +7,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::driver::{Address, Argument, Driver, DriverError, Launch, Stream};
+use super::tuning::EightBitProducts;
 use crate::memory::Number;
 
 /// A CUDA device, by way of its driver. Clones are the same device.
 #[derive(Clone, Debug)]
 pub struct Device {
     driver: Arc<dyn Driver>,
+    eight_bit_products: Arc<EightBitProducts>,
 }
 
 /// Numbers in the device's memory.
@@ -27,7 +29,19 @@ impl Device {
     /// The device behind a driver.
     #[must_use]
     pub fn new(driver: Arc<dyn Driver>) -> Device {
-        Device { driver }
+        Device { driver, eight_bit_products: Arc::default() }
+    }
+
+    /// The same device, for which it is known which products it does in 8 bits.
+    #[must_use]
+    pub fn with_eight_bit_products(self, products: EightBitProducts) -> Device {
+        Device { eight_bit_products: Arc::new(products), ..self }
+    }
+
+    /// Which products of many rows it does in 8 bits: none until it is told.
+    #[must_use]
+    pub fn eight_bit_products(&self) -> &EightBitProducts {
+        &self.eight_bit_products
     }
 
     /// Its driver, for streams, events and graphs.

@@ -42,7 +42,7 @@ fn rows_per_block(batch: usize) -> usize {
 }
 
 /// Multiplies the first `batch` rows of `x` by every matrix; adds to what the outputs hold where `add` is true. Quantized
-/// matrices, of any formats, take the 8-bit form and one launch; floats the single form, and a launch each.
+/// matrices, of any formats, take the 8-bit form, floats, of any formats, the single form; one launch does them all.
 ///
 /// # Errors
 /// Shapes or forms do not fit together, or the driver's.
@@ -83,18 +83,14 @@ pub fn gemv(
             Argument::U32(job.weights.format().code()),
         ])
     };
-    if floats {
-        let Some(x) = x.floats() else { return Err(missing(&call, "single precision")) };
-        for job in &*jobs {
-            let mut arguments = vec![x.argument(), cols, batch_size, add];
-            arguments.extend(matrix(job)?);
-            let blocks = job.weights.rows().div_ceil(per_block);
-            call.launch(device, [blocks, 1, 1], 128, 0, arguments)?;
+    let mut arguments = match floats {
+        true => vec![x.floats().ok_or_else(|| missing(&call, "single precision"))?.argument()],
+        false => {
+            let (values, scales) = x.eight_bits().ok_or_else(|| missing(&call, "8 bits"))?;
+            vec![values.argument(), scales.argument()]
         }
-        return Ok(());
-    }
-    let Some((values, scales)) = x.eight_bits() else { return Err(missing(&call, "8 bits")) };
-    let mut arguments = vec![values.argument(), scales.argument(), cols, batch_size, add];
+    };
+    arguments.extend([cols, batch_size, add]);
     for job in &*jobs {
         arguments.extend(matrix(job)?);
     }

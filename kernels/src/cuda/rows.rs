@@ -51,6 +51,20 @@ impl DeviceRows {
         })
     }
 
+    /// The same, and every byte is zero.
+    ///
+    /// # Errors
+    /// As [`DeviceRows::new`], or the driver's.
+    pub fn zeros(device: &Device, rows: usize, cols: usize, forms: Forms) -> Result<DeviceRows, DriverError> {
+        let mut made = DeviceRows::new(device, rows, cols, forms)?;
+        let length = rows * cols;
+        made.floats = forms.floats.then(|| device.zeros(length)).transpose()?;
+        made.values = forms.eight_bits.then(|| device.zeros(length)).transpose()?;
+        made.scales = forms.eight_bits.then(|| device.zeros(length / 32 * 2)).transpose()?;
+        made.bf16 = forms.bf16.then(|| device.zeros(length)).transpose()?;
+        Ok(made)
+    }
+
     /// How many rows there is room for.
     #[must_use]
     pub fn rows(&self) -> usize {

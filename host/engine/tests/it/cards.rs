@@ -18,6 +18,8 @@ use lockgate_engine::model::{
 use lockgate_engine::tokenizer::{Specials, Tokenizer};
 use lockgate_kernels::cpu::Level;
 use lockgate_kernels::cuda::memory::Device;
+use lockgate_kernels::cuda::planes::PlaneFormat;
+use lockgate_kernels::cuda::tuning::EightBitProducts;
 
 use super::lora::Lora;
 use super::reference::{Naive, relative_error};
@@ -159,6 +161,28 @@ fn every_format_agrees_with_the_processor() {
     }
     println!("{used:.2} of the bound were used");
     assert!(used > 0.02, "a bound that is far away proves nothing");
+}
+
+/// A card may multiply many rows in 8 bits, as the processor's engine does, for the formats where it is faster so.
+#[test]
+fn products_in_eight_bits_agree_with_the_processor() {
+    let choice = card(GpuLayers::Auto);
+    let device = choice.device.with_eight_bit_products(EightBitProducts::of(&PlaneFormat::ALL));
+    let choice = CardChoice { device, ..choice };
+    for (shape, mix) in [(&WIDE_LLAMA, "q4_k_m"), (&WIDE_QWEN2, "q5_k_m"), (&WIDE_LLAMA, "q4_0")] {
+        let gguf = random(shape, Mix::named(mix).expect("known"));
+        let (here, there) = (load(&gguf), load_on(&gguf, &choice));
+        let text = tokens(19, 3, shape.vocabulary);
+        let (expected, _) = Run::new(&here, 2, Level::detect()).all_logits(&text, 19);
+        let exact = Naive::new(&gguf).logits(&text);
+        let (found, _) = Run::new(&there, 2, Level::detect()).all_logits(&text, 19);
+        check(&found, &expected, mix);
+        let (error, beside) = (relative_error(&found, &exact), relative_error(&expected, &exact));
+        assert!(error <= NAIVE_BOUND.min(1.5 * beside + ROUNDING), "{mix}: {error:.2e}");
+        let (in_bf16, _) =
+            Run::new(&load_on(&gguf, &card(GpuLayers::Auto)), 2, Level::detect()).all_logits(&text, 19);
+        assert_ne!(found, in_bf16, "{mix}: another kernel rounds otherwise");
+    }
 }
 
 #[test]

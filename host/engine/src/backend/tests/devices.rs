@@ -1,14 +1,18 @@
 //! Which device takes a model, and what is said where one cannot: every refusal, by machines that do not exist.
 
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 use lockgate_emulator::{Emulator, Probe, Recorder, Schedule};
 use lockgate_kernels::cuda::cards::{CardInfo, Cards, OpenCard};
-use lockgate_kernels::cuda::driver::DriverError;
+use lockgate_kernels::cuda::driver::{Driver, DriverError};
 use lockgate_kernels::cuda::memory::Device as Card;
+use lockgate_kernels::cuda::planes::PlaneFormat;
+use lockgate_kernels::cuda::tuning::EightBitProducts;
 
 use super::*;
-use crate::backend::{DeviceError, LoadError};
+use crate::backend::{DeviceError, LoadError, Loss};
 use crate::model::{GpuLayers, LoadProblem};
 
 /// A machine with some cards, the first of which can be opened.
@@ -16,6 +20,8 @@ struct Machine {
     cards: Result<Vec<CardInfo>, DriverError>,
     probe: Arc<Probe>,
     free_bytes: u64,
+    loss: Loss,
+    products: EightBitProducts,
 }
 
 impl Cards for Machine {
@@ -28,7 +34,8 @@ impl Cards for Machine {
         let missing = || DriverError::Unavailable(format!("there is no card {number}"));
         let info = cards.get(number).ok_or_else(missing)?.clone();
         info.check()?;
-        Ok(OpenCard { info, device: Card::new(self.probe.clone()), free_bytes: self.free_bytes })
+        let device = Card::new(self.probe.clone()).with_eight_bit_products(self.products.clone());
+        Ok(OpenCard { info, device, free_bytes: self.free_bytes })
     }
 }
 
@@ -39,13 +46,17 @@ fn card() -> CardInfo {
 impl Machine {
     /// One whose card computes.
     fn good() -> Self {
-        let emulator = Arc::new(Emulator::new(Schedule::InOrder));
-        Self { cards: Ok(vec![card()]), probe: Arc::new(Probe::new(emulator)), free_bytes: 1 << 30 }
+        Self::of(Ok(vec![card()]), Arc::new(Emulator::new(Schedule::InOrder)))
     }
 
     /// One whose card must not be used.
     fn with(cards: Result<Vec<CardInfo>, DriverError>) -> Self {
-        Self { cards, probe: Arc::new(Probe::new(Arc::new(Recorder::new()))), free_bytes: 1 << 30 }
+        Self::of(cards, Arc::new(Recorder::new()))
+    }
+
+    fn of(cards: Result<Vec<CardInfo>, DriverError>, driver: Arc<dyn Driver>) -> Self {
+        let (loss, products) = (Loss::default(), EightBitProducts::default());
+        Self { cards, probe: Arc::new(Probe::new(driver)), free_bytes: 1 << 30, loss, products }
     }
 
     fn load(&self, gguf: &Arc<Gguf>, device: Device) -> Result<LocalModel, LoadError> {
@@ -66,6 +77,7 @@ impl Machine {
             context_tokens: std::num::NonZeroUsize::new(64),
             running_max: few,
             step_tokens_max: many,
+            loss: self.loss.clone(),
             ..options()
         };
         LocalModel::from_gguf_with(gguf, &options, self, &|_| {})
@@ -154,6 +166,22 @@ fn a_card_that_computes_something_else_is_not_trusted() {
     }
 }
 
+/// Which kernel multiplies many rows is the card's choice: the one that it takes is tried.
+#[test]
+fn products_in_eight_bits_are_tried_where_they_are_used() {
+    let gguf = wide();
+    let machine = || Machine { products: EightBitProducts::of(&PlaneFormat::ALL), ..Machine::good() };
+    let good = machine();
+    good.load(&gguf, Device::Cuda(0)).expect("it computes");
+    assert!(
+        good.probe.kernels().contains(&"gemm_planes_s8") && !good.probe.kernels().contains(&"gemm_planes")
+    );
+    let broken = machine();
+    broken.probe.break_kernel("gemm_planes_s8");
+    let error = broken.load(&gguf, Device::Cuda(0)).expect_err("it is missed").to_string();
+    assert!(error.contains("something else than the processor"), "{error}");
+}
+
 #[test]
 fn the_first_card_of_use_computes_what_the_operator_gives_it() {
     let gguf = wide();
@@ -163,7 +191,13 @@ fn the_first_card_of_use_computes_what_the_operator_gives_it() {
         (vec![card()], Device::Cuda(0), GpuLayers::Auto),
         (vec![old.clone(), card()], Device::Auto, GpuLayers::Count(1)),
     ] {
-        let machine = Machine { cards: Ok(cards), probe: machine.probe.clone(), ..machine };
+        let machine = Machine {
+            cards: Ok(cards),
+            probe: machine.probe.clone(),
+            loss: Loss::default(),
+            products: EightBitProducts::default(),
+            ..machine
+        };
         let before = machine.probe.counts().launches;
         let model = machine.load_layers(&gguf, device, layers).expect("it fits");
         assert_eq!(answer(&model, "hello", greedy(3)).chars().count(), 3);
@@ -191,6 +225,12 @@ fn a_card_that_is_lost_fails_what_ran_and_the_processor_goes_on() {
         machine.probe.lose_after(30);
         let error = ask(&model, request("hello", greedy(8))).expect_err("the card is gone").to_string();
         assert!(error.contains("the card failed") && error.contains("the device was lost"), "{error}");
+        // The owner of the process hears of it where there is nothing to go on with.
+        let told = Pin::new(&mut machine.loss.clone()).poll(&mut Context::from_waker(Waker::noop()));
+        match device {
+            Device::Auto => assert_eq!(told, Poll::Pending),
+            _ => assert!(matches!(told, Poll::Ready(line) if line.contains("the card is lost (")), "told"),
+        }
         let launches = machine.probe.counts().launches;
         let next = ask(&model, request("hello", greedy(8)));
         match device {

@@ -2,7 +2,7 @@
 
 use lockgate_kernels::cuda::attention::decode_scratch;
 use lockgate_kernels::cuda::driver::DriverError;
-use lockgate_kernels::cuda::lora::AdapterTables;
+use lockgate_kernels::cuda::lora::{AdapterTables, RowAdapters};
 use lockgate_kernels::cuda::memory::{Device, DeviceBuffer};
 use lockgate_kernels::cuda::products::BATCH_MAX;
 use lockgate_kernels::cuda::rows::{DeviceRows, Forms};
@@ -25,10 +25,10 @@ pub(super) struct Buffers {
     pub(super) tokens: DeviceBuffer<u32>,
     pub(super) positions: DeviceBuffer<u32>,
     pub(super) slots: DeviceBuffer<u32>,
-    pub(super) row_adapters: DeviceBuffer<u32>,
+    pub(super) row_adapters: RowAdapters,
     /// The wanted rows, in the order in which they are kept.
     pub(super) order: DeviceBuffer<u32>,
-    pub(super) kept_adapters: DeviceBuffer<u32>,
+    pub(super) kept_adapters: RowAdapters,
     /// Sequences of few rows, those of many, and the page tables of both.
     pub(super) decoding: DeviceBuffer<u32>,
     pub(super) prefilling: DeviceBuffer<u32>,
@@ -75,17 +75,17 @@ impl Buffers {
             tokens: indices(rows)?,
             positions: indices(rows)?,
             slots: indices(rows)?,
-            row_adapters: indices(rows)?,
+            row_adapters: RowAdapters::new(device, rows)?,
             order: indices(wanted)?,
-            kept_adapters: indices(wanted)?,
+            kept_adapters: RowAdapters::new(device, wanted)?,
             decoding: indices(4 * rows)?,
             prefilling: indices(4 * rows)?,
             pages: indices(rows.saturating_mul(context.div_ceil(BLOCK_TOKENS)))?,
             residual: numbers(rows, config.hidden)?,
             kept: numbers(wanted, config.hidden)?,
-            normalized: Inputs::new(device, rows, config.hidden)?,
-            attended_rows: Inputs::new(device, rows, width)?,
-            gated: Inputs::new(device, rows, config.feed_forward)?,
+            normalized: Inputs::new(device, rows, config.hidden, true)?,
+            attended_rows: Inputs::new(device, rows, width, false)?,
+            gated: Inputs::new(device, rows, config.feed_forward, false)?,
             queries: numbers(rows, width)?,
             keys: numbers(rows, kv_width)?,
             values: numbers(rows, kv_width)?,
@@ -116,11 +116,12 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    fn new(device: &Device, rows: usize, columns: usize) -> Result<Self, DriverError> {
+    /// `handed_out` where they are read back, in single precision.
+    fn new(device: &Device, rows: usize, columns: usize, handed_out: bool) -> Result<Self, DriverError> {
         let eight_bits = columns.is_multiple_of(32);
         let few = Forms { floats: true, eight_bits, bf16: false };
-        // Adapters take single precision.
-        let many = Forms { floats: true, eight_bits: false, bf16: true };
+        // Which form a product takes is the device's choice, format by format.
+        let many = Forms { floats: handed_out, eight_bits, bf16: true };
         Ok(Self {
             few: DeviceRows::new(device, rows.min(BATCH_MAX), columns, few)?,
             many: DeviceRows::new(device, rows, columns, many)?,

@@ -8,7 +8,7 @@ use lockgate_kernels::attention::PAGE_TOKENS;
 use lockgate_kernels::cuda::attention::{self, DeviceAttention, DeviceKv, DeviceRope};
 use lockgate_kernels::cuda::driver::{DriverError, Graph};
 use lockgate_kernels::cuda::gemm::gemm;
-use lockgate_kernels::cuda::lora::{AdapterTables, DeviceAdapters, NO_ADAPTER};
+use lockgate_kernels::cuda::lora::{AdapterTables, DeviceAdapters, NO_ADAPTER, RowAdapters};
 use lockgate_kernels::cuda::matrix::{DeviceMatrix, MatrixFormat};
 use lockgate_kernels::cuda::memory::{Device, DeviceBuffer};
 use lockgate_kernels::cuda::products::{Job, gemv, gemv_swiglu};
@@ -217,8 +217,8 @@ impl<'a> CudaPass<'a> {
             adapted.ranges.iter().for_each(|range| names[range.clone()].fill(name as u32));
         }
         let kept: Vec<u32> = self.order.iter().map(|row| names[*row as usize]).collect();
-        self.buffers.row_adapters.write(0, &names)?;
-        self.buffers.kept_adapters.write(0, &kept)
+        self.buffers.row_adapters.set(&names)?;
+        self.buffers.kept_adapters.set(&kept)
     }
 }
 
@@ -254,7 +254,7 @@ fn in_planes(matrix: &DeviceMatrix) -> bool {
 /// What adds adapters' products: the tables, and which adapter each row has.
 struct Adapting<'a> {
     tables: &'a mut AdapterTables,
-    names: &'a DeviceBuffer<u32>,
+    names: &'a RowAdapters,
 }
 
 impl Adapting<'_> {
@@ -271,7 +271,7 @@ impl Adapting<'_> {
             return Ok(());
         }
         let projection = adapters::projection(linear.layer, linear.module);
-        self.tables.add(device, projection, rows, inputs.floats()?, self.names, out)
+        self.tables.add(device, projection, inputs.written(), self.names, out)
     }
 }
 
