@@ -26,6 +26,7 @@ seconds() { echo $(($(date +%s) - begin)); }
 echo "## Card $card"
 echo
 "./lockgate" doctor | grep "cuda:$card" || { "./lockgate" doctor | grep '^cards'; echo "there is no card $card"; exit 2; }
+"./lockgate" doctor | grep '^bf16 products'
 if command -v nvidia-smi > /dev/null; then
     nvidia-smi --id="$card" --query-gpu=name,driver_version,clocks.max.sm,power.limit --format=csv,noheader
 fi

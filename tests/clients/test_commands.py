@@ -107,6 +107,7 @@ def test_doctor(model_path):
     result = lockgate("doctor", "--json")
     facts = json.loads(result.stdout)
     assert facts["threads"] >= 1 and facts["read_bandwidth_gb_per_second"] > 0
+    assert "cuBLASLt" in facts["bf16_products_of_cards"]
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF\x03\0\0\0" + b"\xff" * 16, b"no model at all"])

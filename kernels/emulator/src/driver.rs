@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lockgate_kernels::cuda::driver::{Address, Driver, DriverError, Event, Graph, Launch, Stream};
+use lockgate_kernels::cuda::driver::{Address, Driver, DriverError, Event, Graph, Launch, Product, Stream};
+use lockgate_kernels::cuda::reference::gemv;
 
 use crate::native::{self, Range, Schedule};
 use crate::record::{self, Buffer};
@@ -20,6 +21,7 @@ const ALIGN_BYTES: usize = 256;
 #[derive(Clone, Debug)]
 enum Step {
     Launch(Launch),
+    Multiply(Product),
     Copy { from: Address, to: Address, bytes: usize },
     Fill { at: Address, value: u8, bytes: usize },
 }
@@ -39,6 +41,7 @@ struct State {
 #[derive(Debug)]
 pub struct Emulator {
     schedule: Mutex<Schedule>,
+    library: bool,
     /// Where records of launches are written, when each is to be replayed.
     scratch: Option<PathBuf>,
     state: Mutex<State>,
@@ -48,14 +51,23 @@ impl Emulator {
     /// A device whose threads run in this order.
     #[must_use]
     pub fn new(schedule: Schedule) -> Emulator {
-        Emulator { schedule: Mutex::new(schedule), scratch: None, state: Mutex::default() }
+        Emulator { schedule: Mutex::new(schedule), library: false, scratch: None, state: Mutex::default() }
     }
 
     /// The same, and every launch runs in a process of its own as well, built with AddressSanitizer and with copies of
     /// all buffers. `scratch` is a file for its records, which this device alone may use.
     #[must_use]
     pub fn with_address_sanitizer(schedule: Schedule, scratch: PathBuf) -> Emulator {
-        Emulator { schedule: Mutex::new(schedule), scratch: Some(scratch), state: Mutex::default() }
+        let mut emulator = Emulator::new(schedule);
+        emulator.scratch = Some(scratch);
+        emulator
+    }
+
+    /// The same, with a library of products, which sums in double precision.
+    #[must_use]
+    pub fn with_library(mut self) -> Emulator {
+        self.library = true;
+        self
     }
 
     /// Has threads run in another order from here on.
@@ -93,6 +105,7 @@ impl Emulator {
                 native::launch(launch, &ranges, schedule)
                     .map_err(|problem| DriverError::failed(format!("launch of {}", launch.kernel), problem))
             }
+            Step::Multiply(product) => state.multiply(product),
             Step::Copy { from, to, bytes } => {
                 let (from, to) = (state.inside("copy", *from, *bytes)?, state.inside("copy", *to, *bytes)?);
                 // SAFETY: both lie within live buffers; overlap is allowed.
@@ -138,6 +151,29 @@ impl State {
             return Ok(at);
         }
         Err(DriverError::failed(operation, format!("{bytes} bytes at {address} lie within no buffer")))
+    }
+
+    fn multiply(&self, product: &Product) -> Result<(), DriverError> {
+        let &Product { x, weights, out, rows, outputs, columns, add } = product;
+        let number = |bits: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*bits)) << 16);
+        let numbers = |address, rows: usize| -> Result<Vec<f32>, DriverError> {
+            let bytes = rows * columns * 2;
+            // SAFETY: it lies within a live buffer, which is initialised when it is allocated.
+            let bytes = unsafe { slice(self.inside("multiply", address, bytes)?, bytes) };
+            Ok(bytes.as_chunks::<2>().0.iter().map(number).collect())
+        };
+        let (x, weights) = (numbers(x, rows)?, numbers(weights, outputs)?);
+        let out = self.inside("multiply", out, rows * outputs * 4)? as *mut f32;
+        for (row, x) in x.chunks(columns).enumerate() {
+            for (output, (sum, _)) in gemv(&weights, x).into_iter().enumerate() {
+                // SAFETY: it lies within the output, as was found above; buffers are aligned and initialised.
+                unsafe {
+                    let at = out.add(row * outputs + output);
+                    *at = if add { *at + sum as f32 } else { sum as f32 };
+                }
+            }
+        }
+        Ok(())
     }
 
     fn number(&mut self) -> u64 {
@@ -212,6 +248,13 @@ impl Driver for Emulator {
 
     fn launch(&self, launch: &Launch) -> Result<(), DriverError> {
         self.do_or_capture(Step::Launch(launch.clone()))
+    }
+
+    fn multiply(&self, product: &Product) -> Result<bool, DriverError> {
+        if self.library {
+            self.do_or_capture(Step::Multiply(*product))?;
+        }
+        Ok(self.library)
     }
 
     fn record(&self, stream: Stream) -> Result<Event, DriverError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lockgate_kernels::cuda::driver::{Address, Driver, DriverError, Event, Graph, Launch, Stream};
+use lockgate_kernels::cuda::driver::{Address, Driver, DriverError, Event, Graph, Launch, Product, Stream};
 
 /// What was asked for so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Probe {
         self.launches_left.store(launches, Ordering::Relaxed);
     }
 
-    /// Every kernel that was launched so far.
+    /// Every kernel that was launched so far, and `multiply` where the library was.
     #[must_use]
     pub fn kernels(&self) -> Vec<&'static str> {
         self.launched().launched.iter().copied().collect()
@@ -140,6 +140,20 @@ impl Driver for Probe {
         }
         drop(kernels);
         self.driver.launch(launch)
+    }
+
+    fn multiply(&self, product: &Product) -> Result<bool, DriverError> {
+        self.alive("multiply")?;
+        if self.launched().broken == Some("multiply") {
+            return Ok(true);
+        }
+        let done = self.driver.multiply(product)?;
+        if done {
+            self.launches_left.fetch_sub(1, Ordering::Relaxed);
+            self.count(6, 1);
+            self.launched().launched.insert("multiply");
+        }
+        Ok(done)
     }
 
     fn record(&self, stream: Stream) -> Result<Event, DriverError> {

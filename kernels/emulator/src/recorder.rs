@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lockgate_kernels::cuda::driver::{Address, Argument, Driver, DriverError, Event, Graph, Launch, Stream};
+use lockgate_kernels::cuda::driver::{
+    Address, Argument, Driver, DriverError, Event, Graph, Launch, Product, Stream,
+};
 
 /// Where the addresses that it gives out begin; no process has memory there.
 const FIRST_ADDRESS: u64 = 1 << 52;
@@ -19,6 +21,8 @@ const SHARED_BYTES_MAX: usize = 99 * 1024;
 pub enum Operation {
     /// A kernel's launch.
     Launch(Launch),
+    /// A product by the library.
+    Multiply(Product),
     /// A copy to the device.
     Upload(Stream, Address, usize),
     /// A copy from the device.
@@ -60,6 +64,7 @@ struct State {
 #[derive(Debug, Default)]
 pub struct Recorder {
     state: Mutex<State>,
+    library: bool,
 }
 
 impl Recorder {
@@ -67,6 +72,12 @@ impl Recorder {
     #[must_use]
     pub fn new() -> Recorder {
         Recorder::default()
+    }
+
+    /// The same, with a library of products.
+    #[must_use]
+    pub fn with_library(self) -> Recorder {
+        Recorder { library: true, ..self }
     }
 
     /// What was asked for since the last call.
@@ -247,6 +258,32 @@ impl Driver for Recorder {
         state.advance(Stream::Compute);
         state.operations.push(Operation::Launch(launch.clone()));
         Ok(())
+    }
+
+    fn multiply(&self, product: &Product) -> Result<bool, DriverError> {
+        if !self.library {
+            return Ok(false);
+        }
+        let fail = |problem: String| Err(DriverError::failed("multiply", problem));
+        let Product { x, weights, out, rows, outputs, columns, .. } = *product;
+        if rows == 0 || outputs == 0 || columns == 0 {
+            return fail(format!("{rows} rows, {outputs} outputs, {columns} columns"));
+        }
+        if out == x || out == weights {
+            return fail("the output is what it is made of".to_owned());
+        }
+        let mut state = self.state();
+        for (address, bytes) in
+            [(x, rows * columns * 2), (weights, outputs * columns * 2), (out, rows * outputs * 4)]
+        {
+            if !address.0.is_multiple_of(ALIGN_BYTES) {
+                return fail(format!("{address} is not aligned to {ALIGN_BYTES} bytes"));
+            }
+            state.touch("multiply", Stream::Compute, address, bytes)?;
+        }
+        state.advance(Stream::Compute);
+        state.operations.push(Operation::Multiply(*product));
+        Ok(true)
     }
 
     fn record(&self, stream: Stream) -> Result<Event, DriverError> {

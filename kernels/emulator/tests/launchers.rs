@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockgate_emulator::{Operation, Recorder};
-use lockgate_kernels::cuda::driver::{Argument, Driver, Launch, Stream};
+use lockgate_kernels::cuda::driver::{Argument, Driver, Launch, Product, Stream};
 use lockgate_kernels::cuda::matrix::{DeviceMatrix, MatrixFormat};
 use lockgate_kernels::cuda::memory::Device;
 use lockgate_kernels::cuda::planes::PlaneFormat;
@@ -90,6 +90,38 @@ fn streams_wait_for_each_other() {
     assert!(recorder.upload(Stream::Copy, buffer, &[0; 64]).is_err(), "the kernel may still read it");
     recorder.synchronize().expect("no capture");
     recorder.upload(Stream::Copy, buffer, &[0; 64]).expect("all is done");
+}
+
+#[test]
+fn products_of_the_library_are_checked_like_kernels() {
+    let recorder = Recorder::new().with_library();
+    let at = |bytes: usize| recorder.allocate(bytes).expect("there is no end of memory");
+    let (x, weights, out) = (at(2 * 3 * 8), at(2 * 5 * 8), at(4 * 3 * 5));
+    let product = Product { x, weights, out, rows: 3, outputs: 5, columns: 8, add: false };
+    let refused = |product: Product| recorder.multiply(&product).expect_err("refused").to_string();
+    assert_eq!(recorder.multiply(&product), Ok(true));
+    assert_eq!(recorder.take_operations(), [Operation::Multiply(product)]);
+    assert!(refused(Product { rows: 4, ..product }).contains("is beyond its buffer"));
+    assert!(refused(Product { outputs: 6, ..product }).contains("is beyond its buffer"));
+    assert!(refused(Product { columns: 9, ..product }).contains("is beyond its buffer"));
+    assert!(refused(Product { rows: 0, ..product }).contains("0 rows"));
+    assert!(refused(Product { out: x, ..product }).contains("what it is made of"));
+    assert!(refused(Product { x: x.offset(16), rows: 2, ..product }).contains("not aligned to 256"));
+    // What the other stream may still write must be waited for.
+    recorder.synchronize().expect("nothing failed");
+    recorder.upload(Stream::Copy, weights, &[0; 80]).expect("it is there");
+    assert!(refused(product).contains("the other stream"));
+    let event = recorder.record(Stream::Copy).expect("a mark");
+    recorder.wait(Stream::Compute, event).expect("it is there");
+    assert_eq!(recorder.multiply(&product), Ok(true));
+    // A graph keeps hold of its memory.
+    recorder.begin_capture().expect("none is going on");
+    assert_eq!(recorder.multiply(&product), Ok(true));
+    let graph = recorder.end_capture().expect("one is going on");
+    recorder.free(out);
+    assert!(recorder.violations().iter().any(|found| found.contains("before a graph that uses it")));
+    recorder.free_graph(graph);
+    assert_eq!(Recorder::new().multiply(&product), Ok(false), "without a library nothing is done");
 }
 
 #[test]

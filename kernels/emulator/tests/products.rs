@@ -2,8 +2,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{check, device, numbers};
 use half::{bf16, f16};
+use lockgate_emulator::{Emulator, Schedule};
 use lockgate_kernels::cuda::gemm::gemm;
 use lockgate_kernels::cuda::matrix::{DeviceMatrix, MatrixFormat};
 use lockgate_kernels::cuda::memory::Device;
@@ -290,6 +293,51 @@ fn products_of_many_rows_in_eight_bits_equal_the_reference() {
             }
         }
     }
+}
+
+/// Weights in bf16 go to the vendor's library where there is one, and to our own kernel where there is none or a bias.
+#[test]
+fn products_in_bf16_are_the_librarys_where_there_is_one() {
+    if lockgate_emulator::card().is_some() {
+        // Which of the two a card has is the machine's.
+        return;
+    }
+    let (rows, cols, outputs) = (9, 72, 13);
+    let run = |library: bool, bias: bool, add: bool| {
+        let emulator = Emulator::new(Schedule::InOrder);
+        let emulator = Arc::new(if library { emulator.with_library() } else { emulator });
+        let device = Device::new(emulator.clone());
+        let weights = Weights::new(MatrixFormat::Bf16, outputs, cols, 1);
+        let matrix = weights.upload(&device);
+        let forms = Forms { floats: false, eight_bits: false, bf16: true };
+        let mut inputs = DeviceRows::new(&device, rows, cols, forms).expect("memory");
+        let x = device.upload(&numbers(2, rows * cols)).expect("memory");
+        activate(&device, rows, &x, None, &mut inputs).expect("it runs");
+        let (bias_is, before) = (numbers(3, outputs), numbers(4, rows * outputs));
+        let bias_there = device.upload(&bias_is).expect("memory");
+        let mut out = device.upload(&before).expect("memory");
+        let launches = emulator.launches();
+        let driver = device.driver();
+        driver.begin_capture().expect("none is going on");
+        gemm(&device, rows, &inputs, &matrix, bias.then_some(&bias_there), add, &mut out).expect("it runs");
+        let graph = driver.end_capture().expect("one is going on");
+        driver.launch_graph(graph).expect("it runs");
+        let values = inputs.bf16().expect("wanted").to_vec().expect("there");
+        let values: Vec<f32> = values.into_iter().map(|bits| bf16::from_bits(bits).to_f32()).collect();
+        for (row, x) in values.chunks(cols).enumerate() {
+            for (at, (sum, size)) in reference::gemv(&weights.values, x).into_iter().enumerate() {
+                let own = if bias { f64::from(bias_is[at]) } else { 0.0 };
+                let more = if add { f64::from(before[row * outputs + at]) } else { 0.0 };
+                let got = out.to_vec().expect("there")[row * outputs + at];
+                check(got, sum + own + more, 1e-6 * (size + 2.0), &format!("library {library}, add {add}"));
+            }
+        }
+        emulator.launches() - launches
+    };
+    assert_eq!(run(true, false, false), 0, "no kernel of ours ran");
+    assert_eq!(run(true, false, true), 0);
+    assert_eq!(run(true, true, true), 1, "a bias is our own kernel's");
+    assert_eq!(run(false, false, true), 1);
 }
 
 /// What is timed on a card runs, tiny; which of the two is faster here means nothing.

@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "the driver is a C library")]
 
 mod describe;
+pub(super) mod library;
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
@@ -14,9 +15,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cudarc::driver::{result, sys};
 
 use describe::describe;
+use library::Library;
 
 use super::cards::CardInfo;
-use super::driver::{Address, Driver, DriverError, Event, Graph, Launch, Stream};
+use super::driver::{Address, Driver, DriverError, Event, Graph, Launch, Product, Stream};
 use super::modules::Module;
 use super::pinned::Pinned;
 use super::staging::Staging;
@@ -57,6 +59,7 @@ pub struct Card {
     modules: Vec<sys::CUmodule>,
     uploads: Mutex<Option<Uploads>>,
     downloads: Mutex<Option<Pinned>>,
+    library: Mutex<Option<Library>>,
     state: Mutex<State>,
 }
 
@@ -125,6 +128,7 @@ impl Card {
             modules: Vec::new(),
             uploads: Mutex::default(),
             downloads: Mutex::default(),
+            library: Mutex::default(),
             state: Mutex::default(),
         };
         card.enter()?;
@@ -132,6 +136,8 @@ impl Card {
         *locked(&card.uploads) =
             Some(Uploads { staging: Staging::new(UPLOAD_BYTES), pinned: pinned(UPLOAD_BYTES)? });
         *locked(&card.downloads) = Some(pinned(DOWNLOAD_BYTES)?);
+        // One that cannot be opened is as good as none: our own kernels do the same.
+        *locked(&card.library) = Library::open().unwrap_or_default();
         for stream in &mut card.streams {
             *stream =
                 result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed("stream"))?;
@@ -342,6 +348,14 @@ impl Driver for Card {
         launched.result().map_err(failed(launch.kernel))
     }
 
+    fn multiply(&self, product: &Product) -> Result<bool, DriverError> {
+        self.enter()?;
+        match &mut *locked(&self.library) {
+            Some(library) => library.multiply(product, self.stream(Stream::Compute)),
+            None => Ok(false),
+        }
+    }
+
     fn record(&self, stream: Stream) -> Result<Event, DriverError> {
         self.enter()?;
         let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
@@ -444,6 +458,9 @@ impl Drop for Card {
         for stream in self.streams.into_iter().filter(|stream| !stream.is_null()) {
             // SAFETY: it was made here; the driver finishes what is on it.
             let _ = unsafe { result::stream::destroy(stream) };
+        }
+        if let Some(library) = locked(&self.library).take() {
+            library.close();
         }
         let uploads = locked(&self.uploads).take().map(|uploads| uploads.pinned);
         let downloads = locked(&self.downloads).take();

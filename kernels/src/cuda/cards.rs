@@ -115,6 +115,16 @@ fn products_of(number: usize, device: &Device) -> Result<super::tuning::EightBit
     Ok(known.entry(number).insert_entry(products).get().clone())
 }
 
+/// What multiplies many rows by weights in bf16 on a card of this machine, in words.
+#[must_use]
+pub fn bf16_products() -> &'static str {
+    #[cfg(feature = "cuda")]
+    if super::card::library::is_there() {
+        return "by cuBLASLt";
+    }
+    "by our own kernels: cuBLASLt (libcublasLt.so) is not on this machine"
+}
+
 #[cfg(not(feature = "cuda"))]
 impl Cards for SystemCards {
     fn list(&self) -> Result<Vec<CardInfo>, DriverError> {

@@ -97,6 +97,25 @@ pub struct Launch {
     pub arguments: Vec<Argument>,
 }
 
+/// A product of matrices in bf16 with sums in single precision: `out[row][output] (+)= x[row] · weights[output]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// `[rows][columns]`, bf16.
+    pub x: Address,
+    /// `[outputs][columns]`, bf16.
+    pub weights: Address,
+    /// `[rows][outputs]`, single precision.
+    pub out: Address,
+    /// Rows of activations.
+    pub rows: usize,
+    /// Rows of weights.
+    pub outputs: usize,
+    /// Columns of both.
+    pub columns: usize,
+    /// Whether it is added to what `out` holds.
+    pub add: bool,
+}
+
 /// Why the device did not do something.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DriverError {
@@ -170,6 +189,13 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// # Errors
     /// The driver's, or that there is no such kernel.
     fn launch(&self, launch: &Launch) -> Result<(), DriverError>;
+
+    /// Multiplies on the compute stream by the vendor's library, whose matrices begin at multiples of 256 bytes. Whether
+    /// that was done: not every device has such a library, nor is every shape for it.
+    ///
+    /// # Errors
+    /// The library's.
+    fn multiply(&self, product: &Product) -> Result<bool, DriverError>;
 
     /// Marks this point of the stream.
     ///

@@ -1,13 +1,14 @@
 //! Launchers of the matrix products of many rows: `cuda/gemm.cu` and `cuda/gemm_eight.cu`.
 
-use super::driver::{Argument, DriverError};
+use super::driver::{Argument, DriverError, Product};
 use super::matrix::{DeviceMatrix, MatrixFormat};
 use super::memory::{Device, DeviceBuffer, optional};
 use super::rows::DeviceRows;
 use super::{Call, size};
 
 /// Multiplies the first `rows` rows of `x` by a matrix of any format but f32; adds to what `out`, `[rows][outputs]`,
-/// holds where `add` is true. Weights are rounded to bf16, for which `x` is there in bf16; or they are not, for
+/// holds where `add` is true. Weights in bf16 are multiplied by the vendor's library where there is one and no bias, all
+/// others by our own kernels: they are rounded to bf16, for which `x` is there in bf16; or they are not, for
 /// formats that the device multiplies [in 8 bits](super::tuning::EightBitProducts), where `x` is there in 8 bits.
 ///
 /// # Errors
@@ -66,6 +67,15 @@ pub(super) fn gemm_with(
     call.require(fits && bias.is_none_or(|bias| bias.len() == outputs), || {
         format!("an output or bias does not have {outputs} numbers a row")
     })?;
+    if let (MatrixFormat::Bf16, None, Some(x)) = (weights.format(), bias, x.bf16())
+        && rows > 0
+    {
+        let (x, weights, out) = (x.at(0), weights.buffer().at(0), out.at(0));
+        let product = Product { x, weights, out, rows, outputs, columns: cols, add };
+        if device.driver().multiply(&product)? {
+            return Ok(());
+        }
+    }
     let missing = |form| DriverError::failed(kernel, format!("the activations are not there in {form}"));
     let mut arguments = match eight_bits {
         true => {

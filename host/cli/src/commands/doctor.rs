@@ -1,7 +1,7 @@
 //! `doctor`: what this machine can do.
 
 #[cfg(feature = "engine")]
-use lockgate_kernels::cuda::cards::{CardInfo, Cards, SystemCards};
+use lockgate_kernels::cuda::cards::{CardInfo, Cards, SystemCards, bf16_products};
 use serde_json::{Value, json};
 
 use crate::args::DoctorArgs;
@@ -44,6 +44,7 @@ fn facts() -> Result<Value, Failure> {
         "threads": pool.threads(),
         "read_bandwidth_gb_per_second": (speed * 10.0).round() / 10.0,
         "cards": cards(&SystemCards),
+        "bf16_products_of_cards": bf16_products(),
     }))
 }
 

@@ -185,6 +185,22 @@ fn products_in_eight_bits_agree_with_the_processor() {
     }
 }
 
+/// A card may have the vendor's library for weights in bf16, which sums in another order.
+#[test]
+fn products_of_a_library_agree_with_the_processor() {
+    let gguf = random(&WIDE_QWEN2, Mix::pure(TensorType::BF16));
+    let probe = Arc::new(Probe::new(Arc::new(Emulator::new(Schedule::InOrder).with_library())));
+    let choice = CardChoice { device: Device::new(probe.clone()), ..card(GpuLayers::Auto) };
+    let (here, there) = (load(&gguf), load_on(&gguf, &choice));
+    let text = tokens(19, 4, WIDE_QWEN2.vocabulary);
+    let (expected, _) = Run::new(&here, 2, Level::detect()).all_logits(&text, 19);
+    let (found, _) = Run::new(&there, 2, Level::detect()).all_logits(&text, 19);
+    check(&found, &expected, "bf16 by the library");
+    // Those with a bias are our own kernel's.
+    let kernels = probe.kernels();
+    assert!(kernels.contains(&"multiply") && kernels.contains(&"gemm_bf16"), "{kernels:?}");
+}
+
 #[test]
 fn prompts_and_single_tokens_share_a_pass() {
     let gguf = random(&WIDE_QWEN2, Mix::named("q4_k_m").expect("known"));

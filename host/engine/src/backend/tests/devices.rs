@@ -182,6 +182,25 @@ fn products_in_eight_bits_are_tried_where_they_are_used() {
     assert!(error.contains("something else than the processor"), "{error}");
 }
 
+/// Nor is the vendor's library trusted before it has multiplied.
+#[test]
+fn a_library_that_multiplies_wrongly_is_found_out() {
+    let shape = Shape { head_dim: 64, context: 512, ..SHAPE };
+    let gguf = random_model(&shape, Mix::pure(TensorType::BF16), 7, &metadata()).expect("a valid shape");
+    let gguf = Arc::new(gguf);
+    let machine = || {
+        let emulator = Emulator::new(Schedule::InOrder).with_library();
+        Machine::of(Ok(vec![card()]), Arc::new(emulator))
+    };
+    let good = machine();
+    good.load(&gguf, Device::Cuda(0)).expect("it computes");
+    assert!(good.probe.kernels().contains(&"multiply"));
+    let broken = machine();
+    broken.probe.break_kernel("multiply");
+    let error = broken.load(&gguf, Device::Cuda(0)).expect_err("it is missed").to_string();
+    assert!(error.contains("something else than the processor"), "{error}");
+}
+
 #[test]
 fn the_first_card_of_use_computes_what_the_operator_gives_it() {
     let gguf = wide();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lockgate_kernels::cuda::driver::{Address, Driver, DriverError, Event, Graph, Launch, Stream};
+use lockgate_kernels::cuda::driver::{Address, Driver, DriverError, Event, Graph, Launch, Product, Stream};
 use lockgate_kernels::cuda::memory::Device;
 
 /// The bytes that `make` allocates, rounded up as a card does.
@@ -44,6 +44,10 @@ impl Driver for Ruler {
 
     fn launch(&self, _: &Launch) -> Result<(), DriverError> {
         Ok(())
+    }
+
+    fn multiply(&self, _: &Product) -> Result<bool, DriverError> {
+        Ok(false)
     }
 
     fn record(&self, _: Stream) -> Result<Event, DriverError> {
