@@ -12,6 +12,7 @@ use http::HeaderMap;
 use lockgate_api::{BackendError, ChatRequest, ErrorKind, Labels, TimeoutKind};
 
 use crate::context::context_counts;
+use crate::http::SendError;
 use crate::quote::{identifier, quotable};
 use crate::retry_after::retry_after;
 use crate::settings::Secret;
@@ -62,15 +63,14 @@ impl Attempt<'_> {
                 if failure.is_timeout() {
                     return self.no_connection();
                 }
-                let is_connect =
-                    find::<hyper_util::client::legacy::Error>(error).is_some_and(|error| error.is_connect());
+                let dispatched = find::<SendError>(error).is_none_or(|error| error.dispatched);
                 let reason = root_words(error);
-                let what = if is_connect {
-                    format!("cannot connect to Bedrock ({}): {reason}", self.place)
-                } else {
+                let what = if dispatched {
                     format!("the connection to Bedrock ({}) ended before it answered: {reason}", self.place)
+                } else {
+                    format!("cannot connect to Bedrock ({}): {reason}", self.place)
                 };
-                self.error(ErrorKind::Unavailable, !is_connect, what)
+                self.error(ErrorKind::Unavailable, dispatched, what)
             }
             SdkError::ConstructionFailure(_) => {
                 let what = format!("the request cannot be made: {}", root_words(error));

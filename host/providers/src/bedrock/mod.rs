@@ -2,12 +2,13 @@
 //!
 //! [`Service`] is what the targets of one provider share; [`BedrockBackend`] is one target. Translation is
 //! in pure modules: [`request`] to the SDK's types, [`converse`] from them, [`failure`] from its errors,
-//! [`model`] from a model's id.
+//! [`model`] from a model's id. [`connections`] carries what the SDK sends.
 //!
 //! Every answer is streamed, so that the gateway's timers see it move. A model that cannot stream, or
 //! credentials that may not, are noticed by the service's refusal; the target then uses Converse.
 
 mod client;
+mod connections;
 mod converse;
 mod document;
 mod failure;
@@ -17,6 +18,7 @@ mod request;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_stream::stream;
 use aws_sdk_bedrockruntime::Client;
@@ -33,6 +35,9 @@ use self::failure::{Attempt, cannot_stream};
 use self::request::{Translated, Untranslatable};
 use crate::http::Endpoint;
 use crate::settings::{ProviderSettings, Secret, SettingsProblem};
+
+/// How long the rest of an answer may take after all that matters was read.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// Bedrock in one region.
 pub(crate) struct Service {
@@ -152,6 +157,9 @@ impl Backend for BedrockBackend {
                     return;
                 }
                 if state.is_done() {
+                    if let Answer::Stream(stream) = answer {
+                        read_rest(stream);
+                    }
                     return;
                 }
             }
@@ -172,6 +180,16 @@ struct Call {
 enum Answer {
     Stream(Box<ConverseStreamOutput>),
     Document(Option<Box<ConverseOutput>>),
+}
+
+/// Reads what follows the last event that matters, so that the connection serves another request; gives up
+/// after a second.
+fn read_rest(mut answer: Box<ConverseStreamOutput>) {
+    tokio::spawn(async move {
+        let rest = async { while let Ok(Some(_)) = answer.stream.recv().await {} };
+        let kept = tokio::time::timeout(REST_MAX, rest).await.is_ok();
+        tracing::trace!(kept, "rest of an answer");
+    });
 }
 
 impl Call {

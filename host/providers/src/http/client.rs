@@ -3,14 +3,16 @@
 //! One connection carries one request at a time. It returns to the pool when its answer was read to the
 //! end; an answer dropped before that closes it, which is how a server learns that nobody listens.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
@@ -220,24 +222,14 @@ impl AnswerBody {
     /// # Errors
     /// When the connection ends before the body does.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
-        loop {
-            match self.incoming.frame().await {
-                None => {
-                    if let Some(sender) = self.sender.take() {
-                        self.client.keep(sender);
-                    }
-                    return Ok(None);
-                }
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data()
-                        && !bytes.is_empty()
-                    {
-                        return Ok(Some(bytes));
-                    }
-                }
-                Some(Err(error)) => return Err(BodyError(words(&error))),
+        while let Some(frame) = self.frame().await {
+            if let Ok(bytes) = frame?.into_data()
+                && !bytes.is_empty()
+            {
+                return Ok(Some(bytes));
             }
         }
+        Ok(None)
     }
 
     /// The whole body.
@@ -265,6 +257,29 @@ impl AnswerBody {
             let rest = tokio::time::timeout(DRAIN_MAX, self.read_all(64 * 1024)).await;
             tracing::trace!(kept = matches!(rest, Ok(Ok(_))), "rest of an answer");
         });
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    /// `None` only when the body was read to its end: the connection then serves another request.
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        if frame.is_none()
+            && let Some(sender) = self.sender.take()
+        {
+            self.client.keep(sender);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError(words(&error)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
     }
 }
 

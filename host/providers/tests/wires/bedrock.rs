@@ -343,6 +343,19 @@ async fn dropping_the_answer_closes_the_connection() {
 }
 
 #[tokio::test]
+async fn connections_are_kept() {
+    let server = server().await;
+    let asked = asked(&server, "text");
+    for _ in 0..4 {
+        asked.whole(&hello("Hi")).await;
+        // Whatever follows an answer is read beside the next request.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let connections = server.record().connections();
+    assert!(connections <= 2, "{connections} connections for four requests");
+}
+
+#[tokio::test]
 async fn permits_and_regions_are_checked() {
     let server = server().await;
     let asked = asked(&server, "text");
