@@ -31,20 +31,25 @@ fn main() {
     );
 
     base().files(MACHINE).file("native/interface.cpp").compile("lockgate_emulator_machine");
-    kernel_build("thread")
-        .flag("--param=tsan-instrument-func-entry-exit=0")
-        .link_lib_modifier("+whole-archive")
-        .files(&kernels)
-        .compile("lockgate_emulator_kernels");
-
-    // Calls instead of code before every access: a third of the time to compile.
-    let sanitized = kernel_build("address")
-        .flag("--param=asan-instrumentation-with-call-threshold=0")
-        .files(MACHINE)
-        .file("native/replay.cpp")
-        .files(&kernels)
-        .out_dir(out.join("replay-objects"))
-        .compile_intermediates();
+    // Side by side here: with cc's own feature for it, crates of the binary that use cc would be built once more for
+    // the tests.
+    let sanitized = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            kernel_build("thread")
+                .flag("--param=tsan-instrument-func-entry-exit=0")
+                .link_lib_modifier("+whole-archive")
+                .files(&kernels)
+                .compile("lockgate_emulator_kernels");
+        });
+        // Calls instead of code before every access: a third of the time to compile.
+        kernel_build("address")
+            .flag("--param=asan-instrumentation-with-call-threshold=0")
+            .files(MACHINE)
+            .file("native/replay.cpp")
+            .files(&kernels)
+            .out_dir(out.join("replay-objects"))
+            .compile_intermediates()
+    });
     let program = out.join("replay");
     let mut link: Command = compiler.to_command();
     link.arg("-fsanitize=address").args(sanitized).arg("-o").arg(&program);

@@ -76,7 +76,7 @@ pub fn component(module: &[u8]) -> Result<Vec<u8>, ToolchainError> {
         .validate(true)
         .module(module)
         .and_then(|encoder| encoder.adapter(adapter, bytes))
-        .and_then(|encoder| encoder.encode())
+        .and_then(|mut encoder| encoder.encode())
         .map_err(|error| ToolchainError::Module(format!("{error:#}")))
 }
 
