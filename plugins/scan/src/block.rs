@@ -1,4 +1,4 @@
-//! Sixteen bytes at a time: which of them are letters, digits, `@`, or beyond ASCII, and at which a word of a
+//! Sixteen bytes at a time: which of them are letters, digits, `@`, `\\`, or beyond ASCII, and at which a word of a
 //! table may begin.
 //!
 //! WebAssembly has instructions for it; elsewhere, where only tests run, the same is done byte by byte.
@@ -22,6 +22,8 @@ pub struct Masks {
     pub digits: u16,
     /// `@`.
     pub at: u16,
+    /// A backslash.
+    pub backslash: u16,
     /// Part of a character beyond ASCII.
     pub high: u16,
     /// The byte after the next one is `0` to `9`.
@@ -96,6 +98,7 @@ mod wide {
                 letters: within(v128_or(bytes, u8x16_splat(0x20)), b'a', 26),
                 digits: within(bytes, b'0', 10),
                 at: u8x16_bitmask(u8x16_eq(bytes, u8x16_splat(b'@'))),
+                backslash: u8x16_bitmask(u8x16_eq(bytes, u8x16_splat(b'\\'))),
                 high: u8x16_bitmask(bytes),
                 digit_third: within(load::<2>(window), b'0', 10),
             }
@@ -134,6 +137,7 @@ mod wide {
                 masks.letters |= bit(byte.is_ascii_alphabetic());
                 masks.digits |= bit(byte.is_ascii_digit());
                 masks.at |= bit(*byte == b'@');
+                masks.backslash |= bit(*byte == b'\\');
                 masks.high |= bit(*byte >= 0x80);
                 masks.digit_third |= bit(window[number + 2].is_ascii_digit());
             }

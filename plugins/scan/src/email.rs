@@ -33,10 +33,7 @@ const FILE_ENDINGS: &[&[u8]] = &[
 /// Whether the `@` at `place` is that of a personal address.
 #[inline(never)]
 pub(crate) fn at(text: &[u8], place: usize) -> bool {
-    let earliest = place.saturating_sub(LOCAL_BYTES_MAX);
-    let before = &text[earliest..place];
-    let local_length = before.iter().rev().take_while(|&&byte| is_local(byte)).count();
-    let mut local = &before[before.len() - local_length..];
+    let mut local = local_before(&text[..place], LOCAL_BYTES_MAX);
     while let [b'.' | b'-' | b'\'' | b'+' | b'%' | b'=', rest @ ..] = local {
         local = rest;
     }
@@ -52,10 +49,21 @@ pub(crate) fn at(text: &[u8], place: usize) -> bool {
 
 /// The whole address around the `@` at `place`.
 pub(crate) fn range(text: &[u8], place: usize) -> Range<usize> {
-    let before = text[..place].iter().rev().take_while(|&&byte| is_local(byte)).count();
-    let local = &text[place - before..place];
+    let local = local_before(&text[..place], place);
     let punctuation = local.iter().take_while(|&&byte| !is_word(byte) && byte != b'_').count();
-    place - before + punctuation..place + 1 + domain(&text[place + 1..]).len()
+    place - local.len() + punctuation..place + 1 + domain(&text[place + 1..]).len()
+}
+
+/// What may be the part before the `@` at the end of the text, looking back so many bytes. The letter of an escape such
+/// as `\n` is no part of it.
+fn local_before(text: &[u8], bytes_max: usize) -> &[u8] {
+    let before = text.iter().rev().take(bytes_max);
+    let local = &text[text.len() - before.take_while(|&&byte| is_local(byte)).count()..];
+    let is_escaped = text[..text.len() - local.len()].ends_with(b"\\");
+    match local {
+        [letter, rest @ ..] if is_escaped && letter.is_ascii_alphabetic() => rest,
+        _ => local,
+    }
 }
 
 fn is_local(byte: u8) -> bool {

@@ -106,11 +106,13 @@ pub(crate) fn find_between(text: &[u8], from: usize, to: usize, done: &mut usize
 /// The same, with the place that gave it away.
 fn next(text: &[u8], from: usize, to: usize, done: &mut usize) -> Option<(Kind, usize)> {
     let mut base = from;
-    let mut in_word = from > 0 && block::is_word(text[from - 1]);
+    let mut in_word = from > 0 && is_in_word(text, from - 1);
+    let mut after_backslash = from > 0 && text[from - 1] == b'\\';
     while base < to {
         let (masks, words) =
             block::with_window(text, base, |window| (Masks::of(window), words::places(window)));
-        let word = masks.word();
+        let escapes = masks.letters & ((masks.backslash << 1) | u16::from(after_backslash));
+        let word = masks.word() & !escapes;
         let before = (word << 1) | u16::from(in_word);
         let begin = masks.digits | masks.letters & (words | masks.digit_third);
         let mut places = (begin & !before) | masks.at;
@@ -138,6 +140,7 @@ fn next(text: &[u8], from: usize, to: usize, done: &mut usize) -> Option<(Kind, 
             }
         }
         in_word = word >> 15 != 0;
+        after_backslash = masks.backslash >> 15 != 0;
         base += block::BYTES;
     }
     None
@@ -165,6 +168,13 @@ fn range_of(kind: Kind, text: &[u8], place: usize) -> Range<usize> {
 /// Whether a byte belongs to a word: an ASCII letter or digit, or part of any other character.
 pub(crate) fn is_word(byte: u8) -> bool {
     block::is_word(byte)
+}
+
+/// Whether the byte at this place belongs to a word. The letter of an escape does not: in JSON that is quoted in a
+/// prompt a line end is the two characters `\n`, and what follows them begins a line.
+pub(crate) fn is_in_word(text: &[u8], place: usize) -> bool {
+    let is_escape = text[place].is_ascii_alphabetic() && place > 0 && text[place - 1] == b'\\';
+    is_word(text[place]) && !is_escape
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod phone;
 
 use std::ops::Range;
 
-use super::{Kind, is_word};
+use super::{Kind, is_in_word, is_word};
 
 /// Digits that are looked at together. More of them is no number of ours.
 const DIGITS_MAX: usize = 40;
@@ -114,7 +114,7 @@ pub(crate) struct Before {
 impl Before {
     fn of(text: &[u8], place: usize) -> Self {
         let byte = |back: usize| place.checked_sub(back).map(|at| text[at]);
-        let word_before_last = byte(2).is_some_and(is_word);
+        let word_before_last = place.checked_sub(2).is_some_and(|at| is_in_word(text, at));
         match byte(1) {
             Some(b'+') => Self {
                 plus: !word_before_last && byte(2) != Some(b'+'),

@@ -10,6 +10,10 @@ use std::ops::Range;
 pub(crate) enum Shape {
     /// At least this many letters, digits, `_`, `-`, with a digit among them.
     Plain(usize),
+    /// At least this many letters and digits, upper and lower case or a digit among them.
+    Mixed(usize),
+    /// At least this many characters of base64, with a digit among them.
+    Base64(usize),
     /// Exactly this many capital letters and digits, nothing of a word behind.
     Capitals(usize),
     /// Two or three parts of base64, divided by dots, the second beginning like a JSON object.
@@ -29,6 +33,14 @@ pub(crate) fn follows(shape: Shape, text: &[u8], start: usize, end: usize) -> bo
     let after = &text[end..text.len().min(end + LOOK_AHEAD)];
     match shape {
         Shape::Plain(least) => is_token(run(after, is_plain), least),
+        Shape::Mixed(least) => {
+            let body = run(after, |byte| byte.is_ascii_alphanumeric());
+            let has = |is: fn(&u8) -> bool| body.iter().any(is);
+            let is_mixed =
+                has(u8::is_ascii_digit) || has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
+            body.len() >= least && is_mixed && !is_placeholder(body)
+        }
+        Shape::Base64(least) => is_token(run(after, is_base64), least),
         Shape::Capitals(length) => {
             let is_capital = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
             let body = run(after, is_capital);
@@ -59,6 +71,8 @@ pub(crate) fn range(shape: Shape, text: &[u8], start: usize, end: usize) -> Rang
     let after = &text[end..];
     match shape {
         Shape::Plain(_) => start..end + run(after, is_plain).len(),
+        Shape::Mixed(_) => start..end + run(after, |byte| byte.is_ascii_alphanumeric()).len(),
+        Shape::Base64(_) => start..end + run(after, is_base64).len(),
         Shape::Capitals(length) => start..end + length,
         Shape::JsonWebToken => start..end + run(after, |byte| is_plain(byte) || byte == b'.').len(),
         Shape::PrivateKey => {

@@ -34,6 +34,7 @@ const fn token(least: usize) -> Rule {
 
 static TABLE: Table<Rule> = Table::new(&[
     ("abortion", Stem),
+    ("ABSKQmVkcm9ja0FQSUtleS", Secret(Kind::Token, Shape::Base64(20))),
     ("accountkey", SecretAnyCase(Kind::Token, Shape::Assigned(40))),
     ("adhd", Word),
     ("AGE-SECRET-KEY-1", Secret(Kind::PrivateKey, Shape::Plain(50))),
@@ -49,6 +50,7 @@ static TABLE: Table<Rule> = Table::new(&[
     ("autis", Stem),
     ("aws_secret_access_key", SecretAnyCase(Kind::Token, Shape::Assigned(40))),
     ("bearer", SecretAnyCase(Kind::Token, Shape::AfterSpace(20))),
+    ("bedrock-api-key-", Secret(Kind::Token, Shape::Base64(20))),
     ("been diagnosed with", Word),
     ("BEGIN ", Secret(Kind::PrivateKey, Shape::PrivateKey)),
     ("biops", Stem),
@@ -91,7 +93,7 @@ static TABLE: Table<Rule> = Table::new(&[
     ("heart attack", Stem),
     ("hepatitis", Word),
     ("herpes", Word),
-    ("hf_", token(30)),
+    ("hf_", Secret(Kind::Token, Shape::Mixed(30))),
     ("hiv", Word),
     ("infertil", Stem),
     ("insulin", Word),
@@ -99,6 +101,7 @@ static TABLE: Table<Rule> = Table::new(&[
     ("krebserkrank", Stem),
     ("leukaemi", Stem),
     ("leukemi", Stem),
+    ("lockgate_", token(40)),
     ("lymphom", Stem),
     ("mammogra", Stem),
     ("medical histor", Stem),
