@@ -1,5 +1,7 @@
 """The promise, end to end: what is labelled local-only never leaves, whatever is tried."""
 
+import time
+
 import httpx
 import pytest
 from upstream import Upstream
@@ -131,6 +133,56 @@ def test_a_dead_target_named_is_a_502(start, model_path):
     server = start(config(model_path, "http://127.0.0.1:9"))
     answer = ask(server, "big", "hello")
     assert answer.status_code == 502 and "big" in answer.json()["error"]["message"]
+
+
+def behind(inner, model_path):
+    """A Lockgate that has another one on this machine for a `local` server: its cloud, and its router."""
+    return f"""
+[[model]]
+id = "here"
+path = "{model_path}"
+[[provider]]
+id = "inner"
+kind = "openai-compatible"
+endpoint = "{inner.url}/v1"
+locality = "local"
+[[target]]
+id = "big"
+provider = "inner"
+model = "big"
+[[target]]
+id = "inner-auto"
+provider = "inner"
+model = "auto"
+"""
+
+
+def test_a_lockgate_behind_another_keeps_the_labels(start, server, model_path, cloud):
+    outer = start(behind(server, model_path))
+    label = {"x-lockgate-labels": "local-only"}
+    reached(cloud)
+    # Before anybody could have seen where its answers come from.
+    answer = ask(outer, "big", SECRET, **label)
+    assert answer.status_code == 403, answer.text
+    assert answer.json()["error"]["code"] == "locality_forbidden"
+    answer = ask(outer, "inner-auto", f"{SECRET}. Prove step by step, " * 300, **label)
+    assert answer.status_code == 200, answer.text
+    assert not reached(cloud)
+    # Without the label it may go on.
+    assert ask(outer, "big", "Hello").status_code == 200
+    assert reached(cloud)
+
+
+def test_what_passes_requests_on_counts_as_cloud_from_the_start(start, server, model_path):
+    outer = start(behind(server, model_path))
+    deadline = time.monotonic() + 30
+    while True:
+        models = httpx.get(f"{outer.url}/v1/models").json()["data"]
+        locality = {model["id"]: model.get("locality") for model in models}
+        if locality["big"] == "cloud" or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    assert (locality["big"], locality["inner-auto"], locality["here"]) == ("cloud", "local", "local")
 
 
 def test_air_gapped_refuses_a_cloud(tmp_path, model_path, cloud):

@@ -29,6 +29,16 @@ pub trait Backend: Send + Sync {
     /// the gateway's.
     fn stream(&self, request: Arc<ChatRequest>, permit: Permit, context: AttemptContext) -> Events;
 
+    /// Whether this is known to pass requests on to somebody else: its target then counts as cloud.
+    fn forwards(&self) -> bool {
+        false
+    }
+
+    /// Asks whether this passes requests on, which [`Backend::forwards`] then tells. Ends within seconds, fails never.
+    fn reveal(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Requests waiting inside this backend, where it knows.
     fn queued(&self) -> Option<u32> {
         None

@@ -40,7 +40,7 @@ struct Sending {
 
 impl Desk {
     fn place(&self, id: &str) -> Result<usize, ServiceError> {
-        let place = self.entries.iter().position(|entry| entry.target.id == id);
+        let place = self.entries.iter().position(|entry| entry.target().id == id);
         place.ok_or_else(|| ServiceError::UnknownTarget(id.to_owned()))
     }
 
@@ -56,7 +56,7 @@ impl Desk {
             let message = format!("target `{target}` failed repeatedly and is left alone for a while");
             BackendError::new(ErrorKind::Unavailable, message).retry_after(Some(wait))
         })?;
-        let permit = scope.permit(&entry.target)?;
+        let permit = scope.permit(entry.target())?;
         let Timeouts { connect, first_event, idle, total } = self.timeouts;
         let timeouts = Timeouts {
             connect: connect.min(limit),
@@ -81,14 +81,14 @@ impl Sending {
         let entry = &entries[place];
         let total = context.timeouts.total;
         let answer = tokio::time::timeout(total, ask(entry, permit, context)).await;
-        match answer.unwrap_or_else(|_elapsed| Err(late(&entry.target, total))) {
+        match answer.unwrap_or_else(|_elapsed| Err(late(entry.target(), total))) {
             Ok(answer) => {
                 flight.succeeded(now(), Measurement::default());
                 Ok(answer)
             }
             Err(error) => {
                 flight.failed(now(), &error, Measurement::default());
-                Err(told(&scope, &entry.target, error).into())
+                Err(told(&scope, entry.target(), error).into())
             }
         }
     }
@@ -109,7 +109,7 @@ fn told(scope: &Scope, target: &Target, error: BackendError) -> BackendError {
 
 impl Services for Desk {
     fn target(&self, id: &str) -> Option<Arc<Target>> {
-        self.place(id).ok().map(|place| Arc::clone(&self.entries[place].target))
+        self.place(id).ok().map(|place| Arc::clone(self.entries[place].target()))
     }
 
     fn generate(
@@ -121,12 +121,12 @@ impl Services for Desk {
         Box::pin(async move {
             let Sending { entries, place, flight, permit, context, scope } =
                 desk.send(asking, Some(&request))?;
-            let Entry { target, backend, .. } = &entries[place];
-            let target = Arc::clone(target);
+            let backend = &entries[place].backend;
+            let target = Arc::clone(entries[place].target());
             let attempt = Attempt::begin(now(), context.timeouts, request.choices);
             let events = backend.stream(request, permit, context);
             let counted = Counted::new(Arc::clone(&target), desk.metrics.clone());
-            let running = match Running::start(attempt, events, flight, counted).await {
+            let running = match Running::start(attempt, events, flight, counted, backend).await {
                 Ok(running) => running,
                 Err(error) => return Err(told(&scope, &target, error).into()),
             };

@@ -107,17 +107,17 @@ impl Gateway {
                     .to_owned(),
             });
         }
-        let named = self.entries.iter().find(|entry| entry.target.id == model);
+        let named = self.entries.iter().find(|entry| entry.target().id == model);
         let entry = named.ok_or_else(|| unknown(model, self.targets()))?;
         let may_be_named = match self.options.named {
             Named::Direct => true,
-            Named::Route => entry.target.locality == Locality::Local,
+            Named::Route => entry.target().locality == Locality::Local,
             Named::Refuse => false,
         };
         if !may_be_named {
             return Err(GatewayError::NamedRefused { model: model.to_owned() });
         }
-        permit(labels, &entry.target)
+        permit(labels, entry.target())
             .map_err(|forbidden| GatewayError::Locality { message: forbidden.to_string() })?;
         Ok(entry)
     }
@@ -152,7 +152,7 @@ impl Gateway {
         inputs: Vec<String>,
         outcome: &mut Outcome,
     ) -> Result<Embedded, GatewayError> {
-        let Entry { target, backend, monitor } = entry;
+        let (target, backend, monitor) = (entry.target(), &entry.backend, &entry.monitor);
         // The check at the send: preprocessors may have added labels.
         let permit = permit(&outcome.labels, target)
             .map_err(|forbidden| GatewayError::Locality { message: forbidden.to_string() })?;

@@ -15,11 +15,12 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use lockgate_api::{
-    AttemptContext, BackendError, ChatRequest, ErrorKind, Event, Events, Labels, Target, Timeouts, permit,
+    AttemptContext, Backend, BackendError, ChatRequest, ErrorKind, Event, Events, Labels, Target,
+    TimeoutKind, Timeouts, permit,
 };
 use tokio::time::Sleep;
 use tracing::warn;
@@ -35,6 +36,9 @@ use crate::policies::plugin_failed;
 use crate::record::Ending;
 use crate::review::{Judged, Reviewer, Unfit, judgeable};
 use crate::selection::Step;
+
+/// When to come back to a target whose queue did not move an answer to its front in time.
+const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// The time, on the runtime's clock so that tests can pause it.
 pub(crate) fn now() -> Instant {
@@ -63,7 +67,7 @@ impl Execution<'_> {
         let mut forbidden = None;
         for (place, step) in steps.iter().enumerate() {
             let Some(entry) = entries.get(step.target) else { continue };
-            let target = &entry.target;
+            let target = entry.target();
             // The check at the send: labels are asked again, whatever was decided before.
             let permit = match permit(self.labels, target) {
                 Ok(permit) => permit,
@@ -105,7 +109,7 @@ impl Execution<'_> {
             let events = entry.backend.stream(request, permit, context);
             let counted = Counted::new(Arc::clone(target), self.metrics.clone());
             let began = counted.begun;
-            let mut answer = Running::start(attempt, events, flight, counted).await;
+            let mut answer = Running::start(attempt, events, flight, counted, &entry.backend).await;
             if let (Ok(running), Some(reviewer)) = (&mut answer, reviewer) {
                 let judged = Judged {
                     request_id: self.request_id,
@@ -172,6 +176,7 @@ pub(crate) struct Running {
     /// Events that have come and are not read yet.
     begun: VecDeque<Event>,
     counted: Counted,
+    backend: Arc<dyn Backend>,
 }
 
 /// Where an attempt is counted: once, also when it is abandoned.
@@ -208,10 +213,12 @@ impl Running {
         events: Events,
         flight: Flight,
         counted: Counted,
+        backend: &Arc<dyn Backend>,
     ) -> Result<Self, BackendError> {
         let timer = Box::pin(tokio::time::sleep_until(attempt.deadline().into()));
         let (events, flight) = (Some(events), Some(flight));
-        let mut running = Self { attempt, events, flight, timer, begun: VecDeque::new(), counted };
+        let backend = Arc::clone(backend);
+        let mut running = Self { attempt, events, flight, timer, begun: VecDeque::new(), counted, backend };
         match std::future::poll_fn(|context| running.poll_event(context)).await {
             Some(Ok(event)) => {
                 running.begun.push_back(event);
@@ -265,7 +272,10 @@ impl Running {
             Poll::Ready(None) => self.attempt.on_end(),
             Poll::Pending => {
                 self.attempt.on_silence(now());
-                ready!(self.poll_timer(context))
+                match ready!(self.poll_timer(context)) {
+                    Verdict::Failed(error) => Verdict::Failed(self.unless_queued(error)),
+                    verdict => verdict,
+                }
             }
         };
         match verdict {
@@ -292,6 +302,19 @@ impl Running {
                 Verdict::Continue => self.timer.as_mut().reset(self.attempt.deadline().into()),
                 verdict => return Poll::Ready(verdict),
             }
+        }
+    }
+
+    /// A target that works through a queue is busy, not broken, when an answer has not begun in time.
+    fn unless_queued(&self, error: BackendError) -> BackendError {
+        match self.backend.queued() {
+            Some(waiting) if waiting > 0 && error.kind == ErrorKind::Timeout(TimeoutKind::FirstEvent) => {
+                let message = format!("{waiting} requests wait for it, and {}", error.message);
+                BackendError::new(ErrorKind::Overloaded, message)
+                    .retry_after(Some(QUEUE_RETRY_AFTER))
+                    .dispatched()
+            }
+            _ => error,
         }
     }
 

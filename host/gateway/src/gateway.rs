@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_api::{
-    Backend, ChatRequest, Health, Labels, Plan, PolicyError, RouteInput, Scope, Services, Target,
+    Backend, ChatRequest, Health, Labels, Locality, Plan, PolicyError, RouteInput, Scope, Services, Target,
     TargetFacts, permit,
 };
 use tracing::debug;
@@ -30,9 +30,24 @@ use crate::shadow::{self, Obeyed};
 
 /// A target, what answers for it and how it is doing.
 pub(crate) struct Entry {
-    pub(crate) target: Arc<Target>,
+    declared: Arc<Target>,
+    /// The same as what it counts as when it passes requests on.
+    forwarding: Arc<Target>,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) monitor: Arc<Monitor>,
+}
+
+impl Entry {
+    fn new(declared: Arc<Target>, backend: Arc<dyn Backend>, monitor: Arc<Monitor>) -> Self {
+        let forwarding = Arc::new(Target { locality: Locality::Cloud, region: None, ..(*declared).clone() });
+        Self { declared, forwarding, backend, monitor }
+    }
+
+    /// The target, as far away as its bytes are known to go: one that passes requests on counts as cloud,
+    /// and nobody knows in which region.
+    pub(crate) fn target(&self) -> &Arc<Target> {
+        if self.backend.forwards() { &self.forwarding } else { &self.declared }
+    }
 }
 
 /// Answers requests by one configuration.
@@ -126,12 +141,12 @@ impl Gateway {
         policies.check()?;
         let monitor_of = |target: &Target| {
             let previous = previous.filter(|previous| previous.options.breaker == options.breaker)?;
-            let entry = previous.entries.iter().find(|entry| *entry.target == *target)?;
+            let entry = previous.entries.iter().find(|entry| *entry.declared == *target)?;
             Some(Arc::clone(&entry.monitor))
         };
         let entries = targets.into_iter().map(|GatewayTarget { target, backend }| {
             let monitor = monitor_of(&target).unwrap_or_else(|| Monitor::new(options.breaker));
-            Entry { target, backend, monitor }
+            Entry::new(target, backend, monitor)
         });
         let entries: Arc<[Entry]> = entries.collect();
         let services = Arc::new(Desk {
@@ -148,12 +163,20 @@ impl Gateway {
 
     /// The targets in configuration order.
     pub fn targets(&self) -> impl ExactSizeIterator<Item = &Arc<Target>> + Clone {
-        self.entries.iter().map(|entry| &entry.target)
+        self.entries.iter().map(Entry::target)
+    }
+
+    /// Asks every backend whether it passes requests on ([`Backend::reveal`]): for the host's start.
+    pub fn reveal(&self) -> impl Future<Output = ()> + Send + 'static {
+        let asked: Vec<_> = self.entries.iter().map(|entry| entry.backend.reveal()).collect();
+        async move {
+            futures_util::future::join_all(asked).await;
+        }
     }
 
     /// Takes this for the health of the target `id`, if there is one, until it has shown its own: for simulations.
     pub fn assume_health(&self, id: &str, health: Health) {
-        if let Some(entry) = self.entries.iter().find(|entry| entry.target.id == id) {
+        if let Some(entry) = self.entries.iter().find(|entry| entry.declared.id == id) {
             entry.monitor.assume(now(), health);
         }
     }
@@ -166,10 +189,10 @@ impl Gateway {
     /// Every target and how it is doing, with whether `labels` permit it.
     pub fn facts(&self, labels: &Labels) -> Arc<[TargetFacts]> {
         let now: Instant = now();
-        let facts = self.entries.iter().map(|Entry { target, backend, monitor }| TargetFacts {
-            target: Arc::clone(target),
-            health: monitor.health(now, backend.queued()),
-            permitted: permit(labels, target).is_ok(),
+        let facts = self.entries.iter().map(|entry| TargetFacts {
+            target: Arc::clone(entry.target()),
+            health: entry.monitor.health(now, entry.backend.queued()),
+            permitted: permit(labels, entry.target()).is_ok(),
         });
         facts.collect()
     }

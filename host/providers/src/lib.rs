@@ -18,5 +18,5 @@ mod retry_after;
 mod settings;
 mod sse;
 
-pub use provider::{Forwarding, Provider};
+pub use provider::Provider;
 pub use settings::{ProviderKind, ProviderSettings, Secret, SettingsError, SettingsProblem};

@@ -26,23 +26,6 @@ enum Wire {
     Bedrock(Arc<Service>),
 }
 
-/// What a server says about passing requests on to somewhere else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Forwarding {
-    /// It reveals none. For a hosted service there is nothing to ask.
-    NotRevealed,
-    /// It passes requests for this model on, so that the target counts as cloud.
-    Revealed {
-        /// The server's own words for where, shortened.
-        to: String,
-    },
-    /// It did not answer. Requests whose labels forbid forwarding ask again before they are sent.
-    Unknown {
-        /// Why.
-        reason: String,
-    },
-}
-
 impl Provider {
     /// Checks the settings and builds the provider. Contacts nothing and reads no credential.
     ///
@@ -74,7 +57,7 @@ impl Provider {
         warn_of_plain_text(&settings, locality);
         let wire = match settings.kind {
             ProviderKind::OpenAiCompatible => {
-                Wire::OpenAi(Arc::new(Server::new(&settings, locality).map_err(fail)?))
+                Wire::OpenAi(Arc::new(Server::new(&settings, locality, air_gapped).map_err(fail)?))
             }
             ProviderKind::Bedrock => Wire::Bedrock(Arc::new(Service::new(&settings).map_err(fail)?)),
         };
@@ -103,20 +86,6 @@ impl Provider {
             Wire::OpenAi(server) => Arc::new(OpenAiBackend { server: Arc::clone(server), target }),
             Wire::Bedrock(service) => Arc::new(BedrockBackend::new(Arc::clone(service), target)),
         })
-    }
-
-    /// Asks a `local` or `lan` server whether it passes requests for `model` on, and remembers the
-    /// answer. Meant for the host's start; takes at most five seconds and never fails. For a cloud
-    /// nothing is asked.
-    pub async fn probe(&self, model: &str) -> Forwarding {
-        match &self.wire {
-            Wire::OpenAi(server) if self.locality != Locality::Cloud => match server.probe(model).await {
-                Ok(None) => Forwarding::NotRevealed,
-                Ok(Some(to)) => Forwarding::Revealed { to },
-                Err(reason) => Forwarding::Unknown { reason },
-            },
-            Wire::OpenAi(_) | Wire::Bedrock(_) => Forwarding::NotRevealed,
-        }
     }
 }
 

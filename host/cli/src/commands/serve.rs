@@ -45,6 +45,8 @@ async fn run(args: ServeArgs) -> Result<(), Failure> {
         anyhow::Ok((host, config, serving, registry, logs))
     })
     .await??;
+    // Not waited for: until an answer is there, labelled requests ask for themselves.
+    tokio::spawn(serving.gateway.reveal());
     let options = ServerOptions { allowed_hosts: config.server.hosts.clone(), ..ServerOptions::default() };
     let stale = watched.stale();
     let readiness = move || {

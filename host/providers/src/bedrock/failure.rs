@@ -192,14 +192,15 @@ fn kind(code: &str, message: &str, status: Option<u16>) -> ErrorKind {
         "InternalServerException"
         | "ModelErrorException"
         | "ModelStreamErrorException"
-        | "ModelTimeoutException" => ErrorKind::Upstream,
+        | "ModelTimeoutException"
+        // The configuration names a model that is not there: nothing is wrong with the request.
+        | "ResourceNotFoundException" => ErrorKind::Upstream,
         "ValidationException" => match context_counts(message) {
             Some((prompt_tokens, context_tokens)) => {
                 ErrorKind::ContextExceeded { prompt_tokens, context_tokens }
             }
             None => ErrorKind::InvalidRequest,
         },
-        "ResourceNotFoundException" => ErrorKind::InvalidRequest,
         _ => match status {
             Some(401 | 403) => ErrorKind::Authentication,
             Some(429) => ErrorKind::RateLimited,

@@ -95,7 +95,7 @@ impl Attempt<'_> {
             ErrorKind::ContextExceeded { prompt_tokens, context_tokens } => Some(format!(
                 "the prompt has {prompt_tokens} tokens and the context {context_tokens}, the answer included"
             )),
-            ErrorKind::InvalidRequest if said.status == Some(404) => Some(format!(
+            _ if said.status == Some(404) => Some(format!(
                 "it does not know the model `{}`, or its API is not below the path of the provider's endpoint",
                 self.model
             )),
@@ -113,7 +113,8 @@ fn kind_of_status(status: u16, said: &Said) -> ErrorKind {
         503 if said.mentions("busy") || said.mentions("overloaded") => ErrorKind::Overloaded,
         503 => ErrorKind::Unavailable,
         // The server gave up waiting for our request: its trouble or the network's, not the request's.
-        408 => ErrorKind::Upstream,
+        // And what is not there is the configuration's mistake: the client named a target.
+        404 | 408 => ErrorKind::Upstream,
         400..=499 => said.context_exceeded().unwrap_or(ErrorKind::InvalidRequest),
         // Some servers report a prompt that is too long as their own failure.
         _ => said.context_exceeded().unwrap_or(ErrorKind::Upstream),

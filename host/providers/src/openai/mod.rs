@@ -111,6 +111,15 @@ impl Backend for OpenAiBackend {
         })
     }
 
+    fn forwards(&self) -> bool {
+        self.server.forwards(&self.target.model)
+    }
+
+    fn reveal(&self) -> BoxFuture<'static, ()> {
+        let (server, model) = (Arc::clone(&self.server), self.target.model.clone());
+        Box::pin(async move { server.reveal(&model).await })
+    }
+
     fn embed(
         &self,
         ask: Embed,
@@ -167,16 +176,16 @@ impl Sending {
         body: Result<Vec<u8>, serde_json::Error>,
     ) -> Result<Answer, BackendError> {
         self.check_permit()?;
-        if self.server.locality() != Locality::Cloud && !self.permit.allows_forwarding() {
+        if self.server.locality() != Locality::Cloud && !self.may_be_passed_on() {
             self.check_forwarding().await?;
         }
         let body = body.map_err(|error| {
             self.unsent(ErrorKind::Internal, format!("the request cannot be written: {error}"))
         })?;
-        let (path, id) = (self.server.path(path), Some(&*self.context.request_id));
+        let path = self.server.path(path);
         let mut answer = self
             .server
-            .send(Method::POST, &path, Bytes::from(body), id, self.context.timeouts.connect)
+            .send(Method::POST, &path, Bytes::from(body), Some(&self.context), self.context.timeouts.connect)
             .await
             .map_err(|error| self.send_error(&error))?;
         if !answer.head.status.is_success() {
@@ -205,15 +214,27 @@ impl Sending {
         Ok(())
     }
 
-    /// For a request whose labels forbid a cloud: makes sure that nothing would carry it further.
+    fn may_be_passed_on(&self) -> bool {
+        self.permit.allows_forwarding() && !self.server.is_air_gapped()
+    }
+
+    /// What forbids passing on, in words.
+    fn forbidding(&self) -> String {
+        if self.permit.allows_forwarding() {
+            "this air-gapped host".to_owned()
+        } else {
+            format!("the request's labels ({})", self.context.labels)
+        }
+    }
+
+    /// For a request that no cloud may see: makes sure that nothing would carry it further.
     async fn check_forwarding(&self) -> Result<(), BackendError> {
         let is_remote =
             |source: &ImageSource| matches!(source, ImageSource::Url(url) if !url.starts_with("data:"));
         if has_image(&self.request, is_remote) {
             let what = format!(
-                "the server would fetch an image by its URL, which the request's labels ({}) forbid: send the image's \
-                 bytes",
-                self.context.labels
+                "the server would fetch an image by its URL, forbidden by {}: send the image's bytes",
+                self.forbidding()
             );
             return Err(self.unsent(ErrorKind::Locality, what));
         }
@@ -226,9 +247,9 @@ impl Sending {
             }
             Err(server::Unclear::NoAnswer(reason)) => {
                 let what = format!(
-                    "{} did not say whether it passes requests on ({reason}), and the request's labels ({}) need to know",
+                    "{} did not say whether it passes requests on ({reason}), which is forbidden by {}",
                     self.server.origin(),
-                    self.context.labels
+                    self.forbidding()
                 );
                 Err(self.unsent(ErrorKind::Unavailable, what))
             }
@@ -242,15 +263,15 @@ impl Sending {
         }
         let to = probe::shorten(to);
         self.server.remember_forwarding(&self.target.model, &to);
-        if self.permit.allows_forwarding() { Ok(()) } else { Err(self.forbidden(&to).dispatched()) }
+        if self.may_be_passed_on() { Ok(()) } else { Err(self.forbidden(&to).dispatched()) }
     }
 
     fn forbidden(&self, to: &str) -> BackendError {
         let what = format!(
-            "{} passes requests for `{}` on to {to}, which the request's labels ({}) forbid",
+            "{} passes requests for `{}` on to {to}, forbidden by {}",
             self.server.origin(),
             self.target.model,
-            self.context.labels
+            self.forbidding()
         );
         self.unsent(ErrorKind::Locality, what)
     }

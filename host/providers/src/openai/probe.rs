@@ -3,7 +3,7 @@
 //! Pure: which questions to ask and what the answers mean. Three kinds of server reveal it. Ollama names
 //! `remote_host` and `remote_model` in `/api/show` and `/api/tags`, and sends every model whose tag is
 //! `cloud` or ends in `-cloud` to its cloud by that name alone. llama-swap names the peer of a model in
-//! `/v1/models`. Other servers know none of these paths, which is an answer as well.
+//! `/v1/models`, where another Lockgate names each target's locality. Other servers know none of these paths, which is an answer as well.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -45,7 +45,7 @@ pub(super) fn meaning(question: Question, model: &str, status: StatusCode, body:
     let found = match question {
         Question::Show => remote(&body),
         Question::Tags => tags(&body, model),
-        Question::Models => peer(&body, model),
+        Question::Models => listed(&body, model),
     };
     found.map_or(Meaning::Nothing, |to| Meaning::Forwards(shorten(&to)))
 }
@@ -87,9 +87,14 @@ fn has_cloud_tag(model: &str) -> bool {
     tag == "cloud" || (tag.ends_with("-cloud") && !tag.contains('/'))
 }
 
-fn peer(body: &Value, model: &str) -> Option<String> {
+fn listed(body: &Value, model: &str) -> Option<String> {
     let listed = body.get("data")?.as_array()?;
     let ours = listed.iter().find(|entry| entry.get("id").and_then(Value::as_str) == Some(model))?;
+    let text = |key: &str| ours.get(key).and_then(Value::as_str);
+    // A router's name has no locality: where it sends a request is up to the labels, which go along.
+    if let (Some("lockgate"), Some(locality)) = (text("owned_by"), text("locality")) {
+        return (locality != "local").then(|| format!("a Lockgate's target of locality `{locality}`"));
+    }
     let peer = ours.pointer("/meta/llamaswap/peerID")?.as_str().unwrap_or("an unnamed peer");
     Some(format!("llama-swap peer {peer}"))
 }
@@ -153,6 +158,26 @@ mod tests {
         check(Question::Models, "here", models.clone(), None);
         check(Question::Models, "there", models.clone(), Some("llama-swap peer openrouter"));
         check(Question::Models, "unlisted", models, None);
+    }
+
+    #[test]
+    fn another_lockgate_names_localities() {
+        let models = json!({"data": [
+            {"id": "auto", "owned_by": "lockgate"},
+            {"id": "here", "owned_by": "lockgate", "locality": "local"},
+            {"id": "near", "owned_by": "lockgate", "locality": "lan"},
+            {"id": "far", "owned_by": "lockgate", "locality": "cloud"},
+            {"id": "other", "owned_by": "somebody", "locality": "Berlin"},
+        ]});
+        for (model, expected) in [
+            ("auto", None),
+            ("here", None),
+            ("near", Some("a Lockgate's target of locality `lan`")),
+            ("far", Some("a Lockgate's target of locality `cloud`")),
+            ("other", None),
+        ] {
+            check(Question::Models, model, models.clone(), expected);
+        }
     }
 
     #[test]

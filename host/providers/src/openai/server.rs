@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use lockgate_api::Locality;
+use lockgate_api::{AttemptContext, Locality};
 use tokio::time::Instant;
 
 use super::probe::{Meaning, Question, meaning};
@@ -29,6 +29,7 @@ pub(crate) struct Server {
     headers: HeaderMap,
     origin: String,
     locality: Locality,
+    air_gapped: bool,
     secret: Option<Secret>,
     /// By model. Holds no more entries than there are models in the configuration.
     known: Mutex<HashMap<String, Known>>,
@@ -57,7 +58,11 @@ impl Server {
     ///
     /// # Errors
     /// The setting that is wrong.
-    pub(crate) fn new(settings: &ProviderSettings, locality: Locality) -> Result<Self, SettingsProblem> {
+    pub(crate) fn new(
+        settings: &ProviderSettings,
+        locality: Locality,
+        air_gapped: bool,
+    ) -> Result<Self, SettingsProblem> {
         let invalid = |setting| move |problem| SettingsProblem::Invalid { setting, problem };
         let endpoint = settings.endpoint.as_deref().ok_or(SettingsProblem::Missing {
             setting: "endpoint",
@@ -92,13 +97,14 @@ impl Server {
             headers,
             origin,
             locality,
+            air_gapped,
             secret: settings.api_key.clone(),
             known: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
         })
     }
 
-    pub(crate) fn locality(&self) -> Locality {
+    pub(super) fn locality(&self) -> Locality {
         self.locality
     }
 
@@ -115,18 +121,25 @@ impl Server {
         self.client.endpoint().path(below)
     }
 
-    /// Sends one request with the key, and with an id for the server's logs where there is one.
+    /// Sends one request with the key. An attempt's has its id, for the server's logs; and, where the server is on
+    /// this machine or network, its labels: should it be a Lockgate too, they hold there as well.
     pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
-        request_id: Option<&str>,
+        attempt: Option<&AttemptContext>,
         connect_limit: Duration,
     ) -> Result<Answer, SendError> {
         let mut headers = self.headers.clone();
-        if let Some(id) = request_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+        if let Some(id) = attempt.and_then(|attempt| HeaderValue::from_str(&attempt.request_id).ok()) {
             headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        let labels = attempt.filter(|attempt| self.locality != Locality::Cloud && !attempt.labels.is_empty());
+        if let Some(labels) =
+            labels.and_then(|attempt| HeaderValue::from_str(&attempt.labels.to_string()).ok())
+        {
+            headers.insert(HeaderName::from_static("x-lockgate-labels"), labels);
         }
         self.client.send(method, path, headers, body, connect_limit).await
     }
@@ -148,13 +161,33 @@ impl Server {
         self.ask(model, connect_limit).await
     }
 
-    /// Asks the server now, whatever is remembered, and remembers the answer.
-    pub(crate) async fn probe(&self, model: &str) -> Result<Option<String>, String> {
+    /// Asks a server on this machine or network now, whatever is remembered, and remembers the answer.
+    pub(super) async fn reveal(&self, model: &str) {
+        if self.locality == Locality::Cloud {
+            return;
+        }
         let _asking = self.asking.lock().await;
-        self.ask(model, QUESTIONS_MAX).await.map_err(|unclear| match unclear {
-            Unclear::Send(error) => error.to_string(),
-            Unclear::NoAnswer(reason) => reason,
-        })
+        let reason = match self.ask(model, QUESTIONS_MAX).await {
+            Ok(_) => return,
+            Err(Unclear::Send(error)) => error.to_string(),
+            Err(Unclear::NoAnswer(reason)) => reason,
+        };
+        tracing::info!(
+            server = self.origin,
+            model,
+            reason,
+            "the server does not say yet whether it passes requests on"
+        );
+    }
+
+    /// Whether requests for `model` are known to be passed on.
+    pub(super) fn forwards(&self, model: &str) -> bool {
+        self.locality != Locality::Cloud && matches!(self.lock().get(model), Some(Known::Forwards(_)))
+    }
+
+    /// Whether nothing may leave this machine, labelled or not.
+    pub(super) fn is_air_gapped(&self) -> bool {
+        self.air_gapped
     }
 
     /// Remembers that requests for `model` are passed on.

@@ -222,7 +222,7 @@ async fn errors_have_their_kinds() {
         ("unavailable", ErrorKind::Unavailable),
         ("server-error", ErrorKind::Upstream),
         ("timeout", ErrorKind::Upstream),
-        ("missing", ErrorKind::InvalidRequest),
+        ("missing", ErrorKind::Upstream),
         ("no-such-model", ErrorKind::InvalidRequest),
         ("too-long", ErrorKind::ContextExceeded { prompt_tokens: 215_000, context_tokens: 200_000 }),
     ] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockgate_api::{ErrorKind, FinishReason, Label, Labels, Locality};
-use lockgate_providers::Forwarding;
+use lockgate_providers::Provider;
 use lockgate_test_clouds::openai::{Answer, OpenAiServer};
 use lockgate_test_clouds::script::{Raw, Step};
 use lockgate_test_clouds::sockets::dead_address;
@@ -48,9 +48,12 @@ async fn ollamas_cloud_models_never_see_a_labelled_request() {
 async fn the_probe_tells_and_remembers() {
     let server = ollama().await;
     let provider = provider(openai_settings(&server.base_url(), Locality::Local));
-    assert_eq!(provider.probe("llama3").await, Forwarding::NotRevealed);
-    let revealed = provider.probe("innocent").await;
-    assert_eq!(revealed, Forwarding::Revealed { to: "https://ollama.com:443".to_owned() });
+    for (model, forwards) in [("llama3", false), ("innocent", true)] {
+        let backend = Asked::new(&provider, model).backend;
+        assert!(!backend.forwards(), "nobody has asked yet");
+        backend.reveal().await;
+        assert_eq!(backend.forwards(), forwards, "{model}");
+    }
     let asked_before = server.record().received().len();
     assert_eq!(Asked::new(&provider, "llama3").ask(&hello("Hi"), &local_only()).await.1, None);
     let error = Asked::new(&provider, "innocent").failure(&hello("Hi"), &local_only()).await;
@@ -122,10 +125,49 @@ async fn a_nearer_lockgate_is_believed() {
 }
 
 #[tokio::test]
+async fn another_lockgate_gets_the_labels_and_is_asked_for_its_localities() {
+    let server = OpenAiServer::start().await;
+    let listed = json!({"data": [
+        {"id": "auto", "owned_by": "lockgate"},
+        {"id": "far", "owned_by": "lockgate", "locality": "cloud"},
+    ]});
+    server.list_models(Raw::ok("application/json", vec![Step::text(listed.to_string())]));
+    for model in ["auto", "far"] {
+        server.reply(model, Answer::text(&["Hello"]));
+    }
+    let near = provider(openai_settings(&server.base_url(), Locality::Local));
+    let error = Asked::new(&near, "far").failure(&hello("my secret"), &local_only()).await;
+    assert_eq!((&error.kind, error.dispatched), (&ErrorKind::Locality, false), "{error}");
+    assert_eq!(server.chats().len(), 0);
+    assert_eq!(Asked::new(&near, "auto").ask(&hello("Hi"), &local_only()).await.1, None);
+    Asked::new(&near, "auto").whole(&hello("Hi")).await;
+    // A cloud learns nothing of labels.
+    let region = Labels::none().with([Label::Region("eu".into())]);
+    let far = provider(openai_settings(&server.base_url(), Locality::Cloud));
+    let asked = Asked::new(&far, "auto");
+    let _ = collect(asked.stream_with(&hello("Hi"), &region, asked.permit(&Labels::none()))).await;
+    let labels = server.chats().into_iter().map(|chat| chat.header("x-lockgate-labels").map(str::to_owned));
+    assert_eq!(labels.collect::<Vec<_>>(), [Some("local-only".to_owned()), None, None]);
+}
+
+#[tokio::test]
+async fn an_air_gapped_host_has_nothing_passed_on() {
+    let server = ollama().await;
+    let settings = openai_settings(&server.base_url(), Locality::Local);
+    let provider = Provider::new(settings, true).unwrap();
+    let error = Asked::new(&provider, "innocent").failure(&hello("Hi"), &Labels::none()).await;
+    assert_eq!((&error.kind, error.dispatched), (&ErrorKind::Locality, false), "{error}");
+    assert!(error.message.contains("air-gapped"), "{error}");
+    assert_eq!(server.chats().len(), 0);
+    Asked::new(&provider, "llama3").whole(&hello("Hi")).await;
+}
+
+#[tokio::test]
 async fn what_is_not_known_is_not_sent() {
     // Nobody there.
     let dead = provider(openai_settings(&format!("http://{}/v1", dead_address()), Locality::Local));
-    assert!(matches!(dead.probe("m").await, Forwarding::Unknown { .. }));
+    Asked::new(&dead, "m").backend.reveal().await;
+    assert!(!Asked::new(&dead, "m").backend.forwards());
     let error = Asked::new(&dead, "m").failure(&hello("Hi"), &local_only()).await;
     assert_eq!((&error.kind, error.dispatched), (&ErrorKind::Unavailable, false), "{error}");
     // Busy loading.
@@ -171,6 +213,8 @@ async fn requests_that_come_together_ask_once() {
 async fn clouds_are_not_probed() {
     let server = ollama().await;
     let provider = provider(openai_settings(&server.base_url(), Locality::Cloud));
-    assert_eq!(provider.probe("innocent").await, Forwarding::NotRevealed);
+    let backend = Asked::new(&provider, "innocent").backend;
+    backend.reveal().await;
+    assert!(!backend.forwards());
     assert_eq!(server.record().connections(), 0);
 }

@@ -140,7 +140,7 @@ async fn errors_have_their_kinds() {
         ("server-error", ErrorKind::Upstream),
         ("unavailable", ErrorKind::Unavailable),
         ("redirect", ErrorKind::Upstream),
-        ("no-such-model", ErrorKind::InvalidRequest),
+        ("no-such-model", ErrorKind::Upstream),
     ] {
         let (events, error) = asked(&server, model).ask(&hello("Hi"), &Labels::none()).await;
         let error = error.unwrap();

@@ -100,6 +100,7 @@ async fn reload(
         warn!("a change of `listen` takes effect at the next start");
     }
     let serving = tokio::task::block_in_place(|| host.assemble(&config, Some(&state.serving().gateway)))?;
+    tokio::spawn(serving.gateway.reveal());
     state.replace(serving);
     Ok(())
 }

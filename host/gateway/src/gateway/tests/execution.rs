@@ -1,9 +1,10 @@
 //! Attempts: failover before the first event, errors after it, timers, drops.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use lockgate_api::{BackendError, Event, Locality, Plan, PlannedAttempt, TimeoutKind};
+use lockgate_api::{BackendError, BreakerState, Event, Labels, Locality, Plan, PlannedAttempt, TimeoutKind};
 use tokio::time::Instant;
 
 use super::support::*;
@@ -48,6 +49,26 @@ async fn before_the_first_event_every_failure_of_a_target_moves_on() {
         let told = run(&gateway, ask("auto")).await.expect(name);
         assert_eq!((told.target(), told.outcome.attempts), ("b", 2), "{name}");
         assert_eq!((a.sends(), a.alive()), (1, 0), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_works_through_a_queue_is_busy_and_not_broken() {
+    for (waiting, kind, state) in [
+        (3, ErrorKind::Overloaded, BreakerState::Closed),
+        (0, ErrorKind::Timeout(TimeoutKind::FirstEvent), BreakerState::Open),
+    ] {
+        let slow = Fake::new("slow", Locality::Local, vec![Act::Hang]);
+        slow.waiting.store(waiting, Ordering::SeqCst);
+        let gateway = gateway(&[&slow], &Policy::plan(&["slow"]), GatewayOptions::default());
+        for _ in 0..5 {
+            run(&gateway, ask("auto")).await.expect_err("nothing comes");
+        }
+        let failure = run(&gateway, ask("auto")).await.expect_err("nothing comes");
+        let GatewayError::Exhausted(failures) = failure.error else { panic!("{failure:?}") };
+        assert_eq!(failures[0].tried, state == BreakerState::Closed);
+        assert!(failures[0].error.kind == kind || !failures[0].tried);
+        assert_eq!(gateway.facts(&Labels::none())[0].health.breaker, state);
     }
 }
 

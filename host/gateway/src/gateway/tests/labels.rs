@@ -1,5 +1,7 @@
 //! The promise: labels only accumulate, and no road leads around them.
 
+use std::sync::atomic::Ordering;
+
 use lockgate_api::{BackendError, Label, Locality, Plan, PlannedAttempt};
 use proptest::prelude::*;
 
@@ -31,6 +33,24 @@ async fn no_permitted_target_is_refused_before_any_policy_runs() {
         (target, attempts, labels.to_string(), &*policy),
         (None, 0, "local-only".to_owned(), "policy")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_passes_requests_on_counts_as_cloud() {
+    let relay = Fake::new("relay", Locality::Local, answer());
+    relay.passes_on.store(true, Ordering::SeqCst);
+    let policy = Policy::plan(&["relay"]);
+    let gateway = gateway(&[&relay], &policy, GatewayOptions::default());
+    assert_eq!(gateway.targets().next().map(|target| target.locality), Some(Locality::Local));
+    gateway.reveal().await;
+    assert_eq!(gateway.targets().next().map(|target| target.locality), Some(Locality::Cloud));
+    for label in ["local-only", "no-cloud", "region:eu-1"] {
+        let failure = run(&gateway, ask_with("auto", label)).await.expect_err("its bytes leave");
+        assert!(is_locality(&failure), "{failure:?}");
+    }
+    assert_eq!((policy.asked(), relay.sends()), (0, 0));
+    let told = run(&gateway, ask_with("auto", "")).await.expect("nothing forbids it");
+    assert_eq!(told.outcome.target.map(|target| target.locality), Some(Locality::Cloud));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Scripted targets and policies that record what reaches them.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -70,6 +70,11 @@ pub(super) struct Fake {
     pub(super) alive: Arc<AtomicUsize>,
     /// Events that were taken.
     pub(super) taken: Arc<AtomicUsize>,
+    /// Requests that wait inside.
+    pub(super) waiting: AtomicU32,
+    /// Whether asking will reveal that requests are passed on, and whether somebody asked.
+    pub(super) passes_on: AtomicBool,
+    pub(super) revealed: Arc<AtomicBool>,
 }
 
 struct Alive(Arc<AtomicUsize>);
@@ -109,6 +114,9 @@ impl Fake {
             sent: Mutex::default(),
             alive: Arc::default(),
             taken: Arc::default(),
+            waiting: AtomicU32::new(7),
+            passes_on: AtomicBool::default(),
+            revealed: Arc::default(),
         }
     }
 
@@ -163,7 +171,16 @@ impl Backend for Fake {
     }
 
     fn queued(&self) -> Option<u32> {
-        Some(7)
+        Some(self.waiting.load(Ordering::SeqCst))
+    }
+
+    fn forwards(&self) -> bool {
+        self.passes_on.load(Ordering::SeqCst) && self.revealed.load(Ordering::SeqCst)
+    }
+
+    fn reveal(&self) -> futures_core::future::BoxFuture<'static, ()> {
+        let revealed = Arc::clone(&self.revealed);
+        Box::pin(async move { revealed.store(true, Ordering::SeqCst) })
     }
 
     /// One vector a text, which tells its length; the script's first error or pause comes before.

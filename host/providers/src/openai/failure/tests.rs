@@ -33,7 +33,7 @@ fn each_status_has_its_kind() {
         (400, ErrorKind::InvalidRequest),
         (401, ErrorKind::Authentication),
         (403, ErrorKind::Authentication),
-        (404, ErrorKind::InvalidRequest),
+        (404, ErrorKind::Upstream),
         (408, ErrorKind::Upstream),
         (413, ErrorKind::InvalidRequest),
         (418, ErrorKind::InvalidRequest),
