@@ -1,6 +1,7 @@
 """The commands, as a person or a script runs them."""
 
 import json
+import os
 import re
 
 import pytest
@@ -32,6 +33,24 @@ def test_pull_list_show_rm(tmp_path, model_path):
         assert word in shown, shown
     assert lockgate("rm", "mine", **home).returncode == 0
     assert lockgate("rm", "mine", **home).returncode == 2
+
+
+def test_half_a_model_is_not_kept(tmp_path, model_path):
+    half = tmp_path / "half.gguf"
+    with open(model_path, "rb") as whole:
+        half.write_bytes(whole.read(os.path.getsize(model_path) // 2))
+    home = {"LOCKGATE_HOME": str(tmp_path / "home")}
+    pulled = lockgate("pull", str(half), **home)
+    assert pulled.returncode == 2 and b"is no whole model" in pulled.stderr, pulled.stderr
+    assert lockgate("list", **home).stdout == b""
+    assert not list((tmp_path / "home").rglob("half*"))
+
+
+def test_a_keys_name_is_one_that_the_configuration_takes():
+    for name in ("", "a b"):
+        made = lockgate("key", "new", name)
+        assert made.returncode == 2 and b"an id is 1 to 128 letters" in made.stderr
+        assert made.stdout == b""
 
 
 def test_offline_fetches_nothing(tmp_path):

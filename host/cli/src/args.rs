@@ -159,7 +159,7 @@ pub(crate) struct AdapterArg {
 #[derive(Debug, Args)]
 pub(crate) struct EngineArgs {
     /// Threads; by default one a physical core that this process may use.
-    #[arg(short = 't', long)]
+    #[arg(short = 't', long, value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Tokens of prompt and answer together; by default the model's own, within reason.
     #[arg(long, value_name = "TOKENS")]
@@ -176,7 +176,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "NAME", requires = "quant")]
     pub(crate) shape: Option<String>,
     /// The weights' format, such as q4_k_m or q8_0.
-    #[arg(long, value_name = "Q", requires = "shape")]
+    #[arg(long, value_name = "Q", requires = "shape", conflicts_with = "model")]
     pub(crate) quant: Option<String>,
     #[command(flatten)]
     pub(crate) adapter: AdapterArg,
@@ -196,7 +196,7 @@ pub(crate) struct BenchArgs {
     #[arg(short = 'r', default_value_t = NonZeroUsize::new(3).expect("3 is not 0"))]
     pub(crate) repetitions: NonZeroUsize,
     /// Threads; by default one a physical core that this process may use.
-    #[arg(short = 't')]
+    #[arg(short = 't', value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Where to compute: cpu, cuda (the first card) or cuda:N.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = bench_device)]
@@ -204,6 +204,18 @@ pub(crate) struct BenchArgs {
     /// One JSON array on stdout.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Threads wait for each other at every step, so more of them than processors only slow all down; a few more than there
+/// are do no harm.
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let most = processors.get().saturating_mul(8);
+    let count: NonZeroUsize = text.parse().map_err(|_| format!("use a whole number from 1 to {most}"))?;
+    if count.get() > most {
+        return Err(format!("this process may use {processors} processors: use at most {most} threads"));
+    }
+    Ok(count)
 }
 
 /// Where a benchmark computes.
@@ -244,7 +256,7 @@ pub(crate) struct LogitsArgs {
     #[arg(long, value_name = "FILE.npy")]
     pub(crate) out: PathBuf,
     /// Threads; by default one a physical core that this process may use.
-    #[arg(short = 't', long)]
+    #[arg(short = 't', long, value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
 }
 

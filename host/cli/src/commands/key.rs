@@ -3,11 +3,13 @@
 use lockgate_gateway::NewKey;
 
 use crate::args::KeyCommand;
+use crate::config::id_form;
 use crate::failure::Failure;
 use crate::terminal;
 
 pub(super) fn key(command: KeyCommand) -> Result<(), Failure> {
     let KeyCommand::New { name } = command;
+    id_form(&name).map_err(|form| Failure::unusable(format!("the key's name: {form}")))?;
     let mut random = [0; lockgate_gateway::keys::KEY_RANDOM_BYTES];
     getrandom::fill(&mut random).map_err(|error| Failure::unusable(format!("no randomness: {error}")))?;
     let key = NewKey::from_random(random);

@@ -41,6 +41,18 @@ pub(crate) fn check(path: &Path, text: &str, file: File) -> Result<Config, Probl
 /// Of what clients write as a model's name.
 const ID_BYTES_MAX: usize = 128;
 
+/// Whether a text can be an id or a name.
+///
+/// # Errors
+/// What one is.
+pub(crate) fn id_form(text: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+    if text.is_empty() || text.len() > ID_BYTES_MAX || !text.bytes().all(plain) {
+        return Err(format!("an id is 1 to {ID_BYTES_MAX} letters, digits, `-`, `_`, `.`, `:` or `/`"));
+    }
+    Ok(())
+}
+
 pub(super) struct Checker<'a> {
     text: &'a str,
     pub(super) folder: &'a Path,
@@ -93,10 +105,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn id_form(&mut self, id: &Spanned<String>) {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
-        let text = id.get_ref();
-        if text.is_empty() || text.len() > ID_BYTES_MAX || !text.bytes().all(plain) {
-            let form = format!("an id is 1 to {ID_BYTES_MAX} letters, digits, `-`, `_`, `.`, `:` or `/`");
+        if let Err(form) = id_form(id.get_ref()) {
             self.problem(id, form);
         }
     }
@@ -319,6 +328,7 @@ impl Checker<'_> {
 
     fn keys(&mut self, keys: &[file::Key]) -> Vec<KeyConfig> {
         let mut names = HashSet::new();
+        let mut hashes = HashSet::new();
         let mut checked = Vec::new();
         for key in keys {
             self.id_form(&key.name);
@@ -330,6 +340,12 @@ impl Checker<'_> {
                 self.problem(
                     &key.hash,
                     "a key's hash is `sha256:` and 64 hexadecimal digits: `lockgate key new` makes one",
+                );
+            } else if !hashes.insert(digits.to_ascii_lowercase()) {
+                // Whichever counted, the labels of the other would be lost.
+                self.problem(
+                    &key.hash,
+                    "another key has this hash: every key is one caller's, with one set of labels",
                 );
             }
             let mut labels = Vec::new();

@@ -20,6 +20,7 @@ use lockgate_providers::Secret;
 use lockgate_sandbox::Pin;
 
 use check::check;
+pub(crate) use check::id_form;
 pub(crate) use file::{Device, Limits, LogRequests, Named, OnError, ProviderKind};
 pub(crate) use lockgate_problems::Problems;
 pub(crate) use routers::BUILT_IN_ROUTER;

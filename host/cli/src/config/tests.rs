@@ -244,6 +244,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "air-gapped",
     ),
     (
+        "[[provider]]\nid = \"p\"\nkind = \"bedrock\"\nregion = \"x\"\napi_key = \"sk-hunter2\"",
+        "lockgate.toml:5:11",
+        "{ env = \"NAME\" }",
+    ),
+    (
         "[[provider]]\nid = \"p\"\nkind = \"bedrock\"\nregion = \"x\"\napi_key = { env = \"LOCKGATE_TEST_UNSET\" }",
         "lockgate.toml:5:11",
         "`LOCKGATE_TEST_UNSET` is not set",
@@ -350,6 +355,14 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     ("[[key]]\nname = \"k\"\nhash = \"sha256:12\"", "lockgate.toml:3:8", "lockgate key new"),
     (
+        "[[key]]\nname = \"a\"\nlabels = [\"local-only\"]\n\
+         hash = \"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n\
+         [[key]]\nname = \"b\"\n\
+         hash = \"sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"",
+        "lockgate.toml:7:8",
+        "another key has this hash",
+    ),
+    (
         "[[key]]\nname = \"k\"\nhash = \"sha256:12\"\nlabels = [\"lokal\"]",
         "lockgate.toml:4:11",
         "unknown label `lokal`",
@@ -387,6 +400,8 @@ fn a_secret_is_never_shown() {
     let config = parse(&path, text).expect("it is valid");
     assert_eq!(config.providers[0].api_key, Some(lockgate_providers::Secret::new("hunter2")));
     assert!(!format!("{config:?}").contains("hunter2"));
+    let pasted = text.replace("{ file = \"key\" }", "\"sk-hunter2\"");
+    assert!(!parse(&path, &pasted).expect_err("a secret").to_string().contains("hunter2"));
 }
 
 /// A cloud target `claude`, one on this machine, `small`, a model `m` and an adapter `m:a`; 26 lines.

@@ -127,6 +127,19 @@ impl Part {
         }
     }
 
+    /// The file that it is so far.
+    #[cfg(feature = "engine")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes what was fetched, which is of no use.
+    #[cfg(feature = "engine")]
+    pub(crate) fn discard(self) {
+        // What cannot be removed is written anew at the next attempt.
+        let _ = std::fs::remove_file(&self.path);
+    }
+
     /// Gives the verified file its name.
     pub(crate) fn commit(mut self, target: &Path) -> Result<(), DownloadError> {
         self.file.sync_all().map_err(|source| self.io(source))?;

@@ -103,6 +103,11 @@ async fn fetch(
         Source::File(path) => copy(path, &target, name, expected)?,
     };
     let sha256 = part.verify()?;
+    #[cfg(feature = "engine")]
+    if let Err(error) = lockgate_engine::gguf::Gguf::open(part.path()) {
+        part.discard();
+        return Err(PullError::Source(format!("{source} is no whole model: {}", error.problem)));
+    }
     let licence = licence.map(str::to_owned);
     store.record(name, &Origin { source: source.to_string(), sha256, licence })?;
     part.commit(&target)?;

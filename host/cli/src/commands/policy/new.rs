@@ -18,6 +18,14 @@ use crate::terminal;
 const NAME_BYTES_MAX: usize = 64;
 /// Names that cargo or the project itself has taken.
 const TAKEN: [&str; 7] = ["alloc", "core", "lockgate-plugin", "proc-macro", "sdk", "std", "test"];
+/// Words of Rust, which no crate can be named after.
+const KEYWORDS: [&str; 51] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn",
+    "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
+    "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static",
+    "struct", "super", "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual",
+    "where", "while", "yield",
+];
 
 pub(super) fn new(args: &NewArgs) -> Result<(), Failure> {
     let name = args.name.as_str();
@@ -64,15 +72,15 @@ fn check(name: &str, lang: Language) -> Result<(), Failure> {
              hyphens, beginning with a letter"
         )));
     }
-    if lang == Language::Rust && TAKEN.contains(&name) {
+    if lang == Language::Rust && (TAKEN.contains(&name) || KEYWORDS.contains(&name)) {
         return Err(Failure::unusable(format!(
-            "the name `{name}` is taken by another crate; use another one"
+            "the name `{name}` is taken by Rust or another crate; use another one"
         )));
     }
     Ok(())
 }
 
-/// `by-length` as a type: `ByLength`.
+/// `by-length` as a type, `ByLengthPolicy`: no name of Rust's or the guest crate's, whatever the policy is called.
 fn type_name(name: &str) -> String {
     let word = |word: &str| {
         let mut letters = word.chars();
@@ -80,7 +88,7 @@ fn type_name(name: &str) -> String {
             .next()
             .map_or(String::new(), |first| first.to_ascii_uppercase().to_string() + letters.as_str())
     };
-    name.split('-').map(word).collect()
+    name.split('-').map(word).collect::<String>() + "Policy"
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
@@ -97,10 +105,11 @@ mod tests {
         for name in ["a", "by-length", "p2"] {
             assert!(check(name, Language::Rust).is_ok(), "{name}");
         }
-        for name in ["", "By", "2p", "a_b", "a--b", "a-", "../x", "core", "sdk", &"x".repeat(65)] {
+        for name in ["", "By", "2p", "a_b", "a--b", "a-", "../x", "core", "sdk", "self", &"x".repeat(65)] {
             assert!(check(name, Language::Rust).is_err(), "{name}");
-            assert_eq!(check(name, Language::C).is_err(), !TAKEN.contains(&name), "{name}");
+            let of_rust = TAKEN.contains(&name) || KEYWORDS.contains(&name);
+            assert_eq!(check(name, Language::C).is_err(), !of_rust, "{name}");
         }
-        assert_eq!(type_name("by-length2"), "ByLength2");
+        assert_eq!(type_name("by-length2"), "ByLength2Policy");
     }
 }

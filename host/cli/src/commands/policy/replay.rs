@@ -23,6 +23,11 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
     let log = File::open(&args.log).with_context(|| format!("cannot read {name}"))?;
     let report =
         replay_log(BufReader::new(log), &mut policy, against.as_mut()).with_context(|| name.to_string())?;
+    if report.requests == 0 {
+        return Err(Failure::unusable(format!(
+            "{name} holds no request: the server writes them with log_requests on"
+        )));
+    }
     let text = if args.json { serde_json::to_string_pretty(&report)? } else { describe(&report) };
     terminal::result(&text)?;
     if report.after.label_violations > 0 {
@@ -32,6 +37,11 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// Nothing is free for want of a price.
+fn usd(known: Option<f64>) -> String {
+    known.map_or("not known".to_owned(), |usd| format!("{usd:.6}"))
 }
 
 fn candidate(sandbox: &Sandbox, path: &Path, settings: &[(String, String)]) -> Result<Candidate, Failure> {
@@ -58,7 +68,7 @@ fn describe(report: &Report) -> String {
         row("refused", &|side| side.refused.to_string()),
         row("failed", &|side| side.failed.values().sum::<u64>().to_string()),
         row("label violations", &|side| side.label_violations.to_string()),
-        row("cost, USD", &|side| format!("{:.6}", side.costs.usd)),
+        row("cost, USD", &|side| usd((side.costs.requests > 0).then_some(side.costs.usd))),
         row("  of requests", &|side| side.costs.requests.to_string()),
         row("expected time, ms", &|side| {
             side.expected_ms.map_or("not known".to_owned(), |time| format!("{time:.0}"))
@@ -88,8 +98,8 @@ fn describe(report: &Report) -> String {
             vec![
                 format!("{} → {}", flow.from, flow.to),
                 flow.requests.to_string(),
-                format!("{:.6}", flow.usd_before),
-                format!("{:.6}", flow.usd_after),
+                usd(flow.usd_before),
+                usd(flow.usd_after),
             ]
         }));
         text.push_str(&format!("\n\n{}", columns(&rows)));
