@@ -3,7 +3,7 @@
 use lockgate_api::{BreakerState, Health, Label};
 use serde_json::{Value, json};
 
-use super::words::{self, ANSWERS, FILLER, LANGUAGES, SYSTEMS, TOOLS};
+use super::words::{self, ANSWERS, FILLER, LANGUAGES, LONG_BYTES_MIN, SYSTEMS, TOOLS};
 use crate::world::{Answer, Failing, Reply, next};
 
 /// The largest prompt that is generated where nothing is said.
@@ -305,7 +305,7 @@ impl Case {
         let pieces = || self.turns.iter().flat_map(|turn| &turn.pieces);
         match name {
             "personal" => pieces().any(|piece| piece.datum.is_some()),
-            "long" => pieces().any(|piece| piece.times > 1),
+            "long" => pieces().any(|piece| piece.text.len() as u64 * piece.times >= LONG_BYTES_MIN),
             "tools" => !self.tools.is_empty(),
             "labels" => !self.labels.is_empty(),
             "turns" => self.turns.iter().filter(|turn| turn.role == "user").count() > 1,

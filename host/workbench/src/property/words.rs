@@ -33,6 +33,9 @@ pub(super) const LANGUAGES: &[(&str, &[&str])] = &[
     ("hi", &["भारत की राजधानी क्या है?", "इस वाक्य का अनुवाद करो।"]),
 ];
 
+/// From how many bytes on a piece is long, however small a failure was made.
+pub(super) const LONG_BYTES_MIN: u64 = 1_000;
+
 /// Fills long prompts.
 pub(super) const FILLER: &str =
     "The committee met on Tuesday and asked whether the library could open earlier.";

@@ -44,7 +44,7 @@ pub struct Report {
     /// The requests whose move changes their cost most.
     pub largest: Vec<Moved>,
     #[serde(skip)]
-    by_flow: BTreeMap<(String, String), (u64, f64, f64)>,
+    by_flow: BTreeMap<(String, String), (u64, Option<(f64, f64)>)>,
 }
 
 /// One side of the comparison.
@@ -82,10 +82,10 @@ pub struct Flow {
     pub to: String,
     /// How many.
     pub requests: u64,
-    /// What they cost before, as far as is known.
-    pub usd_before: f64,
-    /// What they cost now, as far as is known.
-    pub usd_after: f64,
+    /// What those of them cost before whose cost is known both ways; none where it is of none.
+    pub usd_before: Option<f64>,
+    /// What the same ones cost now.
+    pub usd_after: Option<f64>,
 }
 
 /// A request that moved.
@@ -138,8 +138,9 @@ impl Report {
         // What goes nowhere costs nothing; what is not known is left out on both sides.
         let usd = |side: &Side| if side.target.is_none() { Some(0.0) } else { side.usd };
         let (Some(usd_before), Some(usd_after)) = (usd(&before), usd(&now)) else { return };
-        flow.1 += usd_before;
-        flow.2 += usd_after;
+        let known = flow.1.get_or_insert_default();
+        known.0 += usd_before;
+        known.1 += usd_after;
         let request_id = record.request_id.clone();
         self.largest.push(Moved { line, request_id, from, to, usd_before, usd_after });
         if self.largest.len() > 8 * LARGEST_MAX {
@@ -161,12 +162,12 @@ impl Report {
         }
         let flows = std::mem::take(&mut self.by_flow).into_iter();
         self.flows = flows
-            .map(|((from, to), (requests, usd_before, usd_after))| Flow {
+            .map(|((from, to), (requests, usd))| Flow {
                 from,
                 to,
                 requests,
-                usd_before,
-                usd_after,
+                usd_before: usd.map(|usd| usd.0),
+                usd_after: usd.map(|usd| usd.1),
             })
             .collect();
         self.flows.sort_by_key(|flow| std::cmp::Reverse(flow.requests));

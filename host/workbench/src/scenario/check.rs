@@ -23,7 +23,8 @@ pub(super) fn check(path: &Path, text: &str, file: File, decode: &Decode) -> Res
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let ids = file.targets.iter().map(|target| target.id.get_ref().clone()).collect();
     let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(place, _)| place).collect();
-    let mut checker = Checker { text, line_ends: ends, folder, problems: Problems::none(path), ids, decode };
+    let problems = Problems::none(path);
+    let mut checker = Checker { text, line_ends: ends, folder, problems, ids, plugins: Vec::new(), decode };
     let policy = checker.policy(&file);
     if policy.world == Some(PluginWorld::Adapter)
         && let Some(name) = crate::bench::name_of(&policy.path)
@@ -32,12 +33,19 @@ pub(super) fn check(path: &Path, text: &str, file: File, decode: &Decode) -> Res
         let tuned: Vec<String> = checker.ids.iter().map(|base| tuned_id(base, &name)).collect();
         checker.ids.extend(tuned);
     }
-    let chain = file.chain.iter().filter_map(|link| checker.link(link)).collect();
+    let chain: Vec<Policy> = file.chain.iter().filter_map(|link| checker.link(link)).collect();
+    let plugins = std::iter::once(&policy).chain(&chain);
+    checker.plugins = plugins.filter_map(|plugin| crate::bench::name_of(&plugin.path)).collect();
     let on_error = checker.on_error(file.on_error.as_ref());
     let targets = checker.targets(&file.targets);
     let replies = file.replies.iter().map(|reply| checker.reply(reply)).collect();
     let world = Arc::new(World { targets, replies });
     let names: Vec<&str> = file.scenarios.iter().map(|scenario| scenario.name.get_ref().as_str()).collect();
+    for (place, scenario) in file.scenarios.iter().enumerate() {
+        if names[..place].contains(&names[place]) {
+            checker.problem(&scenario.name, format!("a second scenario `{}`", names[place]));
+        }
+    }
     for fault in &file.faults {
         if let Some(named) = &fault.scenario
             && !names.contains(&named.get_ref().as_str())
@@ -65,6 +73,8 @@ pub(super) struct Checker<'a> {
     problems: Problems,
     /// Of targets.
     pub(super) ids: HashSet<String>,
+    /// Of the policy and the chain around it.
+    plugins: Vec<String>,
     decode: &'a Decode,
 }
 
@@ -270,8 +280,13 @@ impl Checker<'_> {
                 self.problem(&fault.at, "calls of the host count from 1");
             }
             if let Some(kind) = self.word(&fault.kind, "fault", &words) {
+                let plugin = fault.plugin.as_ref();
+                if let Some(plugin) = plugin.filter(|plugin| !self.plugins.contains(plugin.get_ref())) {
+                    let known = self.plugins.clone();
+                    self.unknown(plugin, "plugin", known.iter().map(String::as_str));
+                }
                 planned.push(PlannedFault {
-                    plugin: fault.plugin.clone(),
+                    plugin: plugin.map(|plugin| plugin.get_ref().clone()),
                     at: *fault.at.get_ref(),
                     fault: kind,
                 });

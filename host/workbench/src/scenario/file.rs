@@ -3,6 +3,7 @@
 //! Rules between parts (a reply's target exists, a label is one) are in `check`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -70,7 +71,7 @@ pub(super) struct Target {
     pub(super) model: Option<String>,
     pub(super) locality: Spanned<String>,
     pub(super) region: Option<String>,
-    pub(super) context: Option<u64>,
+    pub(super) context: Option<NonZeroU64>,
     pub(super) price: Option<Spanned<Price>>,
     #[serde(default)]
     pub(super) health: Health,
@@ -137,7 +138,7 @@ pub(super) struct ToolCall {
 pub(super) struct Fault {
     pub(super) kind: Spanned<String>,
     pub(super) at: Spanned<u64>,
-    pub(super) plugin: Option<String>,
+    pub(super) plugin: Option<Spanned<String>>,
     /// By name; all of the file's where there is none.
     pub(super) scenario: Option<Spanned<String>>,
 }

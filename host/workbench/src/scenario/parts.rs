@@ -1,6 +1,7 @@
 //! The rules for targets, replies, expectations and properties of a scenario file.
 
 use std::collections::HashSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ impl Checker<'_> {
             model: target.model.clone().unwrap_or_else(|| id.clone()),
             locality,
             region: target.region.clone(),
-            context_tokens: target.context,
+            context_tokens: target.context.map(NonZeroU64::get),
             price: price.or(free),
             tools: target.tools,
             images: target.images,
@@ -97,6 +98,13 @@ impl Checker<'_> {
             reply.logprob.as_ref().filter(|value| value.get_ref().is_nan() || *value.get_ref() > 0.0)
         {
             self.problem(logprob, "logprob is the logarithm of a probability, at most 0");
+        }
+        if let (
+            Some(text),
+            Some(Failing::Timeout | Failing::Overloaded | Failing::Unavailable | Failing::Context),
+        ) = (&reply.text, error)
+        {
+            self.problem(text, "this text is never given: `error` comes in its place");
         }
         let is_share = |share: &f64| (0.0..=1.0).contains(share);
         if let Some(choose) = reply.choose.as_ref().filter(|shares| !shares.get_ref().iter().all(is_share)) {

@@ -132,6 +132,10 @@ fn mistakes_are_told_with_their_place_and_the_nearest_name() {
         ("[[reply]]\ntarget = \"small\"\nerror = \"time-out\"\n", "did you mean `timeout`?"),
         ("[[reply]]\ntarget = \"small\"\nerror = \"cut-after:x\"\n", "cut-after needs a number"),
         ("[[fault]]\nkind = \"trap\"\nat = 0\n", "count from 1"),
+        ("[[fault]]\nkind = \"trap\"\nat = 1\nplugin = \"nobody\"\n", ":8:10: unknown plugin `nobody`"),
+        ("[[scenario]]\nname = \"one\"\nprompt = \"Hi\"\n", ":9:8: a second scenario `one`"),
+        ("[[reply]]\ntext = \"x\"\nerror = \"timeout\"\n", ":6:8: this text is never given"),
+        ("[[target]]\nid = \"t\"\nlocality = \"lan\"\ncontext = 0\n", "nonzero"),
         (
             "[[fault]]\nkind = \"trap\"\nat = 1\nscenario = \"on\"\n",
             "unknown scenario `on`: did you mean `one`?",
