@@ -118,7 +118,9 @@ pub enum SettingsProblem {
         problem: String,
     },
     /// Only this machine's own servers exist in an air-gapped host.
-    #[error("locality `{locality}` is not allowed while the host is air-gapped (`air_gapped`, --offline): only `local` providers are")]
+    #[error(
+        "locality `{locality}` is not allowed while the host is air-gapped (`air_gapped`, --offline): only `local` providers are"
+    )]
     AirGapped {
         /// The provider's locality.
         locality: Locality,

@@ -54,8 +54,11 @@ fn test(root: &Path) -> Result<()> {
     let model = home.join("models/smollm2.gguf");
 
     step("Rust tests");
-    // Release, so that the dependencies are built once for the binary and the tests.
-    run(cargo(root).args(["test", "--release", "--workspace"]).env("LOCKGATE_TEST_MODEL", &model))?;
+    // Release, so that the dependencies are built once for the binary and the tests; to the end, so that one run tells
+    // every failure.
+    run(cargo(root)
+        .args(["test", "--release", "--workspace", "--no-fail-fast"])
+        .env("LOCKGATE_TEST_MODEL", &model))?;
 
     step("scenarios of the shipped plugins");
     run(Command::new(&binary)
