@@ -2,7 +2,11 @@
 
 import json
 import os
+import pty
 import re
+import select
+import signal
+import time
 
 import pytest
 from conftest import lockgate
@@ -33,6 +37,37 @@ def test_pull_list_show_rm(tmp_path, model_path):
         assert word in shown, shown
     assert lockgate("rm", "mine", **home).returncode == 0
     assert lockgate("rm", "mine", **home).returncode == 2
+
+
+def test_an_interrupt_ends_the_answer_and_not_the_chat(model_path):
+    child, terminal = pty.fork()
+    if child == 0:
+        binary = os.environ["LOCKGATE_BIN"]
+        os.execv(binary, [binary, "run", model_path, "--temperature", "0", "--max-tokens", "4000"])
+    seen = b""
+
+    def until(words: bytes) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + 60
+        while words not in seen:
+            assert time.monotonic() < deadline and select.select([terminal], [], [], 60)[0], seen
+            seen += os.read(terminal, 4096)
+        seen = seen.partition(words)[2]
+
+    until(b"> ")
+    os.write(terminal, b"Count from 1 to 500, one number a line.\r")
+    # The end of the prompt's line, and of the answer's first one.
+    until(b"\r\n")
+    until(b"\r\n")
+    os.kill(child, signal.SIGINT)
+    until(b"> ")
+    os.write(terminal, b"What is the capital of France?\r")
+    until(b"Paris")
+    os.kill(child, signal.SIGINT)
+    until(b"> ")
+    os.write(terminal, b"/exit\r")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(terminal)
 
 
 def test_half_a_model_is_not_kept(tmp_path, model_path):

@@ -1,16 +1,22 @@
 //! `run`: one answer, or a chat with history on a terminal.
 
 use std::io::{IsTerminal, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lockgate_api::{ChatRequest, Event, FinishReason, Message, Role, Sampling};
 use lockgate_engine::adapter::AdapterFile;
 use lockgate_engine::backend::{LocalModel, ModelOptions};
 use rustyline::error::ReadlineError;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::block_on;
 use crate::args::RunArgs;
 use crate::failure::Failure;
 use crate::{models, terminal};
+
+/// As shells tell that a process was ended by an interrupt.
+const INTERRUPTED: i32 = 130;
 
 pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
     let path = block_on(models::find_or_pull(&args.model, args.offline))??;
@@ -30,7 +36,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         ..Sampling::default()
     };
     let history = args.system.map(|text| Message::text(Role::System, text)).into_iter().collect();
-    let mut chat = Chat { model, sampling, history };
+    let mut chat = Chat { model, sampling, history, interrupted: Arc::default() };
     match args.prompt {
         Some(prompt) => chat.say(prompt),
         None if std::io::stdin().is_terminal() => chat.interactive(),
@@ -46,10 +52,12 @@ struct Chat {
     model: LocalModel,
     sampling: Sampling,
     history: Vec<Message>,
+    /// Somebody wants the answer to end here.
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Chat {
-    /// Asks, prints the answer as it is made, and remembers both.
+    /// Asks, prints the answer as it is made, and remembers both. An interrupted answer is remembered as far as it came.
     fn say(&mut self, prompt: String) -> Result<(), Failure> {
         if prompt.trim().is_empty() {
             return Err(Failure::unusable("the prompt is empty"));
@@ -58,7 +66,12 @@ impl Chat {
         let mut request = ChatRequest::new("run", self.history.clone());
         request.sampling = self.sampling.clone();
         let mut answer = String::new();
+        self.interrupted.store(false, Ordering::Relaxed);
         for event in self.model.chat(request) {
+            if self.interrupted.load(Ordering::Relaxed) {
+                terminal::raw(b"\n")?;
+                break;
+            }
             match event {
                 Ok(Event::Text { text, .. }) => {
                     terminal::raw(text.as_bytes())?;
@@ -80,8 +93,25 @@ impl Chat {
         Ok(())
     }
 
+    /// From now on an interrupt ends the answer that is made; a second one that finds the first unheeded ends the process.
+    fn heed_interrupts(&self) -> Result<(), Failure> {
+        let interrupted = Arc::clone(&self.interrupted);
+        let heed = async move {
+            let mut interrupts = signal(SignalKind::interrupt())?;
+            while interrupts.recv().await.is_some() {
+                if interrupted.swap(true, Ordering::Relaxed) {
+                    std::process::exit(INTERRUPTED);
+                }
+            }
+            std::io::Result::Ok(())
+        };
+        std::thread::Builder::new().name("interrupts".to_owned()).spawn(move || block_on(heed))?;
+        Ok(())
+    }
+
     fn interactive(&mut self) -> Result<(), Failure> {
-        terminal::note("/clear forgets the conversation; /exit or Ctrl-D ends it");
+        terminal::note("/clear forgets the conversation; Ctrl-C ends an answer; /exit or Ctrl-D ends it all");
+        self.heed_interrupts()?;
         let beginning = self.history.clone();
         let mut editor = rustyline::DefaultEditor::new()?;
         loop {

@@ -44,8 +44,11 @@ pub struct Report {
     /// The requests whose move changes their cost most.
     pub largest: Vec<Moved>,
     #[serde(skip)]
-    by_flow: BTreeMap<(String, String), (u64, Option<(f64, f64)>)>,
+    by_flow: BTreeMap<(String, String), (u64, Bills)>,
 }
+
+/// USD before and now, where both are known of a request.
+type Bills = Option<(f64, f64)>;
 
 /// One side of the comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
