@@ -55,10 +55,10 @@ def test_an_interrupt_ends_the_answer_and_not_the_chat(model_path):
         seen = seen.partition(words)[2]
 
     until(b"> ")
-    os.write(terminal, b"Count from 1 to 500, one number a line.\r")
-    # The end of the prompt's line, and of the answer's first one.
+    os.write(terminal, b"Write a long story about a dragon, in ten chapters.\r")
+    # The end of the prompt's line, and of the answer's first sentence.
     until(b"\r\n")
-    until(b"\r\n")
+    until(b". ")
     os.kill(child, signal.SIGINT)
     until(b"> ")
     os.write(terminal, b"What is the capital of France?\r")

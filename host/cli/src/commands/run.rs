@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use lockgate_api::{ChatRequest, Event, FinishReason, Message, Role, Sampling};
 use lockgate_engine::adapter::AdapterFile;
@@ -16,7 +16,12 @@ use crate::failure::Failure;
 use crate::{models, terminal};
 
 /// As shells tell that a process was ended by an interrupt.
-const INTERRUPTED: i32 = 130;
+const ENDED_BY_INTERRUPT: u8 = 130;
+
+/// What a chat is at: nobody waits for an answer, one is made, or one is made that somebody wants to end.
+const IDLE: u8 = 0;
+const ANSWERING: u8 = 1;
+const INTERRUPTED: u8 = 2;
 
 pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
     let path = block_on(models::find_or_pull(&args.model, args.offline))??;
@@ -36,7 +41,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         ..Sampling::default()
     };
     let history = args.system.map(|text| Message::text(Role::System, text)).into_iter().collect();
-    let mut chat = Chat { model, sampling, history, interrupted: Arc::default() };
+    let mut chat = Chat { model, sampling, history, state: Arc::default() };
     match args.prompt {
         Some(prompt) => chat.say(prompt),
         None if std::io::stdin().is_terminal() => chat.interactive(),
@@ -52,8 +57,8 @@ struct Chat {
     model: LocalModel,
     sampling: Sampling,
     history: Vec<Message>,
-    /// Somebody wants the answer to end here.
-    interrupted: Arc<AtomicBool>,
+    /// [`IDLE`], [`ANSWERING`] or [`INTERRUPTED`].
+    state: Arc<AtomicU8>,
 }
 
 impl Chat {
@@ -66,9 +71,9 @@ impl Chat {
         let mut request = ChatRequest::new("run", self.history.clone());
         request.sampling = self.sampling.clone();
         let mut answer = String::new();
-        self.interrupted.store(false, Ordering::Relaxed);
+        self.state.store(ANSWERING, Ordering::Relaxed);
         for event in self.model.chat(request) {
-            if self.interrupted.load(Ordering::Relaxed) {
+            if self.state.load(Ordering::Relaxed) == INTERRUPTED {
                 terminal::raw(b"\n")?;
                 break;
             }
@@ -84,28 +89,37 @@ impl Chat {
                 Ok(Event::Finish { .. }) => terminal::raw(b"\n")?,
                 Ok(_) => {}
                 Err(error) => {
+                    self.state.store(IDLE, Ordering::Relaxed);
                     self.history.pop();
                     return Err(error.into());
                 }
             }
         }
+        self.state.store(IDLE, Ordering::Relaxed);
         self.history.push(Message::text(Role::Assistant, answer));
         Ok(())
     }
 
     /// From now on an interrupt ends the answer that is made; a second one that finds the first unheeded ends the process.
     fn heed_interrupts(&self) -> Result<(), Failure> {
-        let interrupted = Arc::clone(&self.interrupted);
+        let state = Arc::clone(&self.state);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // Before the line's editor sets a handler of its own: it puts back what it finds.
+        let mut interrupts = {
+            let _inside = runtime.enter();
+            signal(SignalKind::interrupt())?
+        };
         let heed = async move {
-            let mut interrupts = signal(SignalKind::interrupt())?;
             while interrupts.recv().await.is_some() {
-                if interrupted.swap(true, Ordering::Relaxed) {
-                    std::process::exit(INTERRUPTED);
+                // Between answers the editor has its own way with it.
+                let now =
+                    state.compare_exchange(ANSWERING, INTERRUPTED, Ordering::Relaxed, Ordering::Relaxed);
+                if now == Err(INTERRUPTED) {
+                    std::process::exit(ENDED_BY_INTERRUPT.into());
                 }
             }
-            std::io::Result::Ok(())
         };
-        std::thread::Builder::new().name("interrupts".to_owned()).spawn(move || block_on(heed))?;
+        std::thread::Builder::new().name("interrupts".to_owned()).spawn(move || runtime.block_on(heed))?;
         Ok(())
     }
 
