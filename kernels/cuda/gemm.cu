@@ -12,6 +12,7 @@
 //
 // Bytes to move: weights once for every 64 rows, activations once for every 64 outputs. Operations: 2 * rows * outputs *
 // columns: bound by the bf16 matrix rate from some hundred rows on.
+#include "gemm_tile.cuh"
 #include "planes.cuh"
 #include "warp.cuh"
 
@@ -145,21 +146,7 @@ __device__ __forceinline__ void multiply(const Product& job) {
         }
         buffer ^= 1;
     }
-#pragma unroll
-    for (int part = 0; part < 2; ++part) {
-#pragma unroll
-        for (int output = 0; output < 4; ++output) {
-#pragma unroll
-            for (int number = 0; number < 4; ++number) {
-                const uint32_t row = first_row + warp_row + part * 16 + lane / 4 + number / 2 * 8;
-                const uint32_t at = first_output + warp_output + output * 8 + lane % 4 * 2 + number % 2;
-                if (row < job.rows && at < job.outputs) {
-                    float* to = job.out + uint64_t(row) * job.outputs + at;
-                    *to = sums[part][output][number] + (job.bias ? job.bias[at] : 0.0f) + (job.add ? *to : 0.0f);
-                }
-            }
-        }
-    }
+    store_sums(job, sums, first_row + warp_row, first_output + warp_output, lane);
 }
 
 #define GEMM(NAME, BODY)                                                                                          \

@@ -12,6 +12,7 @@
 // Bytes to move: weights once for every 64 rows, activations once for every 64 outputs. Operations: 2 * rows * outputs *
 // columns in int8, twice that for two scales, and 3 to 4 in f32 for every 32 of them: bound by the int8 matrix rate, or by
 // those. Which of the two kernels is faster is measured on each card (src/cuda/tuning.rs).
+#include "gemm_tile.cuh"
 #include "planes.cuh"
 #include "warp.cuh"
 
@@ -136,21 +137,7 @@ __device__ __forceinline__ void multiply(const Product& job) {
         }
         buffer ^= 1;
     }
-#pragma unroll
-    for (int part = 0; part < 2; ++part) {
-#pragma unroll
-        for (int eight = 0; eight < 4; ++eight) {
-#pragma unroll
-            for (int number = 0; number < 4; ++number) {
-                const uint32_t row = first_row + warp_row + part * 16 + lane / 4 + number / 2 * 8;
-                const uint32_t at = first_output + warp_output + eight * 8 + lane % 4 * 2 + number % 2;
-                if (row < job.rows && at < job.outputs) {
-                    float* to = job.out + uint64_t(row) * job.outputs + at;
-                    *to = sums[part][eight][number] + (job.bias ? job.bias[at] : 0.0f) + (job.add ? *to : 0.0f);
-                }
-            }
-        }
-    }
+    store_sums(job, sums, first_row + warp_row, first_output + warp_output, lane);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3)

@@ -1,9 +1,9 @@
 //! The SDK's client, set up the way every attempt needs it.
 //!
 //! No retries (the gateway's plan decides), no guard of its own against stalled streams (the gateway's idle
-//! timer is one), and connections of ours. The endpoint comes from the configuration alone: `AWS_ENDPOINT_URL` could send labelled
-//! requests to another region. The SDK writes requests and answers into its traces at the level TRACE:
-//! whoever sets up logging keeps the targets `aws_` below that.
+//! timer is one), and connections of ours. The endpoint comes from the configuration alone:
+//! `AWS_ENDPOINT_URL` could send labelled requests to another region. The SDK writes requests and answers
+//! into its traces at the level TRACE: whoever sets up logging keeps the targets `aws_` below that.
 
 use std::time::Duration;
 
