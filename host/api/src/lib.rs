@@ -46,7 +46,7 @@ pub use request::{
     ChatRequest, ImageSource, Message, Part, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
 };
 pub use review::{ReviewInput, ReviewVerdict, Reviewed, ReviewedChoice};
-pub use sampling::Sampling;
+pub use sampling::{Overrides, Sampling};
 pub use scope::Scope;
 pub use services::{Asking, ServiceError, Services};
 pub use spending::{Spending, Spent};

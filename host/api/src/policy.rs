@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::labels::{Label, Labels};
 use crate::request::ChatRequest;
 use crate::review::{ReviewInput, ReviewVerdict};
+use crate::sampling::Overrides;
 use crate::scope::Scope;
 use crate::target::{Health, Target};
 
@@ -80,8 +81,20 @@ pub struct Plan {
     pub reason: String,
 }
 
+impl Plan {
+    /// The first thing about its attempts that makes no sense whatever targets there are, in words.
+    pub fn problem(&self) -> Option<String> {
+        let mut attempts = self.attempts.iter().enumerate();
+        attempts.find_map(|(number, attempt)| {
+            let zero = attempt.timeout.is_some_and(|timeout| timeout.is_zero());
+            let problem = zero.then(|| "a timeout of 0 ms".to_owned()).or_else(|| attempt.sampling.problem());
+            problem.map(|problem| format!("attempt {number} has {problem}"))
+        })
+    }
+}
+
 /// One step of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedAttempt {
     /// The target's id.
     pub target: String,
@@ -89,12 +102,15 @@ pub struct PlannedAttempt {
     pub timeout: Option<Duration>,
     /// Whether the router judges the answer before the client sees it.
     pub review: bool,
+    /// Sampling parameters in the place of the request's own.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    pub sampling: Overrides,
 }
 
 impl PlannedAttempt {
     /// An attempt on this target, and nothing special about it.
     pub fn on(target: impl Into<String>) -> Self {
-        Self { target: target.into(), timeout: None, review: false }
+        Self { target: target.into(), timeout: None, review: false, sampling: Overrides::default() }
     }
 }
 

@@ -79,7 +79,8 @@ impl Execution<'_> {
             let mut skip = |error: BackendError| {
                 failures.push(FailedAttempt { target: Arc::clone(target), error, tried: false });
             };
-            if let Err(error) = entry.backend.accepts(self.request) {
+            let request = self.request_of(step);
+            if let Err(error) = entry.backend.accepts(&request) {
                 skip(error);
                 continue;
             }
@@ -100,11 +101,11 @@ impl Execution<'_> {
                 labels: Arc::clone(self.labels),
                 timeouts,
             };
-            let attempt = Attempt::begin(now(), timeouts, self.request.choices);
+            let attempt = Attempt::begin(now(), timeouts, request.choices);
             let reviewer = self.reviewer.as_ref().filter(|_| step.review);
             let request = match reviewer {
-                Some(_) => judgeable(self.request, &*entry.backend),
-                None => Arc::clone(self.request),
+                Some(_) => judgeable(&request, &*entry.backend),
+                None => request,
             };
             let events = entry.backend.stream(request, permit, context);
             let counted = Counted::new(Arc::clone(target), self.metrics.clone());
@@ -155,6 +156,15 @@ impl Execution<'_> {
                 ),
             },
         })
+    }
+
+    /// The request as this step wants it sent.
+    fn request_of(&self, step: &Step) -> Arc<ChatRequest> {
+        if step.sampling.is_empty() {
+            return Arc::clone(self.request);
+        }
+        let sampling = step.sampling.apply(&self.request.sampling);
+        Arc::new(ChatRequest { sampling, ..(**self.request).clone() })
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_api::{Labels, Locality, Plan, PolicyError, Target, permit};
+use lockgate_api::{Labels, Locality, Overrides, Plan, PlannedAttempt, PolicyError, Target, permit};
 
 use crate::failure::GatewayError;
 use crate::setup::Named;
@@ -17,7 +17,7 @@ pub const STEPS_MAX: usize = 16;
 const NAMES_SHOWN_MAX: usize = 20;
 
 /// One attempt to make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     /// The target's place in the catalogue.
     pub target: usize,
@@ -25,10 +25,25 @@ pub struct Step {
     pub timeout: Option<Duration>,
     /// Whether the router judges the answer.
     pub review: bool,
+    /// Sampling parameters in the place of the request's own.
+    pub sampling: Overrides,
+}
+
+impl Step {
+    /// An attempt on the target at this place, and nothing special about it.
+    pub fn on(target: usize) -> Self {
+        Self { target, timeout: None, review: false, sampling: Overrides::default() }
+    }
+
+    /// What a plan says, on the target at this place.
+    fn of(attempt: &PlannedAttempt, target: usize) -> Self {
+        let PlannedAttempt { timeout, review, sampling, .. } = *attempt;
+        Self { target, timeout, review, sampling }
+    }
 }
 
 /// Who decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Selection {
     /// The client: this target.
     Direct(Step),
@@ -72,7 +87,7 @@ pub fn select<'a>(
             Named::Direct => {
                 permit(labels, target)
                     .map_err(|forbidden| GatewayError::Locality { message: forbidden.to_string() })?;
-                return Ok(Selection::Direct(Step { target: place, timeout: None, review: false }));
+                return Ok(Selection::Direct(Step::on(place)));
             }
             Named::Route => {}
         }
@@ -114,6 +129,9 @@ pub fn steps_of<'a>(
             plan.attempts.len()
         )));
     }
+    if let Some(problem) = plan.problem() {
+        return Err(invalid(problem));
+    }
     let mut steps = Vec::with_capacity(plan.attempts.len());
     let mut against = None;
     for attempt in &plan.attempts {
@@ -123,7 +141,7 @@ pub fn steps_of<'a>(
             return Err(invalid(format!("it names the target `{name}`, which does not exist")));
         };
         match permit(labels, target) {
-            Ok(_) => steps.push(Step { target: place, timeout: attempt.timeout, review: attempt.review }),
+            Ok(_) => steps.push(Step::of(attempt, place)),
             Err(forbidden) => against = Some(forbidden),
         }
     }
@@ -140,7 +158,7 @@ pub fn first_local<'a>(labels: &Labels, targets: impl Iterator<Item = &'a Arc<Ta
     targets
         .enumerate()
         .find(|(_, target)| target.locality == Locality::Local && permit(labels, target).is_ok())
-        .map(|(place, _)| Step { target: place, timeout: None, review: false })
+        .map(|(place, _)| Step::on(place))
 }
 
 #[cfg(test)]

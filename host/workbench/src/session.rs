@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lockgate_api::{ChatRequest, Event, FinishReason, Health, Labels, Plan, PolicyError, Target};
+use lockgate_api::{
+    ChatRequest, Event, FinishReason, Health, Labels, Plan, PlannedAttempt, PolicyError, Target,
+};
 use lockgate_gateway::{
     Ask, Gateway, GatewayError, GatewayOptions, GatewayTarget, Key, Metrics, Outcome, SetupError,
 };
@@ -192,8 +194,12 @@ pub struct Happened {
 impl Happened {
     /// The plan's targets in order; none where there is no plan.
     pub fn plan(&self) -> Vec<&str> {
-        let plan = self.decision.iter().flatten();
-        plan.flat_map(|plan| plan.attempts.iter().map(|attempt| attempt.target.as_str())).collect()
+        self.attempts_planned().map(|attempt| attempt.target.as_str()).collect()
+    }
+
+    /// The attempts of the plan, in order.
+    pub fn attempts_planned(&self) -> impl Iterator<Item = &PlannedAttempt> {
+        self.decision.iter().flatten().flat_map(|plan| &plan.attempts)
     }
 
     /// Why the router decided so: the plan's reason, or the refusal's.

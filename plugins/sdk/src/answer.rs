@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Targets in order, labels to add, and a reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The targets to try, first to last. The host refuses a plan with none, with more than 16, or with
     /// one twice.
@@ -15,7 +15,7 @@ pub struct Plan {
 }
 
 /// One step of a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attempt {
     /// The target's id.
     pub target: String,
@@ -23,6 +23,60 @@ pub struct Attempt {
     pub timeout: Option<Duration>,
     /// Whether [`crate::Reviewer::review`] judges the answer before the client sees it.
     pub review: bool,
+    /// The temperature in the place of the request's own, 0 to 2. The host sends nothing to a target that cannot honour
+    /// this or one of the next four, and makes the next attempt.
+    pub temperature: Option<f32>,
+    /// The share of the most likely tokens that are kept, 0 to 1.
+    pub top_p: Option<f32>,
+    /// How many of the most likely tokens are kept; 0 keeps all.
+    pub top_k: Option<u32>,
+    /// What chance follows from.
+    pub seed: Option<u64>,
+    /// The most tokens of the answer, at least 1. Never more than the client asked for.
+    pub max_tokens: Option<u32>,
+}
+
+impl Attempt {
+    /// An attempt on this target, and nothing special about it.
+    pub fn on(target: impl Into<String>) -> Self {
+        Self { target: target.into(), ..Self::default() }
+    }
+
+    /// The same attempt with a limit on the whole of it.
+    #[must_use]
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout: Some(timeout), ..self }
+    }
+
+    /// The same attempt with this temperature.
+    #[must_use]
+    pub fn temperature(self, temperature: f32) -> Self {
+        Self { temperature: Some(temperature), ..self }
+    }
+
+    /// The same attempt with an answer of at most so many tokens.
+    #[must_use]
+    pub fn max_tokens(self, tokens: u32) -> Self {
+        Self { max_tokens: Some(tokens), ..self }
+    }
+}
+
+impl From<&str> for Attempt {
+    fn from(target: &str) -> Self {
+        Self::on(target)
+    }
+}
+
+impl From<&String> for Attempt {
+    fn from(target: &String) -> Self {
+        Self::on(target)
+    }
+}
+
+impl From<String> for Attempt {
+    fn from(target: String) -> Self {
+        Self::on(target)
+    }
 }
 
 impl Plan {
@@ -31,17 +85,17 @@ impl Plan {
         Self { reason: reason.into(), ..Self::default() }
     }
 
-    /// The same plan with one more attempt, made when those before it fail.
+    /// The same plan with one more attempt, made when those before it fail: a target's id, or an [`Attempt`].
     #[must_use]
-    pub fn then(mut self, target: impl Into<String>) -> Self {
-        self.attempts.push(Attempt { target: target.into(), timeout: None, review: false });
+    pub fn then(mut self, attempt: impl Into<Attempt>) -> Self {
+        self.attempts.push(attempt.into());
         self
     }
 
     /// The same plan with one more attempt, whose answer is reviewed.
     #[must_use]
     pub fn then_reviewed(mut self, target: impl Into<String>) -> Self {
-        self.attempts.push(Attempt { target: target.into(), timeout: None, review: true });
+        self.attempts.push(Attempt { review: true, ..Attempt::on(target) });
         self
     }
 

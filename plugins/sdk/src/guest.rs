@@ -60,6 +60,21 @@ fn build(plan: &Plan) -> plan::Plan {
         if attempt.review {
             built.review_attempt(number);
         }
+        if let Some(temperature) = attempt.temperature {
+            built.set_temperature(number, temperature);
+        }
+        if let Some(share) = attempt.top_p {
+            built.set_top_p(number, share);
+        }
+        if let Some(count) = attempt.top_k {
+            built.set_top_k(number, count);
+        }
+        if let Some(seed) = attempt.seed {
+            built.set_seed(number, seed);
+        }
+        if let Some(tokens) = attempt.max_tokens {
+            built.set_max_tokens(number, tokens);
+        }
     }
     for label in &plan.labels {
         built.add_label(label);

@@ -10,12 +10,12 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use lockgate_plugin::guest::bindings::router::lockgate::plugin as raw;
 use lockgate_plugin::{
-    AskError, Catalog, Plan, Prompt, Refusal, Request, Router, Settings, clock, cloud, inference, log,
-    random, state,
+    AskError, Attempt, Catalog, Plan, Prompt, Refusal, Request, Router, Settings, clock, cloud, inference,
+    log, random, state,
 };
 
 struct Hostile;
@@ -131,9 +131,18 @@ impl Router for Hostile {
             }
             "zero-timeout" => {
                 let mut plan = Plan::default().then(first());
-                plan.attempts[0].timeout = Some(std::time::Duration::ZERO);
+                plan.attempts[0].timeout = Some(Duration::ZERO);
                 Ok(plan)
             }
+            "overrides" => {
+                let attempt =
+                    Attempt { top_p: Some(0.5), top_k: Some(7), seed: Some(u64::MAX), ..first().into() };
+                let attempt = attempt.temperature(0.25).max_tokens(64).within(Duration::from_millis(900));
+                Ok(Plan::because("as it likes").then(attempt))
+            }
+            "too-hot" => Ok(Plan::default().then(Attempt::on(first()).temperature(2.5))),
+            "no-number" => Ok(Plan::default().then(Attempt { top_p: Some(f32::NAN), ..first().into() })),
+            "no-token" => Ok(Plan::default().then(Attempt::on(first()).max_tokens(0))),
             "label" => Ok(Plan::because("personal").then(first()).label("local-only")),
             "label-and-log" => {
                 log::info("a secret in the log");

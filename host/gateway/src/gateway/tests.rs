@@ -7,6 +7,7 @@ mod filters;
 mod guards;
 mod health;
 mod labels;
+mod overrides;
 mod policy;
 mod preprocessors;
 mod records;

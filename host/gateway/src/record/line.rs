@@ -67,7 +67,7 @@ pub struct PolicyFacts {
 }
 
 /// A decision without the words that it was put in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decided {
     /// Targets in order.

@@ -35,7 +35,7 @@ fn the_first_local_target_is_the_first_in_configuration_order() {
         target("b", Locality::Local),
     ];
     let labels = "no-cloud".parse().expect("parses");
-    assert_eq!(first_local(&labels, targets.iter()), Some(Step { target: 2, timeout: None, review: false }));
+    assert_eq!(first_local(&labels, targets.iter()), Some(Step::on(2)));
     assert_eq!(first_local(&labels, targets[..2].iter()), None);
 }
 

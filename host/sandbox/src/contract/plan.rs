@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockgate_api::{Label, Plan, PlannedAttempt, PolicyError, TargetFacts};
+use lockgate_api::{Label, Overrides, Plan, PlannedAttempt, PolicyError, TargetFacts};
 use wasmtime::component::Resource;
 
 use super::bindings::router::lockgate::plugin::plan;
@@ -19,19 +19,11 @@ pub(crate) const REASON_BYTES_MAX: usize = 4096;
 #[derive(Debug, Default)]
 #[allow(unreachable_pub, reason = "the generated bindings name it in their own public items")]
 pub struct Draft {
-    attempts: Vec<Proposed>,
+    attempts: Vec<PlannedAttempt>,
     labels: Vec<String>,
     reason: String,
     /// The first thing wrong with it that would be lost otherwise.
     problem: Option<String>,
-}
-
-/// An attempt as the guest proposes it.
-#[derive(Debug)]
-struct Proposed {
-    target: String,
-    timeout_ms: Option<u64>,
-    review: bool,
 }
 
 /// A refusal as the guest states it.
@@ -54,7 +46,7 @@ impl plan::HostPlan for Call {
         let draft = self.drafts.get_mut(&draft)?;
         let number = u32::try_from(draft.attempts.len())?;
         if draft.attempts.len() < ATTEMPTS_MAX {
-            draft.attempts.push(Proposed { target, timeout_ms: None, review: false });
+            draft.attempts.push(PlannedAttempt::on(target));
         } else {
             draft.problem(|| format!("more than {ATTEMPTS_MAX} attempts"));
         }
@@ -67,24 +59,38 @@ impl plan::HostPlan for Call {
         attempt: u32,
         timeout_ms: u64,
     ) -> wasmtime::Result<()> {
-        self.enter()?;
-        let draft = self.drafts.get_mut(&draft)?;
-        match draft.attempts.get_mut(attempt as usize) {
-            Some(proposed) if timeout_ms > 0 => proposed.timeout_ms = Some(timeout_ms),
-            Some(_) => draft.problem(|| format!("attempt {attempt} has a timeout of 0 ms")),
-            None => draft.problem(|| format!("a timeout for attempt {attempt}, which does not exist")),
-        }
-        Ok(())
+        self.change(&draft, attempt, "a timeout", |attempt| {
+            attempt.timeout = Some(Duration::from_millis(timeout_ms));
+        })
     }
 
     fn review_attempt(&mut self, draft: Resource<Draft>, attempt: u32) -> wasmtime::Result<()> {
-        self.enter()?;
-        let draft = self.drafts.get_mut(&draft)?;
-        match draft.attempts.get_mut(attempt as usize) {
-            Some(proposed) => proposed.review = true,
-            None => draft.problem(|| format!("a review of attempt {attempt}, which does not exist")),
-        }
-        Ok(())
+        self.change(&draft, attempt, "a review", |attempt| attempt.review = true)
+    }
+
+    fn set_temperature(
+        &mut self,
+        draft: Resource<Draft>,
+        attempt: u32,
+        temperature: f32,
+    ) -> wasmtime::Result<()> {
+        self.sample(&draft, attempt, |sampling| sampling.temperature = Some(temperature))
+    }
+
+    fn set_top_p(&mut self, draft: Resource<Draft>, attempt: u32, share: f32) -> wasmtime::Result<()> {
+        self.sample(&draft, attempt, |sampling| sampling.top_p = Some(share))
+    }
+
+    fn set_top_k(&mut self, draft: Resource<Draft>, attempt: u32, count: u32) -> wasmtime::Result<()> {
+        self.sample(&draft, attempt, |sampling| sampling.top_k = Some(count))
+    }
+
+    fn set_seed(&mut self, draft: Resource<Draft>, attempt: u32, seed: u64) -> wasmtime::Result<()> {
+        self.sample(&draft, attempt, |sampling| sampling.seed = Some(seed))
+    }
+
+    fn set_max_tokens(&mut self, draft: Resource<Draft>, attempt: u32, tokens: u32) -> wasmtime::Result<()> {
+        self.sample(&draft, attempt, |sampling| sampling.max_tokens = Some(tokens))
     }
 
     fn add_label(&mut self, draft: Resource<Draft>, label: String) -> wasmtime::Result<()> {
@@ -127,6 +133,34 @@ impl plan::HostRefusal for Call {
     }
 }
 
+impl Call {
+    /// Changes an attempt of a plan; `what` names the change should there be no such attempt.
+    fn change(
+        &mut self,
+        draft: &Resource<Draft>,
+        attempt: u32,
+        what: &str,
+        change: impl FnOnce(&mut PlannedAttempt),
+    ) -> wasmtime::Result<()> {
+        self.enter()?;
+        let draft = self.drafts.get_mut(draft)?;
+        match draft.attempts.get_mut(attempt as usize) {
+            Some(proposed) => change(proposed),
+            None => draft.problem(|| format!("{what} for attempt {attempt}, which does not exist")),
+        }
+        Ok(())
+    }
+
+    fn sample(
+        &mut self,
+        draft: &Resource<Draft>,
+        attempt: u32,
+        change: impl FnOnce(&mut Overrides),
+    ) -> wasmtime::Result<()> {
+        self.change(draft, attempt, "a sampling parameter", |attempt| change(&mut attempt.sampling))
+    }
+}
+
 fn check_reason(part: &'static str, reason: &str) -> Result<(), Stop> {
     if reason.len() > REASON_BYTES_MAX {
         return Err(Stop::Part { part, length: reason.len(), max: REASON_BYTES_MAX });
@@ -141,7 +175,7 @@ impl Draft {
 
     /// The targets that it names, whatever becomes of it.
     pub(crate) fn targets(&self) -> impl Iterator<Item = &str> {
-        self.attempts.iter().map(|proposed| proposed.target.as_str())
+        self.attempts.iter().map(|attempt| attempt.target.as_str())
     }
 
     /// The plan, if every part of it makes sense. The guest's own words are kept out of the error when
@@ -161,25 +195,27 @@ impl Draft {
             return Err(invalid("it names no target".to_owned()));
         }
         let mut attempts: Vec<PlannedAttempt> = Vec::with_capacity(self.attempts.len());
-        for Proposed { target, timeout_ms, review } in self.attempts {
-            if review && !can_review {
+        for attempt in self.attempts {
+            let target = &attempt.target;
+            if attempt.review && !can_review {
                 return Err(invalid(
                     "it wants an answer reviewed, and the component has no `review`".to_owned(),
                 ));
             }
-            if !catalog.iter().any(|facts| facts.target.id == target) {
-                return Err(invalid(format!("unknown target `{}`", quote(&target))));
+            if !catalog.iter().any(|facts| facts.target.id == *target) {
+                return Err(invalid(format!("unknown target `{}`", quote(target))));
             }
-            if attempts.iter().any(|attempt| attempt.target == target) {
+            if attempts.iter().any(|known| known.target == *target) {
                 return Err(invalid(format!("target `{target}` twice")));
             }
-            attempts.push(PlannedAttempt { target, timeout: timeout_ms.map(Duration::from_millis), review });
+            attempts.push(attempt);
         }
         let mut add_labels = Vec::with_capacity(self.labels.len());
         for label in &self.labels {
             let unknown = |_| invalid(format!("unknown label `{}`", quote(label)));
             add_labels.push(label.parse::<Label>().map_err(unknown)?);
         }
-        Ok(Plan { attempts, add_labels, reason: self.reason })
+        let plan = Plan { attempts, add_labels, reason: self.reason };
+        plan.problem().map_or(Ok(plan), |problem| Err(invalid(problem)))
     }
 }

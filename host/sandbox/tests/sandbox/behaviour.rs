@@ -1,8 +1,9 @@
 //! What a plugin sees of a request, and what becomes of what it says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use lockgate_api::{Label, PlannedAttempt, PolicyError, RouteInput, Router as _};
+use lockgate_api::{Label, Overrides, PlannedAttempt, PolicyError, RouteInput, Router as _};
 use lockgate_sandbox::{Limits, PluginSpec, RouterPlugin};
 
 use crate::support::{
@@ -17,6 +18,20 @@ fn a_plan_comes_out_as_the_guest_made_it() {
     assert_eq!(plan.add_labels, [Label::LocalOnly]);
     assert_eq!(plan.reason, "personal");
     assert_eq!(plugin.id(), "hostile");
+}
+
+#[test]
+fn an_attempt_comes_out_with_its_overrides() {
+    let plan = attack(&attacker(), "overrides").expect("it gives a plan");
+    let sampling = Overrides {
+        temperature: Some(0.25),
+        top_p: Some(0.5),
+        top_k: Some(7),
+        seed: Some(u64::MAX),
+        max_tokens: Some(64),
+    };
+    let timeout = Some(Duration::from_millis(900));
+    assert_eq!(plan.attempts, [PlannedAttempt { timeout, sampling, ..PlannedAttempt::on("here") }]);
 }
 
 #[test]

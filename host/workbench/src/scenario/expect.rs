@@ -1,12 +1,13 @@
 //! What a scenario expects, and how what happened differs from it.
 //!
-//! `plan`, `never_locality`, `never_target` and `healthy_first` judge what was asked for, plugins' own calls included,
+//! `plan`, `planned`, `never_locality`, `never_target` and `healthy_first` judge what was asked for, plugins' own calls included,
 //! before the host's check; everything else judges what happened.
 
 use std::fmt::Write as _;
 
 use lockgate_api::{BreakerState, FinishReason, Health, Labels, Locality, permit};
 
+use super::planned::{self, PlannedLike};
 use crate::session::{End, Happened};
 use crate::world::World;
 
@@ -15,6 +16,8 @@ use crate::world::World;
 pub struct Expect {
     /// The plan's targets, in order.
     pub plan: Option<Vec<String>>,
+    /// What attempts of it are like.
+    pub planned: Vec<PlannedLike>,
     /// Who answers.
     pub answered_by: Option<String>,
     /// Localities of which no target is asked for.
@@ -92,6 +95,7 @@ impl Expect {
         {
             miss("plan", list(plan), list(&happened.plan()));
         }
+        self.attempts(happened, &mut miss);
         let asked_in = |locality: Locality| {
             happened
                 .asked
@@ -178,6 +182,16 @@ impl Expect {
         misses
     }
 
+    /// Each attempt that is described is in the plan as it is described.
+    fn attempts(&self, happened: &Happened, miss: &mut impl FnMut(&'static str, String, String)) {
+        for wanted in &self.planned {
+            if !happened.attempts_planned().any(|attempt| wanted.holds(attempt)) {
+                let is: Vec<PlannedLike> = happened.attempts_planned().map(PlannedLike::of).collect();
+                miss("planned", wanted.to_toml(), planned::list(&is));
+            }
+        }
+    }
+
     fn health(
         &self,
         wanted: bool,
@@ -260,6 +274,7 @@ impl Expect {
         }
         let mut field = |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
         field("plan", self.plan.as_deref().map(list));
+        field("planned", (!self.planned.is_empty()).then(|| planned::list(&self.planned)));
         field("answered_by", self.answered_by.as_deref().map(quoted));
         field("healthy_first", self.healthy_first.map(|value| value.to_string()));
         field("outcome", self.outcome.map(|outcome| quoted(outcome.name())));

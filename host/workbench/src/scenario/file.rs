@@ -193,6 +193,8 @@ pub(super) struct Step {
 #[serde(deny_unknown_fields)]
 pub(super) struct Expect {
     pub(super) plan: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub(super) planned: Vec<Planned>,
     pub(super) answered_by: Option<Spanned<String>>,
     pub(super) never_locality: Option<Spanned<toml::Value>>,
     pub(super) never_target: Option<Vec<Spanned<String>>>,
@@ -212,6 +214,20 @@ pub(super) struct Expect {
     pub(super) finish: Option<String>,
     /// Whether any, or which.
     pub(super) limit_hit: Option<Spanned<toml::Value>>,
+}
+
+/// An attempt of the plan.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Planned {
+    pub(super) target: Spanned<String>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) review: Option<bool>,
+    pub(super) temperature: Option<f32>,
+    pub(super) top_p: Option<f32>,
+    pub(super) top_k: Option<u32>,
+    pub(super) seed: Option<u64>,
+    pub(super) max_tokens: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,6 +7,7 @@ mod check;
 pub mod expect;
 mod file;
 mod parts;
+mod planned;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::property::Property;
 use crate::world::{PlannedFault, Reply, World};
 
 pub use expect::{Expect, LimitHit, Miss};
+pub use planned::PlannedLike;
 
 /// How a chat completion's body is decoded: the server's own way, which the binary gives.
 pub type Decode = dyn Fn(&[u8]) -> Result<ChatRequest, String> + Sync;

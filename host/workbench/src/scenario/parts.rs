@@ -5,12 +5,13 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_api::{BreakerState, FinishReason, Health, Locality, Price, Target};
+use lockgate_api::{BreakerState, FinishReason, Health, Locality, Overrides, Price, Target};
 use toml::Spanned;
 
 use super::check::Checker;
 use super::expect::{Expect, LimitHit};
 use super::file;
+use super::planned::PlannedLike;
 use crate::property::{Generators, Property, RUNS_DEFAULT, RUNS_MAX, When};
 use crate::session::End;
 use crate::world::{Answer, Failing, Reply, SimTarget, Tokens};
@@ -187,6 +188,7 @@ impl Checker<'_> {
         let outcomes = [End::Answered, End::Refused, End::Failed].map(|end| (end.name(), end));
         Expect {
             plan: expect.plan.as_ref().map(|ids| self.target_ids(ids)),
+            planned: expect.planned.iter().filter_map(|attempt| self.planned(attempt)).collect(),
             answered_by: expect.answered_by.as_ref().and_then(|id| self.target_id(id)),
             never_locality: self.localities(expect.never_locality.as_ref()),
             never_target: expect.never_target.as_ref().map(|ids| self.target_ids(ids)).unwrap_or_default(),
@@ -221,6 +223,20 @@ impl Checker<'_> {
                 }
             }),
         }
+    }
+
+    fn planned(&mut self, attempt: &file::Planned) -> Option<PlannedLike> {
+        let &file::Planned { temperature, top_p, top_k, seed, max_tokens, .. } = attempt;
+        let sampling = Overrides { temperature, top_p, top_k, seed, max_tokens };
+        if let Some(problem) = sampling.problem() {
+            self.problem(&attempt.target, format!("no plan can have {problem}"));
+        }
+        Some(PlannedLike {
+            target: self.target_id(&attempt.target)?,
+            timeout: attempt.timeout_ms.map(Duration::from_millis),
+            review: attempt.review,
+            sampling,
+        })
     }
 
     fn target_ids(&mut self, ids: &[Spanned<String>]) -> Vec<String> {

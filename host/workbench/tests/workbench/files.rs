@@ -108,6 +108,8 @@ fn every_expectation_can_fail() {
     assert_eq!(misses("plugins/privacy-first", &format!("{ask}{holds}\n")), []);
     for (field, value) in [
         ("plan", "[\"small\"]"),
+        ("planned", "[{ target = \"small\", temperature = 0.5 }]"),
+        ("planned", "[{ target = \"small\", review = true }]"),
         ("answered_by", "\"claude\""),
         ("outcome", "\"failed\""),
         ("reason_contains", "\"hard\""),

@@ -133,9 +133,8 @@ async fn a_plan_may_only_shorten_an_attempt() {
     let a = Fake::new("a", Locality::Local, vec![Act::Hang]);
     let b = Fake::new("b", Locality::Local, answer());
     let step = |target: &str, seconds| PlannedAttempt {
-        target: target.to_owned(),
         timeout: Some(Duration::from_secs(seconds)),
-        review: false,
+        ..PlannedAttempt::on(target)
     };
     let proposal = Plan { attempts: vec![step("a", 3), step("b", 999_999)], ..Plan::default() };
     let gateway = gateway(&[&a, &b], &Policy::new(move |_| Ok(proposal.clone())), GatewayOptions::default());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lockgate_api::{
     AttemptContext, BackendError, Embed, Embedded, Event, Events, FinishReason, Label, Locality, Message,
-    Permit, Plan, PlannedAttempt, Role, Router, Usage,
+    Permit, Plan, PlannedAttempt, Role, Router, Sampling, Usage,
 };
 
 use super::super::*;
@@ -58,6 +58,7 @@ pub(super) struct Sent {
     /// Of the request's first message.
     pub(super) text: String,
     pub(super) total: Duration,
+    pub(super) sampling: Sampling,
 }
 
 /// A target that does the same each time.
@@ -65,6 +66,8 @@ pub(super) struct Fake {
     pub(super) target: Arc<Target>,
     pub(super) script: Mutex<Vec<Act>>,
     pub(super) refuses: Option<BackendError>,
+    /// Whether it refuses a request with a seed.
+    pub(super) lacks_seeds: bool,
     pub(super) sent: Mutex<Vec<Sent>>,
     /// Streams that are alive.
     pub(super) alive: Arc<AtomicUsize>,
@@ -96,6 +99,10 @@ impl Fake {
         Arc::new(Self { refuses, ..Self::plain(id, Locality::Local, answer()) })
     }
 
+    pub(super) fn seedless(id: &str) -> Arc<Self> {
+        Arc::new(Self { lacks_seeds: true, ..Self::plain(id, Locality::Local, answer()) })
+    }
+
     fn plain(id: &str, locality: Locality, script: Vec<Act>) -> Self {
         let target = Target {
             id: id.to_owned(),
@@ -111,6 +118,7 @@ impl Fake {
             target: Arc::new(target),
             script: Mutex::new(script),
             refuses: None,
+            lacks_seeds: false,
             sent: Mutex::default(),
             alive: Arc::default(),
             taken: Arc::default(),
@@ -134,7 +142,11 @@ impl Fake {
 }
 
 impl Backend for Fake {
-    fn accepts(&self, _: &ChatRequest) -> Result<(), BackendError> {
+    fn accepts(&self, request: &ChatRequest) -> Result<(), BackendError> {
+        if self.lacks_seeds && request.sampling.seed.is_some() {
+            let kind = ErrorKind::Unsupported { field: "seed".to_owned() };
+            return Err(BackendError::new(kind, "it has no seeds"));
+        }
         self.refuses.clone().map_or(Ok(()), Err)
     }
 
@@ -145,6 +157,7 @@ impl Backend for Fake {
             labels: (*context.labels).clone(),
             text: request.messages[0].joined_text(),
             total: context.timeouts.total,
+            sampling: request.sampling.clone(),
         });
         self.alive.fetch_add(1, Ordering::SeqCst);
         let alive = Alive(Arc::clone(&self.alive));
@@ -196,6 +209,7 @@ impl Backend for Fake {
             labels: (*context.labels).clone(),
             text: ask.inputs.join("|"),
             total: context.timeouts.total,
+            sampling: Sampling::default(),
         });
         let script = self.script.lock().expect("no panic").clone();
         Box::pin(async move {
