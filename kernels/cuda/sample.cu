@@ -5,6 +5,7 @@
 //   draws [blocks]        which row, how many of its logits count, and how it is drawn; temperature 0 takes the greatest, the
 //                         first of equal ones
 //   chosen u32x2 [blocks] the token, all ones where every logit is impossible; the bits of its log-probability
+//   next u32 [rows]       the token once more, at its row: what the next step begins with; may be absent
 //   sample                writes the tokens
 //   log_probability       writes the natural log-probabilities that are wanted, of tokens that are there
 //
@@ -275,7 +276,7 @@ __device__ __forceinline__ unsigned long long smaller(unsigned long long left, u
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    sample(const float* logits, uint32_t vocabulary, const Draw* draws, uint2* chosen) {
+    sample(const float* logits, uint32_t vocabulary, const Draw* draws, uint2* chosen, uint32_t* next) {
     grid_dependency_wait();
     SHARED(float, values, WARPS);
     SHARED(uint32_t, places, WARPS);
@@ -337,6 +338,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     }
     if (threadIdx.x == 0) {
         chosen[blockIdx.x].x = token;
+        if (next) {
+            next[draw.row] = token;
+        }
     }
     grid_dependency_launch();
 }

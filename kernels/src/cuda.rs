@@ -10,6 +10,7 @@ pub mod card;
 pub mod cards;
 pub mod driver;
 pub mod gemm;
+pub mod known;
 pub mod limits;
 pub mod lora;
 pub mod matrix;
@@ -22,6 +23,7 @@ pub mod products;
 pub mod reference;
 pub mod rows;
 pub mod sample;
+pub mod seen;
 #[cfg(any(feature = "cuda", test))]
 mod staging;
 pub mod tuning;

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lockgate_kernels::cuda::driver::{Address, Driver, DriverError, Event, Graph, Launch, Product, Stream};
+use lockgate_kernels::cuda::driver::{
+    Address, Download, Driver, DriverError, Event, Graph, Launch, Product, Stream,
+};
 use lockgate_kernels::cuda::reference::gemv;
 
 use crate::native::{self, Range, Schedule};
@@ -33,6 +35,8 @@ struct State {
     graphs: BTreeMap<u64, Vec<Step>>,
     capture: Option<Vec<Step>>,
     events: BTreeMap<u64, Stream>,
+    /// What was copied from the device and not asked for yet.
+    copied: BTreeMap<u64, Vec<u8>>,
     next: u64,
     launches: u64,
 }
@@ -235,6 +239,22 @@ impl Driver for Emulator {
         let from = state.inside("download", from, bytes.len())?;
         // SAFETY: it lies within a live buffer.
         bytes.copy_from_slice(unsafe { slice(from, bytes.len()) });
+        Ok(())
+    }
+
+    fn begin_download(&self, from: Address, bytes: usize) -> Result<Download, DriverError> {
+        let mut copied = vec![0; bytes];
+        self.download(Stream::Compute, from, &mut copied)?;
+        let mut state = self.state();
+        let number = state.number();
+        state.copied.insert(number, copied);
+        Ok(Download(number))
+    }
+
+    fn finish_download(&self, download: Download, bytes: &mut [u8]) -> Result<(), DriverError> {
+        let copied = self.state().copied.remove(&download.0).filter(|copied| copied.len() == bytes.len());
+        let copied = copied.ok_or_else(|| DriverError::failed("download", "no such copy was begun"))?;
+        bytes.copy_from_slice(&copied);
         Ok(())
     }
 

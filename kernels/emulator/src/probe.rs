@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lockgate_kernels::cuda::driver::{Address, Driver, DriverError, Event, Graph, Launch, Product, Stream};
+use lockgate_kernels::cuda::driver::{
+    Address, Download, Driver, DriverError, Event, Graph, Launch, Product, Stream,
+};
 
 /// What was asked for so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,6 +119,17 @@ impl Driver for Probe {
         self.alive("download")?;
         self.count(4, 1);
         self.driver.download(stream, from, bytes)
+    }
+
+    fn begin_download(&self, from: Address, bytes: usize) -> Result<Download, DriverError> {
+        self.alive("download")?;
+        self.count(4, 1);
+        self.driver.begin_download(from, bytes)
+    }
+
+    fn finish_download(&self, download: Download, bytes: &mut [u8]) -> Result<(), DriverError> {
+        self.alive("download")?;
+        self.driver.finish_download(download, bytes)
     }
 
     fn copy(&self, stream: Stream, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lockgate_kernels::cuda::driver::{
-    Address, Argument, Driver, DriverError, Event, Graph, Launch, Product, Stream,
+    Address, Argument, Download, Driver, DriverError, Event, Graph, Launch, Product, Stream,
 };
 
 /// Where the addresses that it gives out begin; no process has memory there.
@@ -27,6 +27,8 @@ pub enum Operation {
     Upload(Stream, Address, usize),
     /// A copy from the device.
     Download(Stream, Address, usize),
+    /// A wait for a copy from the device that was begun.
+    Wait(Download),
     /// A copy within it.
     Copy(Stream, Address, Address, usize),
     /// Bytes set.
@@ -54,6 +56,8 @@ struct State {
     known: [Clock; 2],
     events: BTreeMap<u64, Clock>,
     capture: Option<BTreeSet<u64>>,
+    /// Bytes of each copy that was begun, and when.
+    downloads: BTreeMap<u64, (usize, u64)>,
     /// The memory that each graph uses.
     graphs: BTreeMap<u64, BTreeSet<u64>>,
     operations: Vec<Operation>,
@@ -213,6 +217,31 @@ impl Driver for Recorder {
         state.waited(index(stream));
         bytes.fill(0);
         state.operations.push(Operation::Download(stream, from, bytes.len()));
+        Ok(())
+    }
+
+    fn begin_download(&self, from: Address, bytes: usize) -> Result<Download, DriverError> {
+        let mut state = self.state();
+        state.not_capturing("download")?;
+        state.touch("download", Stream::Compute, from, bytes)?;
+        state.advance(Stream::Compute);
+        let (number, begun) = (state.number(), state.known[0][0]);
+        state.downloads.insert(number, (bytes, begun));
+        state.operations.push(Operation::Download(Stream::Compute, from, bytes));
+        Ok(Download(number))
+    }
+
+    fn finish_download(&self, download: Download, bytes: &mut [u8]) -> Result<(), DriverError> {
+        let mut state = self.state();
+        state.not_capturing("download")?;
+        let begun = state.downloads.remove(&download.0).filter(|(length, _)| *length == bytes.len());
+        let Some((_, begun)) = begun else {
+            return Err(DriverError::failed("download", "no such copy was begun"));
+        };
+        // Of what came behind it nothing is known.
+        state.known[1][0] = state.known[1][0].max(begun);
+        bytes.fill(0);
+        state.operations.push(Operation::Wait(download));
         Ok(())
     }
 

@@ -6,21 +6,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use common::{check, device, numbers};
-use lockgate_emulator::{Operation, Recorder};
+use lockgate_emulator::{Operation, Probe, Recorder};
+use lockgate_kernels::cuda::known::KnownWords;
 use lockgate_kernels::cuda::memory::Device;
 use lockgate_kernels::cuda::reference::{self, Drawing};
 use lockgate_kernels::cuda::sample::{Adjustments, Draw, Drawn, Draws};
+use lockgate_kernels::cuda::seen::Seen;
 
 const ALL: Drawing = Drawing { temperature: 1.0, top_k: usize::MAX, top_p: 1.0, min_p: 0.0 };
 const GREEDY: Drawing = Drawing { temperature: 0.0, ..ALL };
 
 /// A draw from a row as it is, of all of whose logits the first `tokens` count.
-fn plain<'a>(
-    seen: &'a HashMap<u32, u32>,
-    (row, tokens): (usize, usize),
-    drawing: Drawing,
-    point: f64,
-) -> Draw<'a> {
+fn plain((row, tokens): (usize, usize), drawing: Drawing, point: f64) -> Draw<'static> {
     Draw {
         row,
         tokens,
@@ -29,7 +26,7 @@ fn plain<'a>(
         top_p: drawing.top_p as f32,
         min_p: drawing.min_p as f32,
         point,
-        adjustments: Adjustments { biases: &[], seen, repetition: 1.0, presence: 0.0, frequency: 0.0 },
+        adjustments: Adjustments { biases: &[], seen: None, repetition: 1.0, presence: 0.0, frequency: 0.0 },
         log_probability: false,
     }
 }
@@ -40,18 +37,15 @@ fn drawn(device: &Device, rows: &[Vec<f32>], draws: &[Draw<'_>]) -> Vec<Option<D
     let mut all = Draws::new(device, draws.len(), 100).expect("memory");
     draws.iter().for_each(|draw| assert!(all.add(draw), "there is room"));
     all.upload().expect("there is room");
-    all.draw(device, &mut logits, rows[0].len()).expect("it runs");
+    all.draw(device, &mut logits, rows[0].len(), None).expect("it runs");
     all.read().expect("they are there").collect()
 }
 
 /// Draws of one row of logits, one for each point.
 fn draw(device: &Device, logits: &[f32], drawing: Drawing, points: &[f64]) -> Vec<Option<u32>> {
-    let (rows, none) = (vec![logits.to_vec(); points.len()], HashMap::new());
-    let draws: Vec<Draw<'_>> = points
-        .iter()
-        .enumerate()
-        .map(|(row, point)| plain(&none, (row, logits.len()), drawing, *point))
-        .collect();
+    let rows = vec![logits.to_vec(); points.len()];
+    let draws: Vec<Draw<'_>> =
+        points.iter().enumerate().map(|(row, point)| plain((row, logits.len()), drawing, *point)).collect();
     drawn(device, &rows, &draws).into_iter().map(|drawn| drawn.map(|drawn| drawn.token)).collect()
 }
 
@@ -150,7 +144,6 @@ fn impossible_tokens_are_never_drawn() {
 /// Rows out of order, some of them left out, whose last logits do not count; log-probabilities where they are wanted.
 #[test]
 fn the_greatest_and_log_probabilities_of_rows_that_are_named() {
-    let none = HashMap::new();
     for (number, tokens) in [1, 5, 512, 1025].into_iter().enumerate() {
         let mut rows: Vec<Vec<f32>> = (0..4).map(|row| logits(row * 9 + number as u64, tokens + 3)).collect();
         rows[1][tokens - 1] = f32::NAN;
@@ -158,10 +151,8 @@ fn the_greatest_and_log_probabilities_of_rows_that_are_named() {
         rows[2][tokens - 1] = 40.0;
         rows.iter_mut().for_each(|row| row[tokens..].fill(90.0));
         let named = [(2, true), (0, false), (1, true)];
-        let draws = named.map(|(row, log_probability)| Draw {
-            log_probability,
-            ..plain(&none, (row, tokens), GREEDY, 0.5)
-        });
+        let draws =
+            named.map(|(row, log_probability)| Draw { log_probability, ..plain((row, tokens), GREEDY, 0.5) });
         for ((row, wants), found) in named.into_iter().zip(drawn(&device(number), &rows, &draws)) {
             let logits = &rows[row][..tokens];
             let best = reference::choices(logits, GREEDY).first().map(|best| best.0);
@@ -181,7 +172,6 @@ fn the_greatest_and_log_probabilities_of_rows_that_are_named() {
 fn adjustments_change_what_is_drawn_and_nothing_else() {
     let tokens = 700;
     let row = logits(11, tokens);
-    let none = HashMap::new();
     let seen = HashMap::from([(3, 0), (40, 2), (41, 1), (699, 5), (5000, 1)]);
     let (biases, merged) = ([(40, -2.5), (7, 4.0), (40, 1.0), (700, 50.0)], [(7, 4.0), (40, -1.5)]);
     let mut touched = 0;
@@ -192,7 +182,9 @@ fn adjustments_change_what_is_drawn_and_nothing_else() {
         let device = device(number);
         let penalties = [repetition, presence, frequency].map(f64::from);
         let expected = reference::adjust(&row, &merged, &counted, penalties);
-        let adjustments = Adjustments { biases: &biases, seen: &seen, repetition, presence, frequency };
+        let owner = Arc::new(());
+        let seen = Some(Seen { times: &seen, owner: &owner, drawn: 7 });
+        let adjustments = Adjustments { biases: &biases, seen, repetition, presence, frequency };
         // Whatever is touched, beside one rival that is not: a little ahead of it, and a little behind.
         for (token, &adjusted) in expected.iter().enumerate() {
             if adjusted == f64::from(row[token]) {
@@ -203,8 +195,8 @@ fn adjustments_change_what_is_drawn_and_nothing_else() {
                 (raised[token], raised[101]) = (row[token], (adjusted - ahead) as f32);
                 let rows = [raised, row.clone()];
                 let draws = [
-                    Draw { adjustments, log_probability: true, ..plain(&none, (0, tokens), GREEDY, 0.0) },
-                    plain(&none, (1, tokens), GREEDY, 0.0),
+                    Draw { adjustments, log_probability: true, ..plain((0, tokens), GREEDY, 0.0) },
+                    plain((1, tokens), GREEDY, 0.0),
                 ];
                 let found = drawn(&device, &rows, &draws);
                 let (first, second) = (found[0].expect("finite"), found[1].expect("finite"));
@@ -223,19 +215,104 @@ fn adjustments_change_what_is_drawn_and_nothing_else() {
 #[test]
 fn what_has_no_room_or_no_row_is_refused() {
     let device = device(0);
-    let (none, many) = (HashMap::new(), HashMap::from([(1, 1), (2, 1), (3, 0)]));
+    let (many, owner) = (HashMap::from([(1, 1), (2, 1), (3, 0)]), Arc::new(()));
     let mut draws = Draws::new(&device, 2, 2).expect("memory");
-    let seen = Adjustments { biases: &[], seen: &many, repetition: 1.1, presence: 0.0, frequency: 0.0 };
-    assert!(!draws.add(&Draw { adjustments: seen, ..plain(&none, (0, 8), ALL, 0.5) }), "three entries");
-    assert!(draws.add(&plain(&none, (0, 8), ALL, 0.5)) && draws.add(&plain(&none, (5, 8), ALL, 0.5)));
-    assert!(!draws.add(&plain(&none, (1, 8), ALL, 0.5)), "three rows");
+    let seen = Some(Seen { times: &many, owner: &owner, drawn: 0 });
+    let seen = Adjustments { biases: &[], seen, repetition: 1.1, presence: 0.0, frequency: 0.0 };
+    assert!(!draws.add(&Draw { adjustments: seen, ..plain((0, 8), ALL, 0.5) }), "three entries");
+    assert!(draws.add(&plain((0, 8), ALL, 0.5)) && draws.add(&plain((5, 8), ALL, 0.5)));
+    assert!(!draws.add(&plain((1, 8), ALL, 0.5)), "three rows");
     draws.upload().expect("there is room");
     let mut logits = device.zeros(40).expect("memory");
-    let error = draws.draw(&device, &mut logits, 8).expect_err("there is no row 5").to_string();
+    let error = draws.draw(&device, &mut logits, 8, None).expect_err("there is no row 5").to_string();
     assert!(error.contains("there are no 6 rows of 8 logits"), "{error}");
     draws.clear();
-    assert!(draws.is_empty() && draws.add(&plain(&none, (0, 9), ALL, 0.5)));
-    assert!(draws.draw(&device, &mut logits, 8).is_err(), "rows are not that long");
+    assert!(draws.is_empty() && draws.add(&plain((0, 9), ALL, 0.5)));
+    assert!(draws.draw(&device, &mut logits, 8, None).is_err(), "rows are not that long");
+}
+
+/// A sequence's tokens are sent once; from then on the device counts those that it draws, and the next draw is by them. What
+/// it draws is also where the next step looks for it.
+#[test]
+fn what_was_drawn_is_remembered_there() {
+    let tokens = 300;
+    for number in 0..3 {
+        let probe = Arc::new(Probe::new(Arc::clone(device(number).driver())));
+        let device = Device::new(probe.clone());
+        let mut all = Draws::new(&device, 2, 700).expect("memory");
+        let mut next = KnownWords::new(&device, 2).expect("memory");
+        let rows = [logits(1, tokens), logits(2, tokens)];
+        // What the prompt had, and a list that outgrows its first room.
+        let mut seen = [HashMap::from([(4, 0), (5, 0)]), HashMap::new()];
+        let owners = [Arc::new(()), Arc::new(())];
+        let mut uploads = Vec::new();
+        for step in 0..150 {
+            let before = probe.counts().uploads;
+            all.clear();
+            let penalties = [[1.0, 0.5, 0.25], [1.9, 2.0, 0.0]];
+            for row in 0..2 {
+                let own = Seen { times: &seen[row], owner: &owners[row], drawn: step };
+                let [repetition, presence, frequency] = penalties[row];
+                let adjustments =
+                    Adjustments { biases: &[], seen: Some(own), repetition, presence, frequency };
+                let draw =
+                    Draw { adjustments, log_probability: step % 3 == 0, ..plain((row, tokens), GREEDY, 0.0) };
+                assert!(all.add(&draw));
+            }
+            all.upload().expect("there is room");
+            uploads.push(probe.counts().uploads - before);
+            let mut there = device.upload(&rows.concat()).expect("memory");
+            all.draw(&device, &mut there, tokens, Some(&mut next)).expect("it runs");
+            let found: Vec<u32> =
+                all.read().expect("there").map(|drawn| drawn.expect("finite").token).collect();
+            assert_eq!(next.there().to_vec().expect("there"), found);
+            for (row, token) in found.into_iter().enumerate() {
+                let counted: Vec<(usize, u32)> =
+                    seen[row].iter().map(|(token, times)| (*token as usize, *times)).collect();
+                let adjusted = reference::adjust(&rows[row], &[], &counted, penalties[row].map(f64::from));
+                let best = adjusted.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                assert!(best - adjusted[token as usize] < 1e-5, "step {step}, row {row}: {token}");
+                *seen[row].entry(token).or_default() += 1;
+            }
+            // What is drawn and never read, as by a step that failed, is not taken for the sequence's own.
+            if step == 70 {
+                all.draw(&device, &mut there, tokens, None).expect("it runs");
+            }
+        }
+        // Draws, adjustments and two lists; then only what outgrew its room or changes with the wish for a log-probability.
+        assert_eq!(uploads[0], 4, "{uploads:?}");
+        let lists: u64 = uploads[1..].iter().sum::<u64>();
+        assert!(uploads.iter().filter(|uploads| **uploads == 0).count() > 40, "{uploads:?}");
+        assert!(lists < 2 * 150, "{uploads:?}");
+    }
+}
+
+/// What ended makes room for others; where there is none, a draw is refused and nothing is lost.
+#[test]
+fn lists_share_what_room_there_is() {
+    let device = device(0);
+    let mut draws = Draws::new(&device, 4, 200).expect("memory");
+    let times: HashMap<u32, u32> = (0..40).map(|token| (token, 1)).collect();
+    let add = |draws: &mut Draws, row: usize, owner: &Arc<()>| {
+        let seen = Some(Seen { times: &times, owner, drawn: 1 });
+        let adjustments = Adjustments { biases: &[], seen, repetition: 1.1, presence: 0.0, frequency: 0.0 };
+        draws.add(&Draw { adjustments, ..plain((row, 50), ALL, 0.5) })
+    };
+    let owners: Vec<Arc<()>> = (0..3).map(|_| Arc::new(())).collect();
+    assert!(add(&mut draws, 0, &owners[0]) && add(&mut draws, 1, &owners[1]));
+    assert!(!add(&mut draws, 2, &owners[2]), "there is room for two");
+    draws.upload().expect("there is room");
+    draws.clear();
+    drop(owners[0].clone());
+    assert!(!add(&mut draws, 0, &owners[2]), "the first is there");
+    let mut owners = owners.into_iter();
+    drop(owners.next());
+    let (second, third) = (owners.next().expect("three"), owners.next().expect("three"));
+    assert!(add(&mut draws, 0, &third) && add(&mut draws, 1, &second));
+    draws.upload().expect("there is room");
+    let mut rows = device.zeros(2 * 50).expect("memory");
+    draws.draw(&device, &mut rows, 50, None).expect("it runs");
+    assert_eq!(draws.read().expect("there").flatten().count(), 2);
 }
 
 /// Draws allocate nothing, and bring back eight bytes a row in one copy.
@@ -243,7 +320,6 @@ fn what_has_no_room_or_no_row_is_refused() {
 fn draws_come_back_alone() {
     let recorder = Arc::new(Recorder::new());
     let device = Device::new(recorder.clone());
-    let none = HashMap::new();
     let mut logits = device.zeros(3 * 50).expect("memory");
     let mut draws = Draws::new(&device, 3, 10).expect("memory");
     let _ = recorder.take_operations();
@@ -251,14 +327,14 @@ fn draws_come_back_alone() {
         draws.clear();
         for row in 0..3 {
             let biases = &[(4, 1.0)];
-            let adjustments = Adjustments { biases, ..plain(&none, (0, 1), ALL, 0.0).adjustments };
+            let adjustments = Adjustments { biases, ..plain((0, 1), ALL, 0.0).adjustments };
             let adjustments = if row == 1 { adjustments } else { Adjustments { biases: &[], ..adjustments } };
             let log_probability = round == 1 && row == 2;
-            let draw = Draw { adjustments, log_probability, ..plain(&none, (row, 50), ALL, 0.5) };
+            let draw = Draw { adjustments, log_probability, ..plain((row, 50), ALL, 0.5) };
             assert!(draws.add(&draw));
         }
         draws.upload().expect("there is room");
-        draws.draw(&device, &mut logits, 50).expect("they fit");
+        draws.draw(&device, &mut logits, 50, None).expect("they fit");
         assert_eq!(draws.read().expect("there").count(), 3);
         let operations = recorder.take_operations();
         let kernels: Vec<&str> = operations

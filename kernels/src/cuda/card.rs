@@ -7,6 +7,7 @@
 
 mod describe;
 pub(super) mod library;
+mod transfers;
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
@@ -16,26 +17,16 @@ use cudarc::driver::{result, sys};
 
 use describe::describe;
 use library::Library;
+use transfers::Transfers;
 
 use super::cards::CardInfo;
-use super::driver::{Address, Driver, DriverError, Event, Graph, Launch, Product, Stream};
+use super::driver::{Address, Download, Driver, DriverError, Event, Graph, Launch, Product, Stream};
 use super::modules::Module;
-use super::pinned::Pinned;
-use super::staging::Staging;
 
 /// The oldest cards that begin a kernel before the one in front of it is done.
 const EARLY_CAPABILITY_MIN: (i32, i32) = (9, 0);
 /// Dynamic shared memory that a kernel has without asking.
 const SHARED_BYTES_FREE: usize = 48 * 1024;
-
-/// Pinned memory that uploads of a step pass through, and what is copied back. What is larger takes the driver's own way.
-const UPLOAD_BYTES: usize = 16 << 20;
-const DOWNLOAD_BYTES: usize = 8 << 20;
-
-struct Uploads {
-    staging: Staging,
-    pinned: Pinned,
-}
 
 struct Function {
     handle: sys::CUfunction,
@@ -57,8 +48,7 @@ pub struct Card {
     context: sys::CUcontext,
     streams: [sys::CUstream; 2],
     modules: Vec<sys::CUmodule>,
-    uploads: Mutex<Option<Uploads>>,
-    downloads: Mutex<Option<Pinned>>,
+    transfers: Transfers,
     library: Mutex<Option<Library>>,
     state: Mutex<State>,
 }
@@ -126,16 +116,12 @@ impl Card {
             context,
             streams: [std::ptr::null_mut(); 2],
             modules: Vec::new(),
-            uploads: Mutex::default(),
-            downloads: Mutex::default(),
+            transfers: Transfers::default(),
             library: Mutex::default(),
             state: Mutex::default(),
         };
         card.enter()?;
-        let pinned = |bytes| Pinned::new(bytes).map_err(failed("pinned memory"));
-        *locked(&card.uploads) =
-            Some(Uploads { staging: Staging::new(UPLOAD_BYTES), pinned: pinned(UPLOAD_BYTES)? });
-        *locked(&card.downloads) = Some(pinned(DOWNLOAD_BYTES)?);
+        card.transfers.open()?;
         // One that cannot be opened is as good as none: our own kernels do the same.
         *locked(&card.library) = Library::open().unwrap_or_default();
         for stream in &mut card.streams {
@@ -179,17 +165,6 @@ impl Card {
 
     fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
-    }
-
-    /// Waits for a stream. What passed through pinned memory on the compute stream is done then.
-    fn finish(&self, stream: Stream, operation: &str) -> Result<(), DriverError> {
-        let given = locked(&self.uploads).as_ref().map(|uploads| uploads.staging.given());
-        // SAFETY: the stream is this card's.
-        unsafe { result::stream::synchronize(self.stream(stream)) }.map_err(failed(operation))?;
-        if let (Stream::Compute, Some(given), Some(uploads)) = (stream, given, &mut *locked(&self.uploads)) {
-            uploads.staging.done(given);
-        }
-        Ok(())
     }
 
     /// The kernel, allowed as much shared memory as this launch wants.
@@ -250,51 +225,23 @@ impl Driver for Card {
     }
 
     fn upload(&self, stream: Stream, to: Address, bytes: &[u8]) -> Result<(), DriverError> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
         self.enter()?;
-        let mut uploads = locked(&self.uploads);
-        let place = match (&mut *uploads, stream) {
-            (Some(uploads), Stream::Compute) => {
-                uploads.staging.place(bytes.len()).map(|place| (place, &mut uploads.pinned))
-            }
-            _ => None,
-        };
-        let from = match place {
-            None => bytes,
-            Some((place, pinned)) => {
-                if place.wait {
-                    // SAFETY: the stream is this card's.
-                    unsafe { result::stream::synchronize(self.stream(stream)) }.map_err(failed("upload"))?;
-                }
-                let staged = &mut pinned.bytes_mut()[place.first..][..bytes.len()];
-                staged.copy_from_slice(bytes);
-                &*staged
-            }
-        };
-        // SAFETY: the caller's address holds as many bytes; the driver has copied ordinary memory when this returns, and
-        // pinned memory is not written again before a wait.
-        unsafe { result::memcpy_htod_async(to.0, from, self.stream(stream)) }.map_err(failed("upload"))
+        self.transfers.upload(self.stream(stream), stream == Stream::Compute, to, bytes)
     }
 
     fn download(&self, stream: Stream, from: Address, bytes: &mut [u8]) -> Result<(), DriverError> {
         self.enter()?;
-        let mut downloads = locked(&self.downloads);
-        let landing = downloads.as_mut().and_then(|pinned| pinned.bytes_mut().get_mut(..bytes.len()));
-        if bytes.is_empty() {
-            return self.finish(stream, "download");
-        }
-        let copy = |to: &mut [u8]| {
-            // SAFETY: the caller's address holds as many bytes, and the copy is waited for before anybody reads them.
-            unsafe { result::memcpy_dtoh_async(to, from.0, self.stream(stream)) }
-                .map_err(failed("download"))?;
-            self.finish(stream, "download")
-        };
-        match landing {
-            None => copy(bytes),
-            Some(landing) => copy(landing).map(|()| bytes.copy_from_slice(landing)),
-        }
+        self.transfers.download(self.stream(stream), stream == Stream::Compute, from, bytes)
+    }
+
+    fn begin_download(&self, from: Address, bytes: usize) -> Result<Download, DriverError> {
+        self.enter()?;
+        self.transfers.begin_download(self.stream(Stream::Compute), from, bytes)
+    }
+
+    fn finish_download(&self, download: Download, bytes: &mut [u8]) -> Result<(), DriverError> {
+        self.enter()?;
+        self.transfers.finish_download(download, bytes)
     }
 
     fn copy(&self, stream: Stream, from: Address, to: Address, bytes: usize) -> Result<(), DriverError> {
@@ -387,7 +334,9 @@ impl Driver for Card {
 
     fn synchronize(&self) -> Result<(), DriverError> {
         self.enter()?;
-        [Stream::Copy, Stream::Compute].into_iter().try_for_each(|stream| self.finish(stream, "synchronize"))
+        [Stream::Copy, Stream::Compute].into_iter().try_for_each(|stream| {
+            self.transfers.finish(self.stream(stream), stream == Stream::Compute, "synchronize")
+        })
     }
 
     fn begin_capture(&self) -> Result<(), DriverError> {
@@ -462,9 +411,7 @@ impl Drop for Card {
         if let Some(library) = locked(&self.library).take() {
             library.close();
         }
-        let uploads = locked(&self.uploads).take().map(|uploads| uploads.pinned);
-        let downloads = locked(&self.downloads).take();
-        uploads.into_iter().chain(downloads).for_each(Pinned::free);
+        self.transfers.close();
         for module in self.modules.drain(..) {
             // SAFETY: it was loaded here, and its kernels are used no longer.
             let _ = unsafe { result::module::unload(module) };

@@ -36,6 +36,10 @@ pub enum Stream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Event(pub u64);
 
+/// A copy from the device that was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Download(pub u64);
+
 /// Captured launches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Graph(pub u64);
@@ -171,6 +175,18 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// # Errors
     /// The driver's.
     fn download(&self, stream: Stream, from: Address, bytes: &mut [u8]) -> Result<(), DriverError>;
+
+    /// Begins a copy of few bytes from the device, behind all that is on the compute stream by now.
+    ///
+    /// # Errors
+    /// There are too many bytes, or the driver's.
+    fn begin_download(&self, from: Address, bytes: usize) -> Result<Download, DriverError>;
+
+    /// Waits for such a copy, which is used up by it, and for nothing that was asked for since.
+    ///
+    /// # Errors
+    /// There is none, it is of another length, or the driver's.
+    fn finish_download(&self, download: Download, bytes: &mut [u8]) -> Result<(), DriverError>;
 
     /// Copies within the device.
     ///

@@ -6,7 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::driver::{Address, Argument, Driver, DriverError, Launch, Stream};
+use super::driver::{Address, Argument, Download, Driver, DriverError, Launch, Stream};
 use super::tuning::EightBitProducts;
 use crate::memory::Number;
 
@@ -129,6 +129,27 @@ impl<T: Number> DeviceBuffer<T> {
             std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<u8>(), size_of_val(numbers))
         };
         self.device.driver.download(Stream::Compute, self.at(first), bytes)
+    }
+
+    /// Begins to read the first `count` numbers, behind all that was launched before.
+    ///
+    /// # Errors
+    /// There are not as many, or the driver's.
+    pub(crate) fn begin_read(&self, count: usize) -> Result<Download, DriverError> {
+        self.check("read", 0, count)?;
+        self.device.driver.begin_download(self.address, count * size_of::<T>())
+    }
+
+    /// Waits for the numbers of such a read, and for nothing that was asked for since.
+    ///
+    /// # Errors
+    /// They are not as many, or the driver's.
+    pub(crate) fn finish_read(&self, begun: Download, numbers: &mut [T]) -> Result<(), DriverError> {
+        // SAFETY: any bytes are plain numbers; the slice is as long as they are.
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<u8>(), size_of_val(numbers))
+        };
+        self.device.driver.finish_download(begun, bytes)
     }
 
     /// All numbers.

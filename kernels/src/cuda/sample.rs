@@ -1,21 +1,22 @@
 //! Launchers of `cuda/sample.cu` and `cuda/adjust.cu`: from logits to tokens and log-probabilities on the device.
 //!
-//! Owns how draws lie there. Which rows are drawn, and where their random numbers come from, is the caller's.
+//! Owns how draws lie there. Which rows are drawn, and where their random numbers come from, is the caller's; what
+//! sequences have seen is kept by `seen`.
 
-use std::collections::HashMap;
-
-use super::driver::DriverError;
+use super::driver::{Argument, Download, DriverError};
+use super::known::KnownWords;
 use super::memory::{Device, DeviceBuffer};
+use super::seen::{Seen, SeenLists};
 use super::{Call, size};
 
 /// Words of a row's draw on the device.
 const DRAW_WORDS: usize = 10;
 /// Words of what adjusts a row.
-const ADJUSTED_WORDS: usize = 8;
+const ADJUSTED_WORDS: usize = 10;
 const THREADS: u32 = 512;
 const ADJUSTING_THREADS: u32 = 256;
-/// What a row becomes whose every logit is impossible: no token.
-const NO_TOKEN: u32 = u32::MAX;
+/// What a row becomes whose every logit is impossible: no token. Also no list of what was seen.
+const NONE: u32 = u32::MAX;
 
 /// How a token is drawn from one row of logits.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +46,8 @@ pub struct Draw<'a> {
 pub struct Adjustments<'a> {
     /// Added to these tokens' logits.
     pub biases: &'a [(u32, f32)],
-    /// How often each token that was seen was generated.
-    pub seen: &'a HashMap<u32, u32>,
+    /// What was seen, where a penalty asks for it: the token that is drawn will have been.
+    pub seen: Option<Seen<'a>>,
     /// Divides (positive) or multiplies (negative) the logits of what was seen.
     pub repetition: f32,
     /// Subtracted from the logits of what was generated.
@@ -71,10 +72,13 @@ pub struct Draws {
     staged: Staged,
     rows_max: usize,
     entries_max: usize,
-    draws: DeviceBuffer<u32>,
-    adjusted: DeviceBuffer<u32>,
-    entries: DeviceBuffer<u32>,
+    draws: KnownWords,
+    adjusted: KnownWords,
+    biases: KnownWords,
+    seen: SeenLists,
+    /// What biases and tokens that were seen replaced.
     originals: DeviceBuffer<f32>,
+    originals_of_seen: DeviceBuffer<f32>,
     chosen: DeviceBuffer<u32>,
 }
 
@@ -87,6 +91,8 @@ struct Staged {
     biases: Vec<(u32, f32)>,
     /// Of each draw, whether its log-probability is wanted.
     wants_log_probability: Vec<bool>,
+    /// Of each, its list of what was seen, and how many tokens were drawn before while a kernel appends to it.
+    lists: Vec<Option<(u32, Option<u64>)>>,
     /// One more than the greatest row, and than the greatest token that counts.
     rows: usize,
     tokens: usize,
@@ -94,7 +100,7 @@ struct Staged {
 }
 
 impl Draws {
-    /// Room for draws from `rows` rows, with `entries` biases and tokens that were seen in all.
+    /// Room for draws from `rows` rows, with `entries` biases in all and as many tokens that were seen.
     ///
     /// # Errors
     /// There is no memory.
@@ -106,10 +112,12 @@ impl Draws {
             staged: Staged::default(),
             rows_max: rows,
             entries_max: entries,
-            draws: device.allocate(words(rows, DRAW_WORDS)?)?,
-            adjusted: device.allocate(words(rows, ADJUSTED_WORDS)?)?,
-            entries: device.allocate(words(entries, 2)?)?,
+            draws: KnownWords::new(device, words(rows, DRAW_WORDS)?)?,
+            adjusted: KnownWords::new(device, words(rows, ADJUSTED_WORDS)?)?,
+            biases: KnownWords::new(device, words(entries, 2)?)?,
+            seen: SeenLists::new(device, entries)?,
             originals: device.allocate(entries)?,
+            originals_of_seen: device.allocate(entries)?,
             chosen: device.zeros(words(rows, 2)?)?,
         })
     }
@@ -126,11 +134,13 @@ impl Draws {
         self.len() == 0
     }
 
-    /// Forgets all draws.
+    /// Forgets all draws; what sequences have seen stays.
     pub fn clear(&mut self) {
-        let Staged { draws, adjusted, entries, wants_log_probability, rows, tokens, .. } = &mut self.staged;
+        let Staged { draws, adjusted, entries, wants_log_probability, lists, rows, tokens, .. } =
+            &mut self.staged;
         [draws, adjusted, entries].into_iter().for_each(Vec::clear);
         wants_log_probability.clear();
+        lists.clear();
         (*rows, *tokens) = (0, 0);
     }
 
@@ -139,12 +149,19 @@ impl Draws {
         let (number, entries_max) = (self.len(), self.entries_max);
         let staged = &mut self.staged;
         let Adjustments { biases, seen, .. } = draw.adjustments;
-        let entries = staged.entries.len() / 2 + biases.len() + seen.len();
+        let entries = staged.entries.len() / 2 + biases.len();
         let numbers = [draw.row, draw.tokens, draw.top_k.min(draw.tokens), entries].map(u32::try_from);
         let [Ok(row), Ok(tokens), Ok(top_k), Ok(_)] = numbers else { return false };
         if number == self.rows_max || entries > entries_max {
             return false;
         }
+        let list = match seen {
+            None => None,
+            Some(seen) => match self.seen.place(seen) {
+                None => return false,
+                list => list,
+            },
+        };
         let point = draw.point.to_bits();
         staged.draws.extend([
             point as u32,
@@ -159,82 +176,137 @@ impl Draws {
             0,
         ]);
         staged.wants_log_probability.push(draw.log_probability);
+        staged.lists.push(list.map(|list| (list, None)));
         staged.rows = staged.rows.max(draw.row.saturating_add(1));
         staged.tokens = staged.tokens.max(draw.tokens);
-        staged.adjust(row, tokens, &draw.adjustments);
+        staged.adjust([number as u32, row, tokens], list, &draw.adjustments);
         true
     }
 
-    /// Puts all of them on the device.
+    /// Puts on the device what is not there yet.
     ///
     /// # Errors
     /// The driver's.
     pub fn upload(&mut self) -> Result<(), DriverError> {
         let Staged { draws, adjusted, entries, .. } = &self.staged;
-        let all = [(draws, &mut self.draws), (adjusted, &mut self.adjusted), (entries, &mut self.entries)];
-        all.into_iter().filter(|(words, _)| !words.is_empty()).try_for_each(|(words, on)| on.write(0, words))
+        self.draws.set(draws)?;
+        self.adjusted.set(adjusted)?;
+        self.biases.set(entries)?;
+        self.seen.upload()
     }
 
-    /// Draws from `logits`, `[rows][vocabulary]`. They may be left adjusted.
+    /// Puts the same draws on the device with other points, one each, for a step like this one that comes next.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn prepare(&mut self, points: impl Iterator<Item = f64>) -> Result<(), DriverError> {
+        let staged = self.staged.draws.chunks_exact_mut(DRAW_WORDS);
+        for (draw, point) in staged.zip(points.map(f64::to_bits)) {
+            (draw[0], draw[1]) = (point as u32, (point >> 32) as u32);
+        }
+        self.draws.set(&self.staged.draws)
+    }
+
+    /// Draws from `logits`, `[rows][vocabulary]`. They may be left adjusted. A row's token also goes to its place in `next`,
+    /// where there is one.
     ///
     /// # Errors
     /// There is no such row or token, or the driver's.
     pub fn draw(
-        &self,
+        &mut self,
         device: &Device,
         logits: &mut DeviceBuffer<f32>,
         vocabulary: usize,
+        next: Option<&mut KnownWords>,
     ) -> Result<(), DriverError> {
-        let Staged { adjusted, wants_log_probability, rows, tokens, .. } = &self.staged;
+        let Staged { adjusted, wants_log_probability, lists, rows, tokens, .. } = &mut self.staged;
         let sample = Call { kernel: "sample" };
         let fits = rows.checked_mul(vocabulary).is_some_and(|needed| needed <= logits.len());
         sample.require(fits && *tokens <= vocabulary, || {
             format!("there are no {rows} rows of {tokens} logits, {vocabulary} apart")
         })?;
+        let next = next.filter(|next| *rows <= next.there().len());
         let adjusted = [adjusted.len() / ADJUSTED_WORDS, 1, 1];
         let change = |kernel: &'static str| {
-            let buffers = [&self.adjusted, &self.entries].map(DeviceBuffer::argument);
-            let [adjustments, entries] = buffers;
-            let originals = self.originals.argument();
-            let arguments = vec![logits.argument(), size(vocabulary)?, adjustments, entries, originals];
+            let mut arguments = vec![logits.argument(), size(vocabulary)?, self.adjusted.argument()];
+            arguments.extend([self.biases.argument(), self.seen.argument()]);
+            arguments.extend([&self.originals, &self.originals_of_seen].map(DeviceBuffer::argument));
             Call { kernel }.launch(device, adjusted, ADJUSTING_THREADS, 0, arguments)
         };
-        let choose = |call: Call| {
-            let [draws, chosen] = [&self.draws, &self.chosen].map(DeviceBuffer::argument);
-            let arguments = vec![logits.argument(), size(vocabulary)?, draws, chosen];
-            call.launch(device, [self.len(), 1, 1], THREADS, 0, arguments)
+        let [draws, chosen] = [self.draws.argument(), self.chosen.argument()];
+        let choose = |call: Call, more: Option<Argument>| {
+            let mut arguments = vec![logits.argument(), size(vocabulary)?, draws, chosen];
+            arguments.extend(more);
+            call.launch(device, [wants_log_probability.len(), 1, 1], THREADS, 0, arguments)
         };
         change("adjust_logits")?;
-        choose(sample)?;
+        choose(sample, Some(next.as_ref().map_or(Argument::Null, |next| next.argument())))?;
+        if let Some(next) = next {
+            next.change(*rows);
+        }
         if wants_log_probability.contains(&true) {
             change("restore_logits")?;
-            choose(Call { kernel: "log_probability" })?;
+            choose(Call { kernel: "log_probability" }, None)?;
+        }
+        if lists.iter().any(Option::is_some) {
+            for (list, drawn) in lists.iter_mut().flatten() {
+                *drawn = self.seen.change(*list);
+            }
+            let arguments = vec![self.adjusted.argument(), self.seen.argument(), chosen];
+            Call { kernel: "remember" }.launch(device, adjusted, ADJUSTING_THREADS, 0, arguments)?;
         }
         Ok(())
     }
 
+    /// Begins to bring back what was drawn, where there is anything.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn begin_read(&self) -> Result<Option<Download>, DriverError> {
+        (!self.is_empty()).then(|| self.chosen.begin_read(2 * self.len())).transpose()
+    }
+
     /// What was drawn, in the order in which draws were added; nothing from rows whose every logit is impossible. Waits
-    /// for the device.
+    /// for it, and for nothing that was asked for since the read was begun.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn finish_read(
+        &mut self,
+        begun: Option<Download>,
+    ) -> Result<impl Iterator<Item = Option<Drawn>>, DriverError> {
+        let words = 2 * self.len();
+        let Staged { found, wants_log_probability, lists, .. } = &mut self.staged;
+        found.clear();
+        found.resize(words, NONE);
+        if let Some(begun) = begun {
+            self.chosen.finish_read(begun, found)?;
+        }
+        let found = found.as_chunks::<2>().0;
+        for (list, &[token, _]) in lists.iter().zip(found) {
+            if let (Some((list, Some(drawn))), true) = (list, token != NONE) {
+                self.seen.changed(*list, *drawn);
+            }
+        }
+        Ok(found.iter().zip(wants_log_probability).map(|(&[token, logarithm], wants)| {
+            let log_probability = wants.then_some(f32::from_bits(logarithm));
+            (token != NONE).then_some(Drawn { token, log_probability })
+        }))
+    }
+
+    /// Both at once.
     ///
     /// # Errors
     /// The driver's.
     pub fn read(&mut self) -> Result<impl Iterator<Item = Option<Drawn>>, DriverError> {
-        let words = 2 * self.len();
-        let Staged { found, wants_log_probability, .. } = &mut self.staged;
-        found.resize(words, 0);
-        if words > 0 {
-            self.chosen.read(0, found)?;
-        }
-        Ok(found.as_chunks::<2>().0.iter().zip(wants_log_probability).map(|(&[token, logarithm], wants)| {
-            let log_probability = wants.then_some(f32::from_bits(logarithm));
-            (token != NO_TOKEN).then_some(Drawn { token, log_probability })
-        }))
+        let begun = self.begin_read()?;
+        self.finish_read(begun)
     }
 }
 
 impl Staged {
     /// Notes what changes a row. A token that is biased twice is biased by the sum.
-    fn adjust(&mut self, row: u32, tokens: u32, adjustments: &Adjustments<'_>) {
+    fn adjust(&mut self, [number, row, tokens]: [u32; 3], list: Option<u32>, adjustments: &Adjustments<'_>) {
         let first = self.entries.len();
         self.biases.clear();
         self.biases.extend(adjustments.biases.iter().filter(|(token, _)| *token < tokens));
@@ -245,19 +317,15 @@ impl Staged {
             same
         });
         self.entries.extend(self.biases.iter().flat_map(|(token, bias)| [*token, bias.to_bits()]));
-        let seen = self.entries.len();
-        let counting = adjustments.seen.iter().filter(|(token, _)| **token < tokens);
-        self.entries.extend(counting.flat_map(|(token, times)| [*token, *times]));
         let end = self.entries.len();
-        if end == first {
+        if end == first && list.is_none() {
             return;
         }
         let Adjustments { repetition, presence, frequency, .. } = adjustments;
         // They were counted before they came.
-        let [first, seen, end] = [first, seen, end].map(|words| (words / 2) as u32);
-        let penalties = [repetition, presence, frequency].map(|penalty| penalty.to_bits());
-        self.adjusted.extend([row, first, seen, end]);
-        self.adjusted.extend(penalties);
+        let [first, end] = [first, end].map(|words| (words / 2) as u32);
+        self.adjusted.extend([number, row, tokens, first, end, list.unwrap_or(NONE)]);
+        self.adjusted.extend([repetition, presence, frequency].map(|penalty| penalty.to_bits()));
         self.adjusted.push(0);
     }
 }

@@ -19,11 +19,11 @@ pub use parameters::{InvalidParameter, Parameters};
 pub use rules::{Choice, Rules};
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use lockgate_api::Steering;
 use thiserror::Error;
 
-use random::uniform;
 use top::Candidate;
 
 pub(crate) use steer::most_likely;
@@ -44,7 +44,7 @@ pub struct Scratch {
 }
 
 /// The sampling state of one sequence.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Sampler {
     parameters: Parameters,
     choice: u32,
@@ -52,6 +52,8 @@ pub struct Sampler {
     /// How often each token was generated; tokens of the prompt that were not are here with zero. Kept only
     /// where a penalty needs it.
     seen: HashMap<u32, u32>,
+    /// Tells this sequence from all others, wherever what it has seen is kept too.
+    mark: Arc<()>,
 }
 
 impl Sampler {
@@ -61,7 +63,7 @@ impl Sampler {
             true => HashMap::new(),
             false => prompt.iter().map(|&token| (token, 0)).collect(),
         };
-        Self { parameters, choice, drawn: 0, seen }
+        Self { parameters, choice, drawn: 0, seen, mark: Arc::new(()) }
     }
 
     /// Draws the next token from its raw logits, one a token of the vocabulary, and remembers it.
@@ -91,9 +93,8 @@ impl Sampler {
     /// chosen token's log-probability is wanted. Whoever chooses says so by [`Self::take`].
     #[must_use]
     pub fn rules(&self, tokens: usize, log_probability: bool) -> Rules<'_> {
-        let Self { parameters, choice, drawn, seen } = self;
-        let point = uniform(parameters.seed, *choice, *drawn);
-        Rules { parameters, seen, point, tokens, log_probability }
+        let Self { parameters, choice, drawn, seen, mark } = self;
+        Rules { parameters, seen, mark, choice: *choice, drawn: *drawn, tokens, log_probability }
     }
 
     /// Remembers the token that was chosen.

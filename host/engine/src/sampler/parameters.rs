@@ -132,7 +132,7 @@ impl Parameters {
     }
 
     /// Whether any penalty is on, so that what was seen must be remembered.
-    pub(super) fn penalises(&self) -> bool {
+    pub(crate) fn penalises(&self) -> bool {
         self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
     }
 }

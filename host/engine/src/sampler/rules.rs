@@ -4,11 +4,13 @@
 //! (`Sampler` does) and no randomness.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use lockgate_api::Steering;
 
 use super::logprobs::Distribution;
 use super::parameters::Parameters;
+use super::random::uniform;
 use super::top::{Candidate, top};
 use super::{NoLogit, Scratch, exp, greatest, steer};
 
@@ -18,8 +20,11 @@ pub struct Rules<'a> {
     pub(crate) parameters: &'a Parameters,
     /// How often each token was generated, or 0 for one of the prompt; empty where no penalty is on.
     pub(crate) seen: &'a HashMap<u32, u32>,
-    /// The draw, in [0, 1).
-    pub(crate) point: f64,
+    /// The sequence's own, for as long as it is there.
+    pub(crate) mark: &'a Arc<()>,
+    pub(crate) choice: u32,
+    /// How many tokens were chosen before.
+    pub(crate) drawn: u64,
     /// How many of a row's logits count, from the first on.
     pub(crate) tokens: usize,
     /// Whether the token's log-probability is wanted.
@@ -36,6 +41,11 @@ pub struct Choice {
 }
 
 impl Rules<'_> {
+    /// The draw, in [0, 1): of this token, or of one that comes `later`.
+    pub(crate) fn point(&self, later: u64) -> f64 {
+        uniform(self.parameters.seed, self.choice, self.drawn + later)
+    }
+
     /// Chooses by a row of raw logits, which has at least as many as count.
     ///
     /// # Errors
@@ -65,7 +75,7 @@ impl Rules<'_> {
         if self.parameters.temperature == 0.0 || self.parameters.top_k == 1 {
             return Ok(scratch.values.iter().position(|&logit| logit == best).ok_or(NoLogit)? as u32);
         }
-        Ok(self.draw(best, self.point, scratch))
+        Ok(self.draw(best, self.point(0), scratch))
     }
 
     /// Writes the logits after bias and penalties, without NaN and infinity.

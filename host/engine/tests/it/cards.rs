@@ -79,7 +79,7 @@ pub(crate) fn bound(expected: &[f32]) -> f32 {
 
 /// What a comparison came to.
 #[derive(Clone, Copy, Debug, Default)]
-struct Compared {
+pub(crate) struct Compared {
     /// The greatest part of the bound that was used.
     used: f32,
     /// Rows whose first token is further ahead of the second than twice the bound.
@@ -88,7 +88,7 @@ struct Compared {
 
 /// Fails unless rows are within the bound and, where the reference is sure, choose the same token.
 #[track_caller]
-fn check(found: &[Vec<f32>], expected: &[Vec<f32>], what: &str) -> Compared {
+pub(crate) fn check(found: &[Vec<f32>], expected: &[Vec<f32>], what: &str) -> Compared {
     assert_eq!(found.len(), expected.len(), "{what}: rows");
     let mut compared = Compared::default();
     for (row, (found, expected)) in found.iter().zip(expected).enumerate() {

@@ -267,6 +267,161 @@ fn passes_bring_back_only_what_was_chosen() {
     assert_eq!(recorder.violations(), Vec::<String>::new());
 }
 
+/// What the next decode looks up is on its way before this one's tokens are waited for; behind them nothing is sent any more
+/// where it is that decode which follows, what its penalties are by included.
+#[test]
+fn the_next_decode_is_prepared_while_this_one_runs() {
+    let recorder = Arc::new(Recorder::new());
+    let card =
+        CardChoice { device: Device::new(recorder.clone()), free_bytes: 4 << 30, layers: GpuLayers::Auto };
+    let shape = &WIDE_LLAMA;
+    let there = load_on(&random(shape, Mix::named("q8_0").expect("known")), &card);
+    let mut run = Run::new(&there, 1, Level::detect());
+    let mut answers: Vec<Answer> = parameters(shape.vocabulary)[6..9]
+        .iter()
+        .zip(0..)
+        .map(|(parameters, choice)| Answer::begin(&mut run, parameters, choice))
+        .collect();
+    for answer in &mut answers {
+        answer.sequence.reserve(48).expect("there are blocks");
+    }
+    let mut prepared = 0;
+    // Across the border of a page.
+    for step in 0..14 {
+        let _ = recorder.take_operations();
+        let mut inputs: Vec<Input<'_>> = answers
+            .iter_mut()
+            .map(|Answer { sequence, sampler, last }| {
+                let wanted = Wanted::Choice(sampler.rules(shape.vocabulary, false));
+                Input { sequence, tokens: std::slice::from_ref(last), wanted }
+            })
+            .collect();
+        run.compute.forward(&there, &mut run.cache, &mut inputs, &|| false).expect("it fits");
+        let operations = recorder.take_operations();
+        let place = |is: fn(&Operation) -> bool| operations.iter().position(is);
+        let download = place(|operation| matches!(operation, Operation::Download(..))).expect("the tokens");
+        let wait = place(|operation| matches!(operation, Operation::Wait(_))).expect("for them alone");
+        let is_upload = |operation: &Operation| matches!(operation, Operation::Upload(..));
+        // Positions, slots, what attention is shared out by, and the random numbers.
+        let between = operations[download..wait].iter().filter(|operation| is_upload(operation)).count();
+        assert!((4..=5).contains(&between), "step {step}: {operations:?}");
+        assert_eq!(wait + 1, operations.len(), "step {step}: nothing else is waited for");
+        let before = operations[..download].iter().filter(|operation| is_upload(operation)).count();
+        if step > 0 {
+            assert_eq!(before, 0, "step {step}: {operations:?}");
+            prepared += 1;
+        }
+        for answer in &mut answers {
+            // What the recorder brings back.
+            answer.sampler.take(0);
+            answer.last = 0;
+        }
+    }
+    assert_eq!((prepared, recorder.violations()), (13, Vec::new()));
+}
+
+/// Answers whose tokens never leave the card but to be read: each is what the sampler chooses by the logits of a run that reads
+/// them back.
+#[test]
+fn answers_that_go_on_by_themselves_are_the_sampler_s() {
+    let shape = lockgate_engine::model::Shape { vocabulary: 700, ..WIDE_LLAMA };
+    let there = load_on(&random(&shape, Mix::named("q8_0").expect("known")), &card(GpuLayers::Auto));
+    let all = parameters(shape.vocabulary);
+    // By penalties, from few tokens, so that the same come again and again; and by chance alone.
+    let penalised = Parameters { top_k: 4, temperature: 0.8, ..all[8].clone() };
+    let chosen_by = [all[7].clone(), penalised, all[2].clone()];
+    let begin = |run: &mut Run<'_>| -> Vec<Answer> {
+        chosen_by.iter().zip(0..).map(|(parameters, choice)| Answer::begin(run, parameters, choice)).collect()
+    };
+    let mut run = Run::new(&there, 2, Level::detect());
+    let mut answers = begin(&mut run);
+    answers.iter_mut().for_each(|answer| answer.sequence.reserve(48).expect("there are blocks"));
+    let mut told: Vec<Vec<u32>> = Vec::new();
+    for _ in 0..30 {
+        let mut inputs: Vec<Input<'_>> = answers
+            .iter_mut()
+            .map(|Answer { sequence, sampler, last }| {
+                let wanted = Wanted::Choice(sampler.rules(shape.vocabulary, false));
+                Input { sequence, tokens: std::slice::from_ref(last), wanted }
+            })
+            .collect();
+        let found = run.compute.forward(&there, &mut run.cache, &mut inputs, &|| false).expect("it fits");
+        let tokens: Vec<u32> =
+            found.choices().iter().map(|choice| choice.expect("finite logits").token).collect();
+        for (answer, &token) in answers.iter_mut().zip(&tokens) {
+            answer.sampler.take(token);
+            answer.last = token;
+        }
+        told.push(tokens);
+    }
+    let mut run = Run::new(&there, 2, Level::detect());
+    let (mut answers, mut scratch) = (begin(&mut run), Scratch::default());
+    for (step, told) in told.iter().enumerate() {
+        let mut inputs: Vec<Input<'_>> = answers
+            .iter_mut()
+            .map(|Answer { sequence, last, .. }| Input {
+                sequence,
+                tokens: std::slice::from_ref(last),
+                wanted: Wanted::Last,
+            })
+            .collect();
+        let logits = run.compute.forward(&there, &mut run.cache, &mut inputs, &|| false).expect("it fits");
+        let rows: Vec<Vec<f32>> = logits.rows().map(<[f32]>::to_vec).collect();
+        for ((answer, row), &token) in answers.iter_mut().zip(&rows).zip(told) {
+            let expected = answer.sampler.sample(row, &mut scratch).expect("finite logits");
+            assert_eq!(token, expected, "step {step}");
+            answer.last = token;
+        }
+    }
+}
+
+/// Where another decode follows than was prepared, or none, it is as right as if nothing had been.
+#[test]
+fn what_was_prepared_in_vain_does_no_harm() {
+    let shape = &WIDE_QWEN2;
+    let gguf = random(shape, Mix::named("q8_0").expect("known"));
+    let all = parameters(shape.vocabulary);
+    let [here, there] = [load(&gguf), load_on(&gguf, &card(GpuLayers::Auto))];
+    let [expected, found] = [&here, &there].map(|model| {
+        let mut run = Run::new(model, 2, Level::detect());
+        let mut answers: Vec<Answer> =
+            (0..3).map(|number| Answer::begin(&mut run, &all[[7, 8, 0][number]], number as u32)).collect();
+        answers.iter_mut().for_each(|answer| answer.sequence.reserve(60).expect("there are blocks"));
+        let mut rows = Vec::new();
+        for step in 0..24_u32 {
+            // All of them, some, in another order, and beside a piece of a prompt.
+            let members: &[usize] =
+                [&[0, 1, 2][..], &[0, 1, 2], &[2, 0], &[0, 1, 2], &[1]][step as usize % 5];
+            let mut prompt = run.cache.sequence();
+            let mut inputs: Vec<Input<'_>> = Vec::new();
+            let mut taken: Vec<(usize, &mut Answer)> = answers.iter_mut().enumerate().collect();
+            taken.sort_by_key(|(number, _)| members.iter().position(|member| member == number));
+            for (number, Answer { sequence, sampler, last }) in taken {
+                if members.contains(&number) {
+                    let wanted = match step % 3 {
+                        0 => Wanted::Last,
+                        _ => Wanted::Choice(sampler.rules(shape.vocabulary, false)),
+                    };
+                    inputs.push(Input { sequence, tokens: std::slice::from_ref(last), wanted });
+                }
+            }
+            let text = tokens(9, step, shape.vocabulary);
+            if step % 4 == 3 {
+                inputs.push(Input { sequence: &mut prompt, tokens: &text, wanted: Wanted::Last });
+            }
+            let logits = run.compute.forward(model, &mut run.cache, &mut inputs, &|| false).expect("it fits");
+            rows.extend(logits.rows().map(<[f32]>::to_vec));
+            // Teacher-forced, so that both go the same way.
+            for &number in members {
+                answers[number].last = text[number];
+                answers[number].sampler.take(text[number]);
+            }
+        }
+        rows
+    });
+    super::cards::check(&found, &expected, "decodes that were not expected");
+}
+
 #[test]
 fn a_choice_among_more_than_there_is_is_refused() {
     let gguf = random(&WIDE_LLAMA, Mix::named("q8_0").expect("known"));

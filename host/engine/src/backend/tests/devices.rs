@@ -150,7 +150,7 @@ fn a_card_that_computes_something_else_is_not_trusted() {
     let good = Machine::good();
     good.load(&gguf, Device::Cuda(0)).expect("it computes");
     let kernels = good.probe.kernels();
-    for kernel in ["adjust_logits", "sample", "restore_logits", "log_probability"] {
+    for kernel in ["adjust_logits", "sample", "restore_logits", "log_probability", "remember"] {
         assert!(kernels.contains(&kernel), "{kernels:?}");
     }
     let expected = answer(&load(&gguf, &options()), "hello", greedy(3));

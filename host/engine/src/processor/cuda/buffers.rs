@@ -2,6 +2,7 @@
 
 use lockgate_kernels::cuda::attention::decode_scratch;
 use lockgate_kernels::cuda::driver::DriverError;
+use lockgate_kernels::cuda::known::KnownWords;
 use lockgate_kernels::cuda::lora::{AdapterTables, RowAdapters};
 use lockgate_kernels::cuda::memory::{Device, DeviceBuffer};
 use lockgate_kernels::cuda::products::BATCH_MAX;
@@ -16,23 +17,22 @@ use crate::model::Config;
 /// Rows that a decode's parts have room for, and the most memory that those may take.
 const DECODE_ROWS_MAX: usize = 128;
 const DECODE_BYTES_MAX: usize = 256 << 20;
-/// Biases and tokens that were seen that all choices of a pass have room for: each takes 12 bytes on the card, and its way
-/// there at every token.
+/// Biases that all choices of a pass have room for, and as many tokens that sequences have seen: each takes 12 bytes.
 const ADJUSTMENTS_MAX: usize = 1 << 16;
 
 pub(super) struct Buffers {
     /// What each row is: one entry a row.
-    pub(super) tokens: DeviceBuffer<u32>,
-    pub(super) positions: DeviceBuffer<u32>,
-    pub(super) slots: DeviceBuffer<u32>,
+    pub(super) tokens: KnownWords,
+    pub(super) positions: KnownWords,
+    pub(super) slots: KnownWords,
     pub(super) row_adapters: RowAdapters,
     /// The wanted rows, in the order in which they are kept.
-    pub(super) order: DeviceBuffer<u32>,
+    pub(super) order: KnownWords,
     pub(super) kept_adapters: RowAdapters,
     /// Sequences of few rows, those of many, and the page tables of both.
-    pub(super) decoding: DeviceBuffer<u32>,
-    pub(super) prefilling: DeviceBuffer<u32>,
-    pub(super) pages: DeviceBuffer<u32>,
+    pub(super) decoding: KnownWords,
+    pub(super) prefilling: KnownWords,
+    pub(super) pages: KnownWords,
     /// The residual stream, and what is kept of it for the last layer's end.
     pub(super) residual: DeviceBuffer<f32>,
     pub(super) kept: DeviceBuffer<f32>,
@@ -66,7 +66,7 @@ impl Buffers {
             None => rows,
             Some(affordable) => affordable.clamp(BATCH_MAX, DECODE_ROWS_MAX).min(rows),
         };
-        let indices = |count: usize| device.allocate::<u32>(count);
+        let indices = |count: usize| KnownWords::new(device, count);
         let numbers = |rows: usize, width: usize| {
             let length = rows.checked_mul(width).ok_or(DriverError::OutOfMemory { bytes: usize::MAX })?;
             device.allocate::<f32>(length)

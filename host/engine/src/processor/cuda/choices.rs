@@ -5,6 +5,7 @@
 
 use lockgate_kernels::cuda::driver::DriverError;
 use lockgate_kernels::cuda::sample::{Adjustments, Draw, Drawn};
+use lockgate_kernels::cuda::seen::Seen;
 
 use super::buffers::Buffers;
 use super::pass::CudaPass;
@@ -14,7 +15,7 @@ use crate::sampler::{Choice, NoLogit, Rules, Scratch};
 
 /// How the card draws by these rules from a row.
 pub(crate) fn draw<'a>(row: usize, rules: &Rules<'a>) -> Draw<'a> {
-    let &Rules { parameters, seen, point, tokens, log_probability } = rules;
+    let &Rules { parameters, seen, mark, drawn, tokens, log_probability, .. } = rules;
     Draw {
         row,
         tokens,
@@ -22,10 +23,10 @@ pub(crate) fn draw<'a>(row: usize, rules: &Rules<'a>) -> Draw<'a> {
         top_k: parameters.top_k,
         top_p: parameters.top_p,
         min_p: parameters.min_p,
-        point,
+        point: rules.point(0),
         adjustments: Adjustments {
             biases: &parameters.logit_bias,
-            seen,
+            seen: parameters.penalises().then_some(Seen { times: seen, owner: mark, drawn }),
             repetition: parameters.repetition_penalty,
             presence: parameters.presence_penalty,
             frequency: parameters.frequency_penalty,
@@ -49,15 +50,32 @@ impl CudaPass<'_> {
         draws.upload()
     }
 
+    /// Puts on the card what the next pass looks up if it is the decode that follows on this one.
+    fn prepare_next(&mut self) -> Result<(), DriverError> {
+        let choices = self.batch.choices;
+        if choices.len() < self.batch.positions.len() || self.chosen_here.contains(&false) || !self.go_on()? {
+            return Ok(());
+        }
+        self.buffers.draws.prepare(choices.iter().map(|(_, rules)| rules.point(1)))
+    }
+
     /// Waits for the card: also where nothing is wanted, since how long a pass takes decides how large the next may be.
     pub(super) fn hand_out(&mut self) -> Result<(), PassError> {
         let (choices, hidden, vocabulary) = (self.batch.choices, self.batch.hidden, self.vocabulary);
         let states = self.order.len() - self.logits_rows;
         // Not those of rows that were added.
         let rows = self.logits_rows.min(self.batch.wanted.len());
-        let Buffers { normalized, logits, draws, .. } = &mut *self.buffers;
+        let begun = self.buffers.draws.begin_read()?;
+        // While the card is at work.
+        self.prepare_next()?;
+        let Buffers { normalized, logits, draws, tokens, .. } = &mut *self.buffers;
         let Outputs { logits: found, choices: chosen, states: found_states } = &mut *self.outputs;
-        let mut drawn = draws.read()?.map(choice);
+        let drawn: Vec<Option<Drawn>> = draws.finish_read(begun)?.collect();
+        // Where each of the first rows has its token, the next step may begin with those.
+        if choices.len() == drawn.len() && choices.iter().enumerate().all(|(place, (row, _))| place == *row) {
+            tokens.became(drawn.iter().map(|drawn| drawn.map_or(u32::MAX, |drawn| drawn.token)));
+        }
+        let mut drawn = drawn.into_iter().map(choice);
         let mut instead = None;
         chosen.clear();
         for ((row, rules), here) in choices.iter().zip(&self.chosen_here) {

@@ -3,7 +3,8 @@
 //!
 //! Owns a model's weights in the card's memory, repacked into planes; its pages of the cache and the buffers of a pass
 //! ([`State`]), all of them made when the model is loaded; and what each operation launches (`pass`), decodes at one
-//! stroke (`graphs`), and how tokens are chosen there (`choices`). A pass allocates nothing and waits once, for what it hands out. Does not choose a card
+//! stroke (`graphs`), and how tokens are chosen there (`choices`). A pass allocates nothing and waits once, for what it hands out;
+//! before that it sends what the next decode looks up. Does not choose a card
 //! (`backend::device`).
 
 mod adapters;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use lockgate_kernels::attention::PAGE_TOKENS;
+use lockgate_kernels::attention::{PAGE_TOKENS, Sequence, Slot};
 use lockgate_kernels::cuda::attention::{self, DeviceAttention, DeviceKv, DeviceRope};
 use lockgate_kernels::cuda::driver::{DriverError, Graph};
 use lockgate_kernels::cuda::gemm::gemm;
@@ -33,6 +33,8 @@ pub(crate) struct CudaPass<'a> {
     prefilling: Sequences,
     /// Where the pass only decodes: which graph computes it.
     key: Option<Key>,
+    /// Heads that share one of keys.
+    group: usize,
     pub(super) vocabulary: usize,
     /// Rows in the residual stream.
     rows: usize,
@@ -83,6 +85,7 @@ impl<'a> CudaPass<'a> {
             decoding: Sequences::default(),
             prefilling: Sequences::default(),
             key,
+            group: heads.0 / heads.1,
             vocabulary: *vocabulary,
             rows: key.map_or(batch.positions.len(), |key| key.rows),
             order: Vec::new(),
@@ -92,11 +95,11 @@ impl<'a> CudaPass<'a> {
             gated: false,
         };
         match residual {
-            None => pass.buffers.tokens.write(0, &pass.padded(batch.tokens, 0))?,
+            None => pass.buffers.tokens.set(&pass.padded(batch.tokens, 0))?,
             Some(residual) => pass.buffers.residual.write(0, residual)?,
         }
-        pass.place()?;
-        pass.share_out(heads.0 / heads.1)?;
+        pass.place(batch.slots, batch.positions)?;
+        pass.share_out(0)?;
         pass.choose_wanted()?;
         pass.set_rules()?;
         pass.name_adapters(adapters)?;
@@ -146,30 +149,48 @@ impl<'a> CudaPass<'a> {
     }
 
     /// Where each row is.
-    fn place(&mut self) -> Result<(), DriverError> {
-        let slot = |slot: &lockgate_kernels::attention::Slot| {
+    fn place(&mut self, slots: &[Slot], positions: &[u32]) -> Result<(), DriverError> {
+        let slot = |slot: &Slot| {
             let at = slot.page.checked_mul(PAGE_TOKENS as u32)?.checked_add(slot.offset as u32)?;
             (at != attention::NO_SLOT).then_some(at)
         };
-        let slots: Option<Vec<u32>> = self.batch.slots.iter().map(slot).collect();
+        let slots: Option<Vec<u32>> = slots.iter().map(slot).collect();
         let slots = slots.ok_or_else(|| DriverError::failed("place", "a page's number is too large"))?;
-        self.buffers.slots.write(0, &self.padded(&slots, attention::NO_SLOT))?;
-        self.buffers.positions.write(0, &self.padded(self.batch.positions, 0))
+        self.buffers.slots.set(&self.padded(&slots, attention::NO_SLOT))?;
+        self.buffers.positions.set(&self.padded(positions, 0))
     }
 
-    /// Which kernel attends for which sequence; `group` heads share one of keys.
-    fn share_out(&mut self, group: usize) -> Result<(), DriverError> {
+    /// Puts on the card where the rows of the next decode of the same sequences are and what they see. Whether there is
+    /// one, with room reserved for it.
+    pub(super) fn go_on(&mut self) -> Result<bool, DriverError> {
+        if self.key.is_none() {
+            return Ok(false);
+        }
+        let next = |sequence: &Sequence<'_>| Slot::of(sequence.pages, sequence.first_position + 1);
+        let slots: Option<Vec<Slot>> = self.batch.sequences.iter().map(next).collect();
+        let Some(slots) = slots else { return Ok(false) };
+        let positions: Vec<u32> = self.batch.positions.iter().map(|position| position + 1).collect();
+        self.place(&slots, &positions)?;
+        self.share_out(1)?;
+        Ok(true)
+    }
+
+    /// Which kernel attends for which sequence, now or so many tokens later.
+    fn share_out(&mut self, later: usize) -> Result<(), DriverError> {
+        let group = self.group;
+        let (mut decoding_kind, mut prefilling_kind) = (Sequences::default(), Sequences::default());
         let (mut decoding, mut prefilling, mut pages) = (Vec::new(), Vec::new(), Vec::new());
         let mut first_row = 0;
         for sequence in self.batch.sequences {
-            let tokens = sequence.first_position + sequence.rows;
+            let first_position = sequence.first_position + later;
+            let tokens = first_position + sequence.rows;
             let end = first_row + sequence.rows;
             let few = sequence.rows * group <= DECODE_TILE_ROWS && end <= self.buffers.parts_rows;
             let (list, kind) = match few {
-                true => (&mut decoding, &mut self.decoding),
-                false => (&mut prefilling, &mut self.prefilling),
+                true => (&mut decoding, &mut decoding_kind),
+                false => (&mut prefilling, &mut prefilling_kind),
             };
-            let numbers = [first_row, sequence.rows, sequence.first_position, pages.len()];
+            let numbers = [first_row, sequence.rows, first_position, pages.len()];
             list.extend(numbers.map(|number| number as u32));
             kind.count += 1;
             kind.rows_max = kind.rows_max.max(sequence.rows);
@@ -182,11 +203,14 @@ impl<'a> CudaPass<'a> {
             for row in first_row..key.rows {
                 decoding.extend([row as u32, 1, 0, 0]);
             }
-            self.decoding = Sequences { count: key.rows, rows_max: 1, tokens_max: key.tokens_max() };
+            decoding_kind = Sequences { count: key.rows, rows_max: 1, tokens_max: key.tokens_max() };
         }
-        self.buffers.pages.write(0, &pages)?;
-        self.buffers.decoding.write(0, &decoding)?;
-        self.buffers.prefilling.write(0, &prefilling)
+        if later == 0 {
+            (self.decoding, self.prefilling) = (decoding_kind, prefilling_kind);
+        }
+        self.buffers.pages.set(&pages)?;
+        self.buffers.decoding.set(&decoding)?;
+        self.buffers.prefilling.set(&prefilling)
     }
 
     fn choose_wanted(&mut self) -> Result<(), DriverError> {
@@ -204,7 +228,7 @@ impl<'a> CudaPass<'a> {
             self.order.extend(self.order.len() as u32..key.rows as u32);
             self.logits_rows = key.rows;
         }
-        self.buffers.order.write(0, &self.order)
+        self.buffers.order.set(&self.order)
     }
 
     fn name_adapters(&mut self, adapters: &[Arc<DeviceAdapters>]) -> Result<(), DriverError> {
@@ -286,7 +310,7 @@ impl Pass<Cuda> for CudaPass<'_> {
 
     fn embed(&mut self, embedding: &DeviceMatrix) -> Result<(), PassError> {
         let Buffers { tokens, residual, .. } = &mut *self.buffers;
-        Ok(embed(&self.device, self.rows, embedding, tokens, residual)?)
+        Ok(embed(&self.device, self.rows, embedding, tokens.there(), residual)?)
     }
 
     fn normalize(&mut self, weight: &DeviceBuffer<f32>, epsilon: f32) -> Result<(), PassError> {
@@ -321,8 +345,8 @@ impl Pass<Cuda> for CudaPass<'_> {
             v: values,
             norms: None,
             epsilon: 0.0,
-            positions,
-            slots,
+            positions: positions.there(),
+            slots: slots.there(),
         };
         Ok(attention::rope_and_keep(&self.device, &rows, rope, layer, rotated)?)
     }
@@ -341,17 +365,17 @@ impl Pass<Cuda> for CudaPass<'_> {
             window: 0,
             queries: rotated,
             sequences,
-            pages,
+            pages: pages.there(),
             count: of.count,
             rows_max: of.rows_max,
             tokens_max: of.tokens_max,
         };
         if self.decoding.count > 0 {
-            let job = job(decoding, &self.decoding, rows.min(*parts_rows));
+            let job = job(decoding.there(), &self.decoding, rows.min(*parts_rows));
             attention::decode(device, &job, layer, parts, attended)?;
         }
         if self.prefilling.count > 0 {
-            attention::prefill(device, &job(prefilling, &self.prefilling, rows), layer, attended)?;
+            attention::prefill(device, &job(prefilling.there(), &self.prefilling, rows), layer, attended)?;
         }
         self.gated = false;
         Ok(activate(device, rows, attended, None, attended_rows.of(rows))?)
@@ -409,7 +433,7 @@ impl Pass<Cuda> for CudaPass<'_> {
         }
         self.kept = true;
         let Buffers { residual, kept, order, .. } = &mut *self.buffers;
-        Ok(gather(&self.device, self.rows, self.batch.hidden, residual, order, kept)?)
+        Ok(gather(&self.device, self.rows, self.batch.hidden, residual, order.there(), kept)?)
     }
 
     fn normalize_output(&mut self, weight: &DeviceBuffer<f32>, epsilon: f32) -> Result<(), PassError> {
@@ -423,7 +447,7 @@ impl Pass<Cuda> for CudaPass<'_> {
     }
 
     fn choose(&mut self) -> Result<(), PassError> {
-        let Buffers { logits, draws, .. } = &mut *self.buffers;
-        Ok(draws.draw(&self.device, logits, self.vocabulary)?)
+        let Buffers { logits, draws, tokens, .. } = &mut *self.buffers;
+        Ok(draws.draw(&self.device, logits, self.vocabulary, Some(tokens))?)
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lockgate_kernels::cuda::driver::{Address, Driver, DriverError, Event, Graph, Launch, Product, Stream};
+use lockgate_kernels::cuda::driver::{
+    Address, Download, Driver, DriverError, Event, Graph, Launch, Product, Stream,
+};
 use lockgate_kernels::cuda::memory::Device;
 
 /// The bytes that `make` allocates, rounded up as a card does.
@@ -31,6 +33,14 @@ impl Driver for Ruler {
     }
 
     fn download(&self, _: Stream, _: Address, _: &mut [u8]) -> Result<(), DriverError> {
+        Err(DriverError::failed("download", "nothing is there"))
+    }
+
+    fn begin_download(&self, _: Address, _: usize) -> Result<Download, DriverError> {
+        Ok(Download(0))
+    }
+
+    fn finish_download(&self, _: Download, _: &mut [u8]) -> Result<(), DriverError> {
         Err(DriverError::failed("download", "nothing is there"))
     }
 
