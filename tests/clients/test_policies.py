@@ -1,6 +1,8 @@
 """The shipped policies, end to end: a model on this machine, a cloud, and an official client."""
 
 import json
+import threading
+import urllib.request
 from pathlib import Path
 
 import openai
@@ -98,6 +100,26 @@ SCHEMA = {
     },
 }
 GUARD = plugin("json-guard", "preprocessor") + plugin("json-guard", "guard")
+
+
+def test_a_late_target_gets_another_beside_it(start):
+    released = threading.Event()
+    late, quick = Upstream(text="at last", hold=released), Upstream(text="at once")
+    try:
+        config = late.target("late") + quick.target("quick") + plugin("failover", sticky="none", hedge_after_ms="50")
+        server = start(config)
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0)
+        answer, headers = ask(client, "What is the capital of France?")
+        assert (headers["x-lockgate-target"], headers["x-lockgate-attempts"]) == ("quick", "2")
+        assert answer.choices[0].message.content == "at once"
+        assert (len(late.requests), len(quick.requests)) == (1, 1)
+        metrics = urllib.request.urlopen(f"{server.url}/metrics").read().decode()
+        assert 'lockgate_hedges_total{target="quick",result="won"} 1' in metrics
+        assert 'lockgate_attempts_total{target="late",result="abandoned"} 1' in metrics
+    finally:
+        released.set()
+        late.close()
+        quick.close()
 
 
 def streamed(client, response_format):

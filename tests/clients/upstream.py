@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Upstream:
     """Answers every chat request with `text`, or with these deltas one by one; `redirect` sends callers
-    elsewhere, `status` fails them."""
+    elsewhere, `status` fails them, `hold` lets them wait until it is set."""
 
     def __init__(
         self,
@@ -15,6 +15,7 @@ class Upstream:
         status: int = 200,
         redirect: str | None = None,
         deltas: list[dict] | None = None,
+        hold: threading.Event | None = None,
     ):
         self.requests = []
         upstream = self
@@ -25,6 +26,8 @@ class Upstream:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 upstream.requests.append((self.path, dict(self.headers), body))
+                if hold is not None:
+                    hold.wait(60)
                 if redirect is not None:
                     return self.finish_with(307, "text/plain", b"", {"location": redirect})
                 if status != 200:
@@ -65,8 +68,8 @@ class Upstream:
 
     def target(self, name: str = "big", price: str | None = None) -> str:
         """This server as a cloud's in a configuration: a provider and one target of it."""
-        provider = f'[[provider]]\nid = "elsewhere"\nkind = "openai-compatible"\nendpoint = "{self.url}/v1"\nlocality = "cloud"\n'
-        target = f'[[target]]\nid = "{name}"\nprovider = "elsewhere"\nmodel = "big"\n'
+        provider = f'[[provider]]\nid = "{name}-server"\nkind = "openai-compatible"\nendpoint = "{self.url}/v1"\nlocality = "cloud"\n'
+        target = f'[[target]]\nid = "{name}"\nprovider = "{name}-server"\nmodel = "big"\n'
         return provider + target + (f"price = {price}\n" if price else "")
 
     def close(self):

@@ -44,6 +44,11 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// Ids of the targets that are this model with one of its adapters, where it has any loaded.
+    fn adapter_targets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How likely the model holds given continuations. Dropping the future abandons the work.
     ///
     /// # Errors

@@ -59,6 +59,9 @@ pub struct TargetFacts {
     pub health: Health,
     /// Whether the request's labels permit it now.
     pub permitted: bool,
+    /// Ids of the targets that are this model with one of its adapters; [`crate::Backend::adapter_targets`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<String>,
 }
 
 /// The caller's identity.
@@ -86,9 +89,15 @@ impl Plan {
     pub fn problem(&self) -> Option<String> {
         let mut attempts = self.attempts.iter().enumerate();
         attempts.find_map(|(number, attempt)| {
-            let zero = attempt.timeout.is_some_and(|timeout| timeout.is_zero());
-            let problem = zero.then(|| "a timeout of 0 ms".to_owned()).or_else(|| attempt.sampling.problem());
-            problem.map(|problem| format!("attempt {number} has {problem}"))
+            let problem = attempt.problem().map(|problem| format!("attempt {number} has {problem}"));
+            // An answer is judged whole, and whoever said its first event first has won by then.
+            let hedged = || self.attempts[..=number].iter().position(|attempt| attempt.hedge_after.is_some());
+            problem.or_else(|| {
+                let hedged = attempt.review.then(hedged).flatten()?;
+                Some(format!(
+                    "attempt {number} has a review, and attempt {hedged} a hedge: none from a hedged one on is reviewed"
+                ))
+            })
         })
     }
 }
@@ -102,6 +111,9 @@ pub struct PlannedAttempt {
     pub timeout: Option<Duration>,
     /// Whether the router judges the answer before the client sees it.
     pub review: bool,
+    /// Without a first event after this time the next attempt is made beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge_after: Option<Duration>,
     /// Sampling parameters in the place of the request's own.
     #[serde(default, skip_serializing_if = "Overrides::is_empty")]
     pub sampling: Overrides,
@@ -110,7 +122,24 @@ pub struct PlannedAttempt {
 impl PlannedAttempt {
     /// An attempt on this target, and nothing special about it.
     pub fn on(target: impl Into<String>) -> Self {
-        Self { target: target.into(), timeout: None, review: false, sampling: Overrides::default() }
+        Self {
+            target: target.into(),
+            timeout: None,
+            review: false,
+            hedge_after: None,
+            sampling: Overrides::default(),
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        let is_zero = |time: Option<Duration>| time.is_some_and(|time| time.is_zero());
+        if is_zero(self.timeout) {
+            return Some("a timeout of 0 ms".to_owned());
+        }
+        if is_zero(self.hedge_after) {
+            return Some("a hedge after 0 ms".to_owned());
+        }
+        self.sampling.problem()
     }
 }
 

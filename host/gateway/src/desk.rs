@@ -15,10 +15,11 @@ use lockgate_api::{
 use tracing::debug;
 
 use crate::attempt::Attempt;
-use crate::execute::{Counted, Running, now};
+use crate::execute::now;
 use crate::gateway::Entry;
 use crate::health::{Flight, Measurement};
 use crate::metrics::Metrics;
+use crate::running::{Counted, Running};
 
 /// The targets behind the trait.
 #[derive(Clone)]
@@ -126,10 +127,10 @@ impl Services for Desk {
             let attempt = Attempt::begin(now(), context.timeouts, request.choices);
             let events = backend.stream(request, permit, context);
             let counted = Counted::new(Arc::clone(&target), desk.metrics.clone());
-            let running = match Running::start(attempt, events, flight, counted, backend).await {
-                Ok(running) => running,
-                Err(error) => return Err(told(&scope, &target, error).into()),
-            };
+            let mut running = Running::sent(attempt, events, flight, counted, backend);
+            if let Err(error) = running.begin().await {
+                return Err(told(&scope, &target, error).into());
+            }
             let events: Events = Box::pin(futures_util::stream::unfold(running, move |mut running| {
                 let (scope, target) = (Arc::clone(&scope), Arc::clone(&target));
                 async move {

@@ -16,13 +16,14 @@ use lockgate_api::{
 };
 use tracing::warn;
 
-use crate::execute::{Counted, locality_of, now};
+use crate::execute::{locality_of, now};
 use crate::failure::{FailedAttempt, Failure, GatewayError};
 use crate::gateway::{Entry, Gateway, Outcome};
 use crate::health::Measurement;
 use crate::keys::Key;
 use crate::limiter::RETRY_AFTER;
 use crate::policies::plugin_failed;
+use crate::running::Counted;
 use crate::selection::{first_local, unknown};
 use crate::settling::settle_refused;
 use crate::setup::{AUTO, Named};

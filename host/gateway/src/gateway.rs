@@ -193,6 +193,7 @@ impl Gateway {
             target: Arc::clone(entry.target()),
             health: entry.monitor.health(now, entry.backend.queued()),
             permitted: permit(labels, entry.target()).is_ok(),
+            adapters: entry.backend.adapter_targets(),
         });
         facts.collect()
     }
@@ -271,7 +272,7 @@ impl Gateway {
         let selection = select(wanted, self.options.named, &outcome.labels, self.targets())?;
         let overloaded = |_| GatewayError::Overloaded { retry_after: RETRY_AFTER };
         let slot = self.limiter.enter().await.map_err(overloaded)?;
-        let &Parties { key, scope, .. } = parties;
+        let &Parties { key, scope, recording } = parties;
         let passed = self.prepare(request, key, scope, outcome).await?;
         let selection = if self.policies.preprocessors.is_empty() {
             selection
@@ -288,21 +289,26 @@ impl Gateway {
         };
         scope.settle();
         let stages = self.watchers(&passed, key, scope, outcome).await?;
-        let labels = Arc::clone(&outcome.labels);
         let request_id = Arc::clone(&outcome.request_id);
         let mut execution = Execution {
             request_id: &request_id,
             request,
-            labels: &labels,
+            scope,
             timeouts: self.options.timeouts,
             metrics: &self.options.metrics,
             reviewer,
             attempts: 0,
             target: None,
+            abandoned: Vec::new(),
         };
         let running = execution.run(&steps, &self.entries).await;
+        if let Some(recording) = recording {
+            recording.abandoned(execution.abandoned);
+        }
         outcome.attempts = execution.attempts;
         outcome.target = execution.target;
+        // A review may have added some.
+        outcome.labels = scope.labels();
         let running = running?;
         if self.policies.guards.is_empty() {
             return Ok(AnswerEvents::new(running, slot));

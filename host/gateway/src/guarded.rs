@@ -15,7 +15,7 @@ use lockgate_api::{
 };
 use tracing::{debug, warn};
 
-use crate::execute::Running;
+use crate::running::Running;
 use crate::window::{Head, Run, Settled, Strand};
 
 /// A guard's watcher of one choice.

@@ -1,7 +1,7 @@
 //! Between a front end and the targets: admission, labels, the plan's execution, breakers and keys.
 //!
 //! The decisions are plain data structures that are told the time and what happened ([`attempt`],
-//! [`breaker`], [`health`], [`selection`], `window`); [`gateway`], [`policies`], [`routing`], `shadow`,
+//! [`breaker`], [`health`], [`race`], [`selection`], `window`); [`gateway`], [`policies`], [`routing`], `shadow`,
 //! [`execute`] and `guarded` perform them; [`metrics`] counts,
 //! [`record`] takes down. This crate knows no wire format, no plugin runtime and no model: it sees the traits of
 //! `lockgate_api` alone.
@@ -25,9 +25,11 @@ pub mod keys;
 pub mod limiter;
 pub mod metrics;
 pub mod policies;
+pub mod race;
 pub mod record;
 mod review;
 pub mod routing;
+mod running;
 pub mod selection;
 mod settling;
 pub mod setup;

@@ -41,6 +41,7 @@ struct Inner {
     shadows: Family<Named, Counter>,
     canaries: Family<Named, Counter>,
     reviews: Family<Named, Counter>,
+    hedges: Family<Named, Counter>,
 }
 
 /// From 1 ms, doubling, to some 9 minutes.
@@ -62,6 +63,7 @@ impl Default for Inner {
             shadows: Family::default(),
             canaries: Family::default(),
             reviews: Family::default(),
+            hedges: Family::default(),
         }
     }
 }
@@ -87,6 +89,7 @@ impl Metrics {
             shadows,
             canaries,
             reviews,
+            hedges,
         } = &*self.0;
         registry.register("requests", "Requests by policy and how they ended", requests.clone());
         registry.register("attempts", "Attempts by target and result", attempts.clone());
@@ -117,6 +120,11 @@ impl Metrics {
             canaries.clone(),
         );
         registry.register("reviews", "Reviewed answers by verdict", reviews.clone());
+        registry.register(
+            "hedges",
+            "Attempts begun beside a late one, and those of them that answered first",
+            hedges.clone(),
+        );
     }
 
     /// Reads how the targets are doing now. Those that are gone are forgotten.
@@ -168,6 +176,10 @@ impl Metrics {
                 self.0.tokens.get_or_create(&named(("target", target), ("kind", kind))).inc_by(count);
             }
         }
+    }
+
+    pub(crate) fn hedge(&self, target: &str, result: &'static str) {
+        self.0.hedges.get_or_create(&named(("target", target), ("result", result))).inc();
     }
 
     pub(crate) fn shadow(&self, plugin: &str, comparison: Comparison) {

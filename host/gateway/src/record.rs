@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use lockgate_api::{
     ChatRequest, HostCall, Journal, KeyFacts, Plan, PolicyError, Price, ReviewVerdict, Reviewed, RouteInput,
-    Usage,
+    Target, Usage,
 };
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ use crate::execute::now;
 use crate::gateway::Outcome;
 
 pub(crate) use ending::Ending;
-pub use line::{Content, Decided, End, Line, PolicyFacts, ReviewFacts, Routing, Told, VERSION};
+pub use line::{Abandoned, Content, Decided, End, Line, PolicyFacts, ReviewFacts, Routing, Told, VERSION};
 
 /// Lines that may wait to be written.
 pub const WAITING_MAX: usize = 1024;
@@ -98,6 +98,7 @@ struct Known {
     decision: Option<(Arc<str>, Result<Plan, PolicyError>)>,
     reviews: Vec<(Arc<Reviewed>, Option<ReviewVerdict>)>,
     told: Vec<(String, HostCall, Value)>,
+    abandoned: Vec<Arc<Target>>,
 }
 
 impl Recording {
@@ -129,6 +130,11 @@ impl Recording {
     /// What became of an answer that the router judged; none when it failed to.
     pub(crate) fn reviewed(&self, answer: &Arc<Reviewed>, verdict: Option<&ReviewVerdict>) {
         self.lock().reviews.push((Arc::clone(answer), verdict.cloned()));
+    }
+
+    /// Targets that were asked and given up before they said anything.
+    pub(crate) fn abandoned(&self, targets: Vec<Arc<Target>>) {
+        self.lock().abandoned = targets;
     }
 
     /// The request is over: its line is written.
@@ -183,6 +189,7 @@ impl Recording {
                 labels: (*outcome.labels).clone(),
                 usage,
                 usd: usage.zip(price).map(|(usage, price)| cost(&usage, price)),
+                abandoned: known.abandoned.iter().map(|target| abandoned(target, &shown)).collect(),
                 first_event_ms: first_event.map(milliseconds),
                 elapsed_ms: milliseconds(now()),
             },
@@ -199,6 +206,12 @@ impl Recording {
 /// USD that an answer of so many tokens costs.
 pub fn cost(usage: &Usage, price: Price) -> f64 {
     (usage.prompt_total() as f64 * price.input + usage.completion_total() as f64 * price.output) / 1e6
+}
+
+/// What is known of an attempt that was given up before it said anything: the prompt may be billed.
+fn abandoned(target: &Target, shown: &ChatRequest) -> Abandoned {
+    let prompt = Usage { input: shown.estimate_tokens(), ..Usage::default() };
+    Abandoned { target: target.id.clone(), usd: target.price.map(|price| cost(&prompt, price)) }
 }
 
 /// What the router whose plan counts was told; others' answers do not help to repeat it.

@@ -14,9 +14,10 @@ use lockgate_api::{
 };
 use tracing::debug;
 
-use crate::execute::{Running, now};
+use crate::execute::now;
 use crate::metrics::Metrics;
 use crate::record::Recording;
+use crate::running::Running;
 
 /// Bytes of an answer that is kept for its review.
 const KEPT_BYTES_MAX: usize = 8 << 20;

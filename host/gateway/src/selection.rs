@@ -25,6 +25,8 @@ pub struct Step {
     pub timeout: Option<Duration>,
     /// Whether the router judges the answer.
     pub review: bool,
+    /// How long it runs alone.
+    pub hedge_after: Option<Duration>,
     /// Sampling parameters in the place of the request's own.
     pub sampling: Overrides,
 }
@@ -32,13 +34,13 @@ pub struct Step {
 impl Step {
     /// An attempt on the target at this place, and nothing special about it.
     pub fn on(target: usize) -> Self {
-        Self { target, timeout: None, review: false, sampling: Overrides::default() }
+        Self { target, timeout: None, review: false, hedge_after: None, sampling: Overrides::default() }
     }
 
     /// What a plan says, on the target at this place.
     fn of(attempt: &PlannedAttempt, target: usize) -> Self {
-        let PlannedAttempt { timeout, review, sampling, .. } = *attempt;
-        Self { target, timeout, review, sampling }
+        let PlannedAttempt { timeout, review, hedge_after, sampling, .. } = *attempt;
+        Self { target, timeout, review, hedge_after, sampling }
     }
 }
 

@@ -193,7 +193,12 @@ fn catalog(table: &Table, setup: &Setup) -> Arc<[TargetFacts]> {
             tools: true,
             images: true,
         };
-        TargetFacts { target: Arc::new(target), health: Health::default(), permitted: true }
+        TargetFacts {
+            target: Arc::new(target),
+            health: Health::default(),
+            permitted: true,
+            adapters: Vec::new(),
+        }
     });
     facts.collect()
 }

@@ -7,7 +7,7 @@
 mod options;
 mod order;
 
-use lockgate_plugin::{Catalog, Message as _, Plan, Refusal, Request, Role, Router, Settings};
+use lockgate_plugin::{Attempt, Catalog, Message as _, Plan, Refusal, Request, Role, Router, Settings};
 
 use crate::options::{Options, Sticky};
 
@@ -33,7 +33,8 @@ impl Router for Failover {
             Sticky::None => "by health and speed",
             _ => "by health and speed, staying where it was",
         });
-        Ok(ids.into_iter().fold(plan, Plan::then))
+        let attempt = |id| Attempt { hedge_after: options.hedge_after, ..Attempt::on(id) };
+        Ok(ids.into_iter().map(attempt).fold(plan, Plan::then))
     }
 }
 

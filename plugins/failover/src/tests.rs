@@ -114,3 +114,19 @@ fn nonsense_in_the_settings_refuses() {
     let none = FakeCatalog::new([fast("a", 1.0).forbidden()]);
     assert!(Failover::route(&FakeRequest::user("hi"), &none, &FakeSettings::none()).is_err());
 }
+
+#[test]
+fn a_hedge_is_on_every_attempt_and_only_where_it_is_set() {
+    let catalog = FakeCatalog::new([fast("a", 100.0), fast("b", 200.0)]);
+    let hedges = |settings: &FakeSettings| {
+        let plan = Failover::route(&FakeRequest::user("hi"), &catalog, settings).expect("there is a target");
+        plan.attempts.into_iter().map(|attempt| attempt.hedge_after).collect::<Vec<_>>()
+    };
+    assert_eq!(hedges(&plain()), [None, None]);
+    let time = Some(std::time::Duration::from_millis(800));
+    assert_eq!(hedges(&plain().with("hedge_after_ms", "800")), [time, time]);
+    for unusable in ["0", "-1", "soon", "1e9"] {
+        let settings = plain().with("hedge_after_ms", unusable);
+        assert!(Failover::route(&FakeRequest::user("hi"), &catalog, &settings).is_err(), "{unusable}");
+    }
+}

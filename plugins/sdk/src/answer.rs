@@ -23,6 +23,9 @@ pub struct Attempt {
     pub timeout: Option<Duration>,
     /// Whether [`crate::Reviewer::review`] judges the answer before the client sees it.
     pub review: bool,
+    /// The time after which the next attempt is made beside this one, unless it has said its first event. Whole
+    /// milliseconds. From a hedged attempt on none can be reviewed.
+    pub hedge_after: Option<Duration>,
     /// The temperature in the place of the request's own, 0 to 2. The host sends nothing to a target that cannot honour
     /// this or one of the next four, and makes the next attempt.
     pub temperature: Option<f32>,
@@ -46,6 +49,12 @@ impl Attempt {
     #[must_use]
     pub fn within(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
+    }
+
+    /// The same attempt with the next one beside it when it is late.
+    #[must_use]
+    pub fn hedge_after(self, time: Duration) -> Self {
+        Self { hedge_after: Some(time), ..self }
     }
 
     /// The same attempt with this temperature.

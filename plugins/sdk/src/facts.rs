@@ -92,6 +92,8 @@ pub trait Catalog {
     fn tokens_per_second_p10(&self) -> Vec<Option<f64>>;
     /// Share of recent attempts that failed.
     fn error_rates(&self) -> Vec<Option<f64>>;
+    /// Ids of each model's adapters that are loaded.
+    fn adapters(&self) -> Vec<Vec<String>>;
     /// Tokens of this prompt that are in its cache.
     fn prefix_hit_tokens(&self) -> Vec<Option<u64>>;
     /// USD that the caller's budget still has, and the whole of it.

@@ -57,6 +57,9 @@ fn build(plan: &Plan) -> plan::Plan {
         if let Some(timeout) = attempt.timeout {
             built.set_timeout_ms(number, whole_milliseconds(timeout));
         }
+        if let Some(time) = attempt.hedge_after {
+            built.set_hedge_after_ms(number, whole_milliseconds(time));
+        }
         if attempt.review {
             built.review_attempt(number);
         }
@@ -224,6 +227,9 @@ impl facts::Catalog for Host {
     }
     fn error_rates(&self) -> Vec<Option<f64>> {
         catalog::error_rates()
+    }
+    fn adapters(&self) -> Vec<Vec<String>> {
+        catalog::adapters()
     }
     fn prefix_hit_tokens(&self) -> Vec<Option<u64>> {
         catalog::prefix_hit_tokens()

@@ -193,6 +193,8 @@ pub struct FakeTarget {
     pub tokens_per_second_p10: Option<f64>,
     /// Share of recent failures.
     pub error_rate: Option<f64>,
+    /// Ids of its adapters that are loaded.
+    pub adapters: Vec<String>,
     /// Tokens of the prompt that are in its cache.
     pub prefix_hit_tokens: Option<u64>,
 }
@@ -218,6 +220,7 @@ impl FakeTarget {
             first_token_p90_ms: None,
             tokens_per_second_p10: None,
             error_rate: None,
+            adapters: Vec::new(),
             prefix_hit_tokens: None,
         }
     }
@@ -306,6 +309,9 @@ impl Catalog for FakeCatalog {
     }
     fn error_rates(&self) -> Vec<Option<f64>> {
         self.column(|target| target.error_rate)
+    }
+    fn adapters(&self) -> Vec<Vec<String>> {
+        self.column(|target| target.adapters.clone())
     }
     fn prefix_hit_tokens(&self) -> Vec<Option<u64>> {
         self.column(|target| target.prefix_hit_tokens)

@@ -26,6 +26,12 @@ fn counted() -> String {
     (CALLS.fetch_add(1, Ordering::Relaxed) + 1).to_string()
 }
 
+/// All targets, each with the next one beside it almost at once.
+fn hedged(catalog: &impl Catalog) -> Plan {
+    let attempts = catalog.ids().into_iter().map(|id| Attempt::on(id).hedge_after(Duration::from_millis(1)));
+    attempts.fold(Plan::because("all of them at once"), Plan::then)
+}
+
 impl Router for Hostile {
     fn route(
         request: &impl Request,
@@ -140,6 +146,10 @@ impl Router for Hostile {
                 let attempt = attempt.temperature(0.25).max_tokens(64).within(Duration::from_millis(900));
                 Ok(Plan::because("as it likes").then(attempt))
             }
+            "hedged" => Ok(hedged(catalog)),
+            "hedged-and-label" => Ok(hedged(catalog).label("local-only")),
+            "zero-hedge" => Ok(Plan::default().then(Attempt::on(first()).hedge_after(Duration::ZERO))),
+            "adapters" => good(format!("{:?}", catalog.adapters())),
             "too-hot" => Ok(Plan::default().then(Attempt::on(first()).temperature(2.5))),
             "no-number" => Ok(Plan::default().then(Attempt { top_p: Some(f32::NAN), ..first().into() })),
             "no-token" => Ok(Plan::default().then(Attempt::on(first()).max_tokens(0))),

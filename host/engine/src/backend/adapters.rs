@@ -107,6 +107,14 @@ impl LocalModel {
         self.by_name().keys().cloned().collect()
     }
 
+    /// The target ids of the adapters that were added; none for a model that has an adapter itself.
+    pub(super) fn adapters_as_targets(&self) -> Vec<String> {
+        if self.variant.adapter_name.is_some() {
+            return Vec::new();
+        }
+        self.by_name().values().map(|variant| variant.target.id.clone()).collect()
+    }
+
     /// Forgets the adapter of this name: nobody finds it any more. The answer tells when its last user is gone; it is
     /// nothing where there is no such name.
     #[must_use]

@@ -223,6 +223,10 @@ impl Backend for LocalModel {
         Some(u32::try_from(self.stats().waiting).unwrap_or(u32::MAX))
     }
 
+    fn adapter_targets(&self) -> Vec<String> {
+        self.adapters_as_targets()
+    }
+
     fn choose(
         &self,
         ask: Choose,

@@ -6,6 +6,7 @@ mod execution;
 mod filters;
 mod guards;
 mod health;
+mod hedges;
 mod labels;
 mod overrides;
 mod policy;

@@ -130,10 +130,22 @@ pub struct End {
     pub usage: Option<Usage>,
     /// What they cost, where the price is known.
     pub usd: Option<f64>,
+    /// Targets that were asked beside the one that answered, and given up before they said anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<Abandoned>,
     /// Milliseconds from the request to the answer's beginning.
     pub first_event_ms: Option<f64>,
     /// Milliseconds from the request to its end.
     pub elapsed_ms: f64,
+}
+
+/// An attempt whose tokens nobody told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Abandoned {
+    /// Who was asked.
+    pub target: String,
+    /// What the prompt costs there by its estimated tokens, where the price is known: it may be billed.
+    pub usd: Option<f64>,
 }
 
 /// What labels may withhold.

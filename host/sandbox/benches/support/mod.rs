@@ -25,7 +25,12 @@ pub(crate) fn input(prompt_bytes: usize) -> RouteInput {
             tools: true,
             images: false,
         };
-        TargetFacts { target: Arc::new(target), health: Health::default(), permitted: true }
+        TargetFacts {
+            target: Arc::new(target),
+            health: Health::default(),
+            permitted: true,
+            adapters: Vec::new(),
+        }
     };
     RouteInput {
         request_id: "request-1".into(),

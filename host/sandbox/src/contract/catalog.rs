@@ -87,6 +87,10 @@ impl catalog::Host for Call {
         self.column(|facts| facts.health.tokens_per_second_p10.map(f64::from))
     }
 
+    fn adapters(&mut self) -> wasmtime::Result<Vec<Vec<String>>> {
+        self.column(|facts| facts.adapters.clone())
+    }
+
     /// Nobody counts them yet.
     fn prefix_hit_tokens(&mut self) -> wasmtime::Result<Vec<Option<u64>>> {
         self.column(|_| None)

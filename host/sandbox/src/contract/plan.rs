@@ -64,6 +64,17 @@ impl plan::HostPlan for Call {
         })
     }
 
+    fn set_hedge_after_ms(
+        &mut self,
+        draft: Resource<Draft>,
+        attempt: u32,
+        hedge_after_ms: u64,
+    ) -> wasmtime::Result<()> {
+        self.change(&draft, attempt, "a hedge", |attempt| {
+            attempt.hedge_after = Some(Duration::from_millis(hedge_after_ms));
+        })
+    }
+
     fn review_attempt(&mut self, draft: Resource<Draft>, attempt: u32) -> wasmtime::Result<()> {
         self.change(&draft, attempt, "a review", |attempt| attempt.review = true)
     }

@@ -1,5 +1,5 @@
 //! While a plugin serves a local-only request it reaches no cloud by any path: the plan, a call of its own, a call
-//! made before a later plugin adds the label, a relay through state, failover.
+//! made before a later plugin adds the label, a relay through state, failover or a hedge.
 
 use std::sync::Arc;
 
@@ -174,6 +174,34 @@ fn failover() {
     assert!(matches!(failure.error, GatewayError::Exhausted(_)), "{failure:?}");
     assert_eq!((here.sent().len(), cloud.sent().len()), (1, 0));
     assert_eq!(world.ask("hello", "").expect("the other may").0, "from the cloud");
+}
+
+#[test]
+fn a_hedge() {
+    // The local one is late each time, and the cloud would answer at once.
+    let here = || Fake::new("here", Locality::Local, Act::Late(40, "from here"));
+    for (mode, labels) in [
+        ("hedged", "local-only"),
+        ("hedged", "no-cloud"),
+        ("hedged", "region:us-1"),
+        ("hedged-and-label", ""),
+    ] {
+        let (here, cloud) = (here(), cloud());
+        let world = World::new(&[&here, &cloud], router(mode));
+        let (told, outcome) = world.ask("a secret", labels).expect("it is slow, and answers");
+        assert_eq!((told.as_str(), outcome.attempts), ("from here", 1), "{mode} {labels}");
+        assert_eq!((here.sent().len(), cloud.sent().len()), (1, 0), "{mode} {labels}");
+    }
+    // A label of a preprocessor's.
+    let (late, cloud) = (here(), cloud());
+    let preprocessors = vec![spec("filter", &[("mode", "label-secrets")])];
+    let plugins = Plugins { preprocessors, ..router("hedged") };
+    let world = World::new(&[&late, &cloud], plugins);
+    assert_eq!(world.ask("a secret", "").expect("it is slow, and answers").0, "from here");
+    assert_eq!(cloud.sent().len(), 0);
+    // Without one it may.
+    let (told, outcome) = world.ask("hello", "").expect("the cloud is faster");
+    assert_eq!((told.as_str(), outcome.attempts), ("from the cloud", 2));
 }
 
 #[test]

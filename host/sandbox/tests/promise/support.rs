@@ -22,6 +22,8 @@ pub(crate) enum Act {
     /// In two pieces.
     SayTwo(&'static str, &'static str),
     Fail(ErrorKind),
+    /// After so many milliseconds.
+    Late(u64, &'static str),
     /// After its start.
     Hang,
     Endless,
@@ -91,6 +93,13 @@ impl Backend for Fake {
             Act::Say(said) => {
                 let items = [start, text(said)].into_iter().chain(tail).map(Ok).collect::<Vec<_>>();
                 Box::pin(futures_util::stream::iter(items))
+            }
+            Act::Late(after, said) => {
+                let items = [start, text(said)].into_iter().chain(tail).map(Ok).collect::<Vec<_>>();
+                let pause = tokio::time::sleep(Duration::from_millis(*after));
+                let said = futures_util::stream::once(pause)
+                    .flat_map(move |()| futures_util::stream::iter(items.clone()));
+                Box::pin(said)
             }
             Act::SayTwo(first, second) => {
                 let texts = [start, text(first), text(second)];

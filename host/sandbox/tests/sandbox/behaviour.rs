@@ -35,6 +35,22 @@ fn an_attempt_comes_out_with_its_overrides() {
 }
 
 #[test]
+fn hedges_come_out_with_their_times() {
+    let plan = attack(&attacker(), "hedged").expect("it gives a plan");
+    let hedges: Vec<_> = plan.attempts.iter().map(|attempt| attempt.hedge_after).collect();
+    assert_eq!(hedges, [Some(Duration::from_millis(1)); 3]);
+}
+
+#[test]
+fn the_adapters_of_each_model_are_told() {
+    let mut given = mode_of("adapters", input("hi"));
+    let mut catalog = given.catalog.to_vec();
+    catalog[0].adapters = vec!["here:triage".to_owned(), "here:tone".to_owned()];
+    given.catalog = catalog.into();
+    assert_eq!(reason(route(&attacker(), given)), r#"[["here:triage", "here:tone"], [], []]"#);
+}
+
+#[test]
 fn a_refusal_is_no_failure() {
     let outcome = attack(&attacker(), "refuse");
     assert_eq!(outcome, Err(PolicyError::Refused { reason: "not today".to_owned() }));

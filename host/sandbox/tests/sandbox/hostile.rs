@@ -140,6 +140,7 @@ fn nonsense_plans_are_refused() {
         ("unknown-label", "unknown label `top-secret`"),
         ("many-labels", "more than 16 labels"),
         ("zero-timeout", "attempt 0 has a timeout of 0 ms"),
+        ("zero-hedge", "attempt 0 has a hedge after 0 ms"),
         ("too-hot", "attempt 0 has a temperature of 2.5, where 0 to 2 is allowed"),
         ("no-number", "attempt 0 has a top-p of NaN, where 0 to 1 is allowed"),
         ("no-token", "attempt 0 has an answer of at most 0 tokens"),

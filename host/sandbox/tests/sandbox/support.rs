@@ -101,7 +101,7 @@ fn catalog(labels: &Labels) -> Arc<[TargetFacts]> {
             images: false,
         };
         let permitted = permit(labels, &target).is_ok();
-        TargetFacts { target: Arc::new(target), health: Health::default(), permitted }
+        TargetFacts { target: Arc::new(target), health: Health::default(), permitted, adapters: Vec::new() }
     };
     [("here", Locality::Local), ("next-door", Locality::Lan), ("claude", Locality::Cloud)]
         .map(|(id, locality)| target(id, locality))

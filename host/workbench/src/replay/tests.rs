@@ -24,7 +24,7 @@ fn facts(id: &str, locality: Locality, usd: f64) -> TargetFacts {
         tokens_per_second_median: Some(50.0),
         ..Health::default()
     };
-    TargetFacts { target: Arc::new(target), health, permitted: true }
+    TargetFacts { target: Arc::new(target), health, permitted: true, adapters: Vec::new() }
 }
 
 fn plan(ids: &[&str], labels: &[Label]) -> Plan {
@@ -62,6 +62,7 @@ fn line(routing: Routing) -> Line {
             labels: Labels::none(),
             usage: Some(Usage { input: 400_000, output: 100_000, ..Usage::default() }),
             usd: None,
+            abandoned: Vec::new(),
             first_event_ms: None,
             elapsed_ms: 0.0,
         },

@@ -77,6 +77,8 @@ pub(super) struct Target {
     pub(super) health: Health,
     pub(super) tokens: Option<u64>,
     pub(super) bytes_per_token: Option<Spanned<f64>>,
+    #[serde(default)]
+    pub(super) adapters: Vec<Spanned<String>>,
     #[serde(default = "yes")]
     pub(super) tools: bool,
     #[serde(default)]
@@ -222,6 +224,7 @@ pub(super) struct Expect {
 pub(super) struct Planned {
     pub(super) target: Spanned<String>,
     pub(super) timeout_ms: Option<u64>,
+    pub(super) hedge_after_ms: Option<u64>,
     pub(super) review: Option<bool>,
     pub(super) temperature: Option<f32>,
     pub(super) top_p: Option<f32>,

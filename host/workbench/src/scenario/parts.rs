@@ -14,7 +14,7 @@ use super::file;
 use super::planned::PlannedLike;
 use crate::property::{Generators, Property, RUNS_DEFAULT, RUNS_MAX, When};
 use crate::session::End;
-use crate::world::{Answer, Failing, Reply, SimTarget, Tokens};
+use crate::world::{Answer, Failing, Reply, SimTarget, Tokens, tuned_id};
 
 /// Names of localities.
 const LOCALITIES: [(&str, Locality); 3] =
@@ -70,7 +70,28 @@ impl Checker<'_> {
             tools: target.tools,
             images: target.images,
         };
-        Some(SimTarget { target: Arc::new(described), health, tokens })
+        Some(SimTarget { target: Arc::new(described), health, adapters: self.adapters(target), tokens })
+    }
+
+    /// The target ids of the adapters that a target has loaded.
+    fn adapters(&mut self, target: &file::Target) -> Vec<String> {
+        if let Some(first) = target.adapters.first().filter(|_| target.locality.get_ref() != "local") {
+            self.problem(
+                first,
+                "adapters are loaded by models on this machine: the target's locality is local",
+            );
+        }
+        let mut ids = Vec::new();
+        for name in &target.adapters {
+            let id = tuned_id(target.id.get_ref(), name.get_ref());
+            if name.get_ref().is_empty() {
+                self.problem(name, "an adapter has a name");
+            } else if ids.contains(&id) {
+                self.problem(name, format!("a second adapter `{}` of this target", name.get_ref()));
+            }
+            ids.push(id);
+        }
+        ids
     }
 
     pub(super) fn health(&mut self, health: &file::Health) -> Health {
@@ -234,6 +255,7 @@ impl Checker<'_> {
         Some(PlannedLike {
             target: self.target_id(&attempt.target)?,
             timeout: attempt.timeout_ms.map(Duration::from_millis),
+            hedge_after: attempt.hedge_after_ms.map(Duration::from_millis),
             review: attempt.review,
             sampling,
         })

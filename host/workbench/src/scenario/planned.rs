@@ -13,6 +13,8 @@ pub struct PlannedLike {
     pub target: String,
     /// The limit of the whole attempt.
     pub timeout: Option<Duration>,
+    /// How long it runs alone.
+    pub hedge_after: Option<Duration>,
     /// Whether its answer is judged.
     pub review: Option<bool>,
     /// Sampling parameters in the place of the request's own.
@@ -28,6 +30,7 @@ impl PlannedLike {
         let (wanted, is) = (&self.sampling, &attempt.sampling);
         self.target == attempt.target
             && agrees(self.timeout, attempt.timeout)
+            && agrees(self.hedge_after, attempt.hedge_after)
             && agrees(self.review, Some(attempt.review))
             && agrees(wanted.temperature, is.temperature)
             && agrees(wanted.top_p, is.top_p)
@@ -41,6 +44,7 @@ impl PlannedLike {
         Self {
             target: attempt.target.clone(),
             timeout: attempt.timeout,
+            hedge_after: attempt.hedge_after,
             review: attempt.review.then_some(true),
             sampling: attempt.sampling,
         }
@@ -53,6 +57,7 @@ impl PlannedLike {
         let fields = [
             ("target", Some(quoted(&self.target))),
             ("timeout_ms", milliseconds(self.timeout)),
+            ("hedge_after_ms", milliseconds(self.hedge_after)),
             ("review", self.review.map(|review| review.to_string())),
             ("temperature", temperature.map(|value| value.to_string())),
             ("top_p", top_p.map(|value| value.to_string())),

@@ -122,6 +122,15 @@ fn mistakes_are_told_with_their_place_and_the_nearest_name() {
             "[[scenario]]\nname = \"x\"\nprompt = \"Hi\"\nlabels = [\"secret\"]\n",
             ":8:11: unknown label `secret`",
         ),
+        (
+            "[[scenario]]\nname = \"x\"\nprompt = \"Hi\"\nexpect = { planned = [{ target = \"small\", temperature = 3 }] }\n",
+            ":8:34: no plan can have a temperature of 3",
+        ),
+        (
+            "[[target]]\nid = \"t\"\nlocality = \"cloud\"\nadapters = [\"a\"]\n",
+            ":8:13: adapters are loaded by models on this machine",
+        ),
+        ("[[target]]\nid = \"t\"\nlocality = \"local\"\nadapters = [\"a\", \"a\"]\n", "a second adapter `a`"),
         ("[[scenario]]\nname = \"x\"\n", ":6:8: it needs a `request`"),
         (
             "[[scenario]]\nname = \"x\"\nrequest = { model = \"auto\" }\n",
@@ -170,7 +179,7 @@ fn mistakes_are_told_with_their_place_and_the_nearest_name() {
 
 #[test]
 fn an_expectation_is_written_as_it_is_read() {
-    let table = "{ reason_contains = [\"a \\\"quoted\\\" part\"], sent_lacks = [\"x\\ny\"], never_target = [\"small\"], never_locality = [\"cloud\"], plan = [\"small\"], healthy_first = true, outcome = \"refused\", max_cost_usd = 0.25, text = \"\", labels = [\"local-only\"], attempts = 2, limit_hit = false }";
+    let table = "{ reason_contains = [\"a \\\"quoted\\\" part\"], sent_lacks = [\"x\\ny\"], never_target = [\"small\"], never_locality = [\"cloud\"], plan = [\"small\"], planned = [{ target = \"small\", timeout_ms = 20, hedge_after_ms = 5, review = false, temperature = 0.2, top_p = 1, top_k = 3, seed = 4, max_tokens = 5 }], healthy_first = true, outcome = \"refused\", max_cost_usd = 0.25, text = \"\", labels = [\"local-only\"], attempts = 2, limit_hit = false }";
     let suite = |table: &str| read(&format!("{HEAD}{ASKS}expect = {table}\n")).expect("it is valid");
     let first: Expect = suite(table).scenarios[0].steps[0].expect.clone();
     let again: Expect = suite(&first.to_toml()).scenarios[0].steps[0].expect.clone();

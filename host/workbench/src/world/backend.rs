@@ -61,7 +61,8 @@ impl Simulated {
 
     fn send(&self, kind: Kind, text: String, prompt_tokens: u64) -> usize {
         let target = self.target.id.clone();
-        let usd = self.price().map(|_| 0.0);
+        // Whoever is given up on may bill for what it has read.
+        let usd = self.price().map(|price| prompt_tokens as f64 * price.input / 1e6);
         self.journal.sends(Sent {
             target,
             kind,
@@ -284,6 +285,10 @@ impl Backend for Simulated {
 
     fn queued(&self) -> Option<u32> {
         self.sim().health.queued
+    }
+
+    fn adapter_targets(&self) -> Vec<String> {
+        if self.adapter.is_some() { Vec::new() } else { self.sim().adapters.clone() }
     }
 
     fn choose(

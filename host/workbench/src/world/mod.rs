@@ -37,6 +37,8 @@ pub struct SimTarget {
     pub target: Arc<Target>,
     /// How it is doing when a scenario begins.
     pub health: Health,
+    /// Target ids of the adapters that it has loaded.
+    pub adapters: Vec<String>,
     /// How it counts tokens.
     pub tokens: Tokens,
 }

@@ -142,6 +142,76 @@ fn requests_in_a_row_share_a_clock_and_replies_may_run_out() {
     assert_eq!(misses("plugins/privacy-first", scenario), []);
 }
 
+/// The outcome of scenarios of the hostile policy in one of its modes.
+fn hostile(mode: &str, rest: &str) -> SuiteResult {
+    let path = component("tests/hostile");
+    let text = format!(
+        "policy = \"hostile.wasm\"\nsettings = {{ mode = \"{mode}\" }}\ngrants = [\"log\", \"state\", \"clock\", \"random\", \"inference:small\", \"cloud:claude\"]\n{rest}"
+    );
+    outcome(&path.with_file_name("x.scenario.toml"), &text, 1).expect("it can be run").1
+}
+
+fn all_misses(result: &SuiteResult) -> Vec<&'static str> {
+    let steps = result.scenarios.iter().flat_map(|scenario| &scenario.steps);
+    steps.flat_map(|step| &step.misses).map(|miss| miss.field).collect()
+}
+
+#[test]
+fn what_a_plan_says_of_an_attempt_can_be_expected() {
+    let ask = "[[scenario]]\nname = \"x\"\nprompt = \"Hello\"\nexpect = ";
+    let planned = |stated: &str| {
+        let text = format!("{HEAD}{ask}{{ planned = [{{ target = \"small\", {stated} }}] }}\n");
+        all_misses(&hostile("overrides", &text))
+    };
+    let all = "timeout_ms = 900, temperature = 0.25, top_p = 0.5, top_k = 7, max_tokens = 64";
+    assert_eq!(planned(all), [""; 0]);
+    for other in [
+        "timeout_ms = 901",
+        "hedge_after_ms = 900",
+        "temperature = 0.26",
+        "top_p = 0.6",
+        "top_k = 8",
+        "seed = 1",
+        "max_tokens = 65",
+        "review = true",
+    ] {
+        assert_eq!(planned(other), ["planned"], "{other}");
+    }
+    let none = format!("{HEAD}{ask}{{ planned = [{{ target = \"claude\" }}] }}\n");
+    assert_eq!(all_misses(&hostile("overrides", &none)), ["planned"], "it is not in the plan");
+}
+
+#[test]
+fn a_hedge_runs_on_the_virtual_clock_and_costs_what_it_read() {
+    let world = "[[target]]\nid = \"small\"\nlocality = \"cloud\"\nprice = { input = 10, output = 0 }\n\
+                 [[target]]\nid = \"claude\"\nlocality = \"cloud\"\nprice = { input = 1, output = 100 }\n\
+                 [[reply]]\ntarget = \"small\"\ntext = \"late\"\nafter_ms = 500\n\
+                 [[reply]]\ntarget = \"claude\"\ntext = \"soon\"\nafter_ms = 20\n";
+    let ask = "[[scenario]]\nname = \"x\"\nprompt = \"Hello you\"\n\
+               expect = { answered_by = \"claude\", attempts = 2, max_virtual_ms = 21, text = \"soon\", \
+               planned = [{ target = \"small\", hedge_after_ms = 1 }] }\n";
+    let run = || hostile("hedged", &format!("{world}{ask}"));
+    let result = run();
+    assert_eq!(all_misses(&result), [""; 0]);
+    let happened = &result.scenarios[0].steps[0].happened;
+    let ends: Vec<_> = happened.sent.iter().map(|sent| (sent.target.as_str(), sent.end)).collect();
+    assert_eq!(ends, [("small", "abandoned"), ("claude", "ok")]);
+    // Three tokens of a prompt at both, one of the answer.
+    assert_eq!(happened.usd(), Some(3.0 * 10.0 / 1e6 + (3.0 * 1.0 + 1.0 * 100.0) / 1e6));
+    assert_eq!(happened.virtual_ms, 21);
+    let again = run();
+    assert_eq!(again.scenarios[0].steps[0].happened.sent, happened.sent, "the same each time");
+}
+
+#[test]
+fn adapters_of_a_target_are_told_to_policies() {
+    let world = "[[target]]\nid = \"small\"\nlocality = \"local\"\nadapters = [\"triage\", \"tone\"]\n\
+                 [[target]]\nid = \"claude\"\nlocality = \"cloud\"\n[[reply]]\ntext = \"Hi\"\n\
+                 [[scenario]]\nname = \"x\"\nprompt = \"Hello\"\n\
+                 expect = { reason_contains = \"[[\\\"small:triage\\\", \\\"small:tone\\\"], []]\" }\n";
+    assert_eq!(all_misses(&hostile("adapters", world)), [""; 0]);
+}
+
 #[test]
 fn a_call_without_a_reply_fails_and_a_fault_is_seen() {
     let found = misses(

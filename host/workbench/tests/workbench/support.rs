@@ -45,7 +45,12 @@ pub(crate) fn target(id: &str, locality: Locality) -> SimTarget {
         tools: true,
         images: false,
     };
-    SimTarget { target: Arc::new(target), health: Health::default(), tokens: Tokens::default() }
+    SimTarget {
+        target: Arc::new(target),
+        health: Health::default(),
+        adapters: Vec::new(),
+        tokens: Tokens::default(),
+    }
 }
 
 pub(crate) fn says(target: &str, text: &str) -> Reply {

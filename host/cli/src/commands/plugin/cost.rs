@@ -192,5 +192,5 @@ fn target(id: &str, locality: Locality) -> TargetFacts {
         tools: true,
         images: false,
     };
-    TargetFacts { target: Arc::new(target), health: Health::default(), permitted: true }
+    TargetFacts { target: Arc::new(target), health: Health::default(), permitted: true, adapters: Vec::new() }
 }

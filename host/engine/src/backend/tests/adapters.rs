@@ -112,6 +112,8 @@ fn adapters_are_found_by_name_until_they_are_removed() {
     assert_eq!(model.with_adapter("first").expect("added").target().id, "tiny:first");
     // Every handle knows the same names.
     assert_eq!(first.adapters(), ["first"]);
+    // A policy finds them at the model itself.
+    assert_eq!((model.adapter_targets(), first.adapter_targets()), (vec!["tiny:first".to_owned()], vec![]));
     let message = model.add_adapter(&first).expect_err("taken").to_string();
     assert!(message.contains("`tiny` has an adapter `first` already"), "{message}");
     let other = tiny();
@@ -125,6 +127,7 @@ fn adapters_are_found_by_name_until_they_are_removed() {
     assert!(model.remove_adapter("other").is_none());
     let release = model.remove_adapter("first").expect("it is there");
     assert!(model.with_adapter("first").is_none() && model.adapters().is_empty());
+    assert!(model.adapter_targets().is_empty());
     assert!(!release.is_released(), "a handle uses it");
     drop(first);
     assert!(release.is_released());

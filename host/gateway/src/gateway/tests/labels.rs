@@ -227,7 +227,8 @@ proptest! {
             prop_oneof![Just(Locality::Local), Just(Locality::Lan), Just(Locality::Cloud)], 4),
         scripts in prop::collection::vec(any_script(), 4),
         (configured, of_key, of_header, planned) in (any_labels(), any_labels(), any_labels(), any_labels()),
-        steps in prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "d", "e"]), 0..6),
+        steps in prop::collection::vec(
+            (prop::sample::select(vec!["a", "b", "c", "d", "e"]), prop::option::of(1_u64..5)), 0..6),
         policy_fails in prop::bool::weighted(0.1),
         named in prop_oneof![Just(Named::Direct), Just(Named::Route), Just(Named::Refuse)],
         on_error in prop_oneof![Just(OnError::Refuse), Just(OnError::FirstTarget)],
@@ -242,7 +243,13 @@ proptest! {
             .map(|((id, locality), script)| Fake::new(id, *locality, script.clone()))
             .collect();
         let proposal = Plan {
-            attempts: steps.iter().map(|id| PlannedAttempt::on(*id)).collect(),
+            attempts: steps
+                .iter()
+                .map(|(id, hedge)| PlannedAttempt {
+                    hedge_after: hedge.map(std::time::Duration::from_secs),
+                    ..PlannedAttempt::on(*id)
+                })
+                .collect(),
             add_labels: planned.clone(),
             reason: String::new(),
         };

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::support::*;
 use crate::gateway::*;
-use crate::record::{Decided, Entry, Line, PolicyFacts, RequestLog};
+use crate::record::{Abandoned, Decided, Entry, Line, PolicyFacts, RequestLog};
 
 struct Log {
     record: Arc<RequestLog>,
@@ -74,6 +74,39 @@ async fn a_line_says_what_was_seen_decided_and_done() {
     let content = line.content.expect("nothing withholds it");
     assert_eq!(content.request, *ask("auto").request);
     assert_eq!(content.reason.as_deref(), Some("because"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_given_up_is_told_with_what_its_prompt_may_cost() {
+    let (log, cloud) = (Log::new(8), cloud());
+    cloud.does(vec![Act::Hang]);
+    let local = Fake::new("local", Locality::Local, answer());
+    let hedged = PlannedAttempt {
+        hedge_after: Some(std::time::Duration::from_secs(1)),
+        ..PlannedAttempt::on("cloud")
+    };
+    let plan = Plan { attempts: vec![hedged.clone(), PlannedAttempt::on("local")], ..Plan::default() };
+    let router = Policy::new(move |_| Ok(plan.clone()));
+    run(&gateway(&[&cloud, &local], &router, log.options()), ask("auto")).await.expect("answered");
+    let line = log.line();
+    assert_eq!((line.end.target.as_deref(), line.end.attempts), (Some("local"), 2));
+    // One token, by the request's two bytes.
+    let given_up = Abandoned { target: "cloud".to_owned(), usd: Some(1e-6) };
+    assert_eq!(line.end.abandoned, [given_up]);
+    let attempts = vec![hedged, PlannedAttempt::on("local")];
+    assert_eq!(line.routing.expect("routed").decided, Decided::Plan { attempts, add_labels: Vec::new() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_of_before_hedges_and_overrides_is_read() {
+    let attempt = json!({ "target": "a", "timeout": null, "review": false });
+    let read: PlannedAttempt = serde_json::from_value(attempt.clone()).expect("it has all that it had then");
+    assert_eq!(read, PlannedAttempt::on("a"));
+    assert_eq!(
+        serde_json::to_value(&read).expect("plain data"),
+        attempt,
+        "and nothing is written for nothing"
+    );
 }
 
 #[tokio::test(start_paused = true)]
