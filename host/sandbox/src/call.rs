@@ -22,7 +22,7 @@ use crate::contract::{
 };
 use crate::environment::Environment;
 use crate::limits::Meter;
-use crate::metrics::Ended;
+use crate::metrics::{Ended, WELL};
 use crate::own_time::OwnTime;
 use crate::powers::Powers;
 use crate::slots::Slots;
@@ -257,7 +257,7 @@ impl Call {
     /// What the call has used, now that it is over.
     pub(crate) fn ended(&self, error: Option<&PolicyError>, instructions: u64) -> Ended {
         Ended {
-            end: error.map_or("ok", PolicyError::kind),
+            end: error.map_or(WELL, PolicyError::kind),
             took: self.began.elapsed(),
             waited: self.waited,
             memory_bytes: self.meter.memory_bytes(),

@@ -189,13 +189,12 @@ impl Sandbox {
     ) -> Result<Self, SandboxError> {
         let engine = engine::engine(options)?;
         let free_instances = Arc::new(Semaphore::new(options.calls_max.max(1) as usize));
-        let stock = Stock::start(&engine, options, &free_instances).map_err(SandboxError::Thread)?;
-        let (ticking, waker) = (engine.weak(), stock.waker());
+        let stock = Stock::new(&engine, options, &free_instances);
+        let ticking = engine.weak();
         let tick = move || {
             if let Some(engine) = ticking.upgrade() {
                 engine.increment_epoch();
             }
-            waker.wake();
         };
         let ticker = Ticker::start(options.tick, tick).map_err(SandboxError::Thread)?;
         let free_guards = Arc::new(Semaphore::new(options.guards_max as usize));
@@ -359,6 +358,7 @@ impl Sandbox {
                     World::Guard | World::Adapter => &self.shared.guard_waits,
                 }),
             }),
+            metrics: self.shared.metrics.of(&id, world),
             id,
             log_rate: Mutex::default(),
             compile_time: loaded.compile_time,

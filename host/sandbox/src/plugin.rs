@@ -18,6 +18,7 @@ use crate::call::{Call, Facts, LogLevel};
 use crate::engine::Metering;
 use crate::grant::{Grant, World};
 use crate::log_rate::{Admitted, LogRate};
+use crate::metrics::Counted;
 use crate::own_time::{DELAY_MAX, OwnTime};
 use crate::pin::Digest;
 use crate::powers::Powers;
@@ -46,6 +47,7 @@ pub(crate) struct Plugin {
     pub(crate) reuse: u32,
     pub(crate) shared: Arc<Shared>,
     pub(crate) powers: Arc<Powers>,
+    pub(crate) metrics: Counted,
     pub(crate) log_rate: Mutex<LogRate>,
     pub(crate) compile_time: Duration,
     pub(crate) grants_unused: Vec<Grant>,
@@ -69,7 +71,7 @@ impl Plugin {
         if let Some(seat) = owner.as_ref().and_then(|owner| self.shared.warm.take(owner)) {
             let Seat { mut store, instance, calls_left, place } = seat;
             self.begin_in(&mut store, facts);
-            self.shared.metrics.record_warm(&self.id, self.world);
+            self.metrics.warm.inc();
             return Ok(Begun { store, instance: Some(instance), owner, calls_left, place });
         }
         // What is taken down is to hold all that a call does.
@@ -77,7 +79,7 @@ impl Plugin {
             && let Some(Ready { mut store, instance, place }) = self.shared.stock.take(ahead)
         {
             self.begin_in(&mut store, facts);
-            self.shared.metrics.record_ahead(&self.id, self.world);
+            self.metrics.ahead.inc();
             return Ok(Begun { store, instance: Some(instance), owner, calls_left: self.reuse, place });
         }
         let (store, place) = self.begin_fresh(facts).await?;
@@ -127,12 +129,12 @@ impl Plugin {
 
     /// Keeps a call's instance for the next one, or puts it away. It is kept if it may be: it has calls left, holds nothing of this one, and this one
     /// ended well.
-    pub(crate) fn keep(&self, begun: Begun, error: Option<&PolicyError>) {
+    pub(crate) fn keep(&self, begun: Begun, ahead: &Ahead, error: Option<&PolicyError>) {
         let Begun { mut store, instance, owner, calls_left, place } = begun;
         let is_well = matches!(error, None | Some(PolicyError::Refused { .. }));
         let is_kept = is_well && calls_left > 1 && !store.data().holds_handles();
         let (Some(instance), Some(owner), true) = (instance, owner, is_kept) else {
-            self.shared.stock.put_away(store, place);
+            self.shared.stock.put_away(ahead, store, place);
             return;
         };
         let scope = Arc::clone(&store.data().facts().scope);
@@ -187,6 +189,7 @@ impl Plugin {
                 probe: sandbox.probe.clone(),
                 waits: Arc::clone(waits),
             }),
+            metrics: self.shared.metrics.of(&self.id, self.world),
             log_rate: Mutex::default(),
             compile_time: self.compile_time,
             grants_unused: self.grants_unused.clone(),
@@ -259,7 +262,7 @@ impl Plugin {
             stopped.note(self, call.facts());
         }
         call.end_memory(matches!(error, None | Some(PolicyError::Refused { .. })));
-        self.shared.metrics.record(&self.id, self.world, &call.ended(error, instructions));
+        self.metrics.record(&call.ended(error, instructions));
         let request_id = Arc::clone(&call.facts().request_id);
         let (plugin, request) = (self.id.as_str(), &*request_id);
         match error {

@@ -84,7 +84,7 @@ impl RouterPlugin {
             Err(error) => Err(error),
         };
         self.plugin.report(&mut begun.store, outcome.as_ref().err());
-        self.plugin.keep(begun, outcome.as_ref().err());
+        self.plugin.keep(begun, &self.ahead, outcome.as_ref().err());
         outcome
     }
 

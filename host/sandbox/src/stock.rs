@@ -1,23 +1,24 @@
 //! Fresh instances, made before the calls that they are for; and the ends of those that have served.
 //!
-//! Making an instance and wiping its memory take longer than many a decision. One thread does both, off the way of
-//! requests: whoever finds an instance of its plugin here takes it, whoever does not makes one. Each serves one call, as
-//! one made on the spot would: whatever a component does before it is called, it does without having asked the host for
-//! anything, and a component that does ask is not made ahead. Nor is one that takes much memory.
+//! Making an instance and wiping its memory take longer than many a decision. Both are done behind a call, as a task of
+//! the runtime that made it: while its request waits for whoever answers it. The call that comes next on that thread
+//! finds an instance whose memory is still at hand there. Whoever finds none makes one, so that as many lie ready as
+//! calls run at once. Each serves one call, as one made on the spot would: whatever a component does before it is
+//! called, it does without having asked the host for anything, and a component that does ask is not made ahead. Nor is
+//! one that takes much memory or long to make.
 //!
 //! Owns what is made and what is to be wiped, with their places in the pool. Does not own instances that are kept from
 //! one call to the next (`warm`), nor how a call begins (`plugin`).
 
 use std::collections::VecDeque;
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wasmtime::{Engine, Store};
@@ -31,19 +32,16 @@ use crate::plugin::{Plugin, new_store};
 use crate::powers::Powers;
 use crate::warm::Instance;
 
-/// Instances that wait to be wiped. One more is wiped by the call that it served.
-const SERVED_MAX: usize = 32;
+/// Tasks that have not run yet. A call that would be behind one more wipes its instance itself.
+const TASKS_MAX: usize = 32;
 /// Bytes of memory beyond which instances are not made ahead: a few of them would be much to hold for nobody.
 const MEMORY_BYTES_MAX: usize = 4 << 20;
-/// Instructions that a component may run before it is called, to be made ahead.
-const FUEL_MAX: u64 = 50_000_000;
-/// How often the thread looks for work once it has had some. Waking it would cost a request more than it saves.
-const LOOK_EVERY: Duration = Duration::from_micros(50);
-/// Looks without work after which the thread sleeps until the next tick that finds some.
-const IDLE_LOOKS_MAX: u32 = 20;
+/// Instructions that a component may run before it is called, to be made ahead: other requests of the thread wait
+/// meanwhile.
+const FUEL_MAX: u64 = 1_000_000;
 
 /// How an instance of a plugin is made.
-pub(crate) struct Recipe {
+struct Recipe {
     /// The loaded plugin's number.
     plugin: u64,
     powers: Arc<Powers>,
@@ -86,6 +84,14 @@ pub(crate) struct Ready {
     pub(crate) place: OwnedSemaphorePermit,
 }
 
+/// One that lies ready.
+struct Lying {
+    plugin: u64,
+    /// Who made it, and has its memory at hand.
+    thread: ThreadId,
+    ready: Ready,
+}
+
 /// An instance that has served its calls. The order of the fields is the one in which they end.
 struct Served {
     _store: Store<Call>,
@@ -94,17 +100,15 @@ struct Served {
 
 #[derive(Default)]
 struct Shelves {
-    ready: VecDeque<(u64, Ready)>,
-    /// Of which somebody took one, or wanted to, since they were last filled up.
-    wanted: Vec<Arc<Recipe>>,
+    /// In the order in which they were made.
+    ready: VecDeque<Lying>,
     served: Vec<Served>,
+    /// Tasks that have not run yet.
+    tasks: usize,
 }
 
 struct Room {
     shelves: Mutex<Shelves>,
-    /// Whether there is something to do.
-    has_work: AtomicBool,
-    stopped: AtomicBool,
     engine: Engine,
     tick: Duration,
     places: Arc<Semaphore>,
@@ -114,91 +118,52 @@ struct Room {
     places_min: usize,
 }
 
-/// Owns the thread.
+/// The instances of a sandbox that nobody has yet, or any more.
 pub(crate) struct Stock {
     room: Arc<Room>,
-    /// None where fuel is the measure: then every call makes its own.
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Wakes the thread when there is work.
-pub(crate) struct Waker {
-    room: Arc<Room>,
-    thread: Option<thread::Thread>,
-}
-
-impl Waker {
-    /// Cheap when there is none.
-    pub(crate) fn wake(&self) {
-        if self.room.has_work.load(Ordering::Relaxed)
-            && let Some(thread) = &self.thread
-        {
-            thread.unpark();
-        }
-    }
+    /// False where fuel is the measure: then every call makes its own, and wipes it.
+    is_open: bool,
 }
 
 impl Stock {
-    /// Starts the thread, unless fuel is the measure or nothing is to be made. `places` are the pool's, all of them free.
-    pub(crate) fn start(
-        engine: &Engine,
-        options: &SandboxOptions,
-        places: &Arc<Semaphore>,
-    ) -> io::Result<Self> {
-        let room = Arc::new(Room {
+    /// Nothing is made yet. `places` are the pool's, all of them free.
+    pub(crate) fn new(engine: &Engine, options: &SandboxOptions, places: &Arc<Semaphore>) -> Self {
+        let room = Room {
             shelves: Mutex::default(),
-            has_work: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
             engine: engine.clone(),
             tick: options.tick,
             ready_max: options.ready_max,
             places: Arc::clone(places),
             // Whoever finds none is to find one as soon as room has been made.
             places_min: (places.available_permits() / 2).max(1),
-        });
-        let thread = match options.metering {
-            Metering::Clock if options.ready_max > 0 => {
-                let room = Arc::clone(&room);
-                let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-                let run = move || room.run(&runtime);
-                Some(thread::Builder::new().name("lockgate-stock".to_owned()).spawn(run)?)
-            }
-            _ => None,
         };
-        Ok(Self { room, thread })
+        let is_open = options.metering == Metering::Clock && options.ready_max > 0;
+        Self { room: Arc::new(room), is_open }
     }
 
-    pub(crate) fn waker(&self) -> Waker {
-        let thread = self.thread.as_ref().map(|thread| thread.thread().clone());
-        Waker { room: Arc::clone(&self.room), thread }
-    }
-
-    /// An instance by this recipe, if one lies ready; others are made for the calls to come.
+    /// An instance by this recipe, if one lies ready: rather one that this thread made, and the latest of them.
     pub(crate) fn take(&self, Ahead { recipe, .. }: &Ahead) -> Option<Ready> {
-        if self.thread.is_none() || !recipe.is_fit.load(Ordering::Relaxed) {
+        if !self.is_open {
             return None;
         }
-        let mut shelves = self.room.lock();
-        if !shelves.wanted.iter().any(|wanted| Arc::ptr_eq(wanted, recipe)) {
-            shelves.wanted.push(Arc::clone(recipe));
-        }
-        self.room.has_work.store(true, Ordering::Relaxed);
-        let place = shelves.ready.iter().position(|(plugin, _)| *plugin == recipe.plugin)?;
-        shelves.ready.remove(place).map(|(_, ready)| ready)
+        let here = thread::current().id();
+        let ready = &mut self.room.lock().ready;
+        let is_of = |lying: &Lying| lying.plugin == recipe.plugin;
+        let mine = ready.iter().rposition(|lying| is_of(lying) && lying.thread == here);
+        let place = mine.or_else(|| ready.iter().rposition(is_of))?;
+        ready.remove(place).map(|lying| lying.ready)
     }
 
-    /// Takes an instance that has served, to be wiped.
-    pub(crate) fn put_away(&self, store: Store<Call>, place: OwnedSemaphorePermit) {
+    /// Takes an instance that has served, to be wiped, and makes another one in its place; both later, where a runtime
+    /// is there to do it.
+    pub(crate) fn put_away(&self, ahead: &Ahead, store: Store<Call>, place: OwnedSemaphorePermit) {
         let served = Served { _store: store, _place: place };
-        let mut shelves = self.room.lock();
-        if self.thread.is_some() && shelves.served.len() < SERVED_MAX {
-            shelves.served.push(served);
-            self.room.has_work.store(true, Ordering::Relaxed);
-            return;
+        let runtime = if self.is_open { Handle::try_current().ok() } else { None };
+        if let Some(runtime) = runtime
+            && let Some(task) = Task::begin(&self.room, &ahead.recipe, served)
+        {
+            runtime.spawn(task.run());
         }
-        // Never under the lock: it takes a while.
-        drop(shelves);
-        drop(served);
     }
 
     /// Gives places of the pool back: all those of instances that have served, and that of one which lies ready.
@@ -212,26 +177,49 @@ impl Stock {
 
     /// Drops what lies ready by this recipe, and makes no more.
     fn forget(&self, recipe: &Recipe) {
-        let plugin = recipe.plugin;
         let mut shelves = self.room.lock();
         recipe.is_fit.store(false, Ordering::Relaxed);
-        shelves.wanted.retain(|wanted| wanted.plugin != plugin);
         let all = std::mem::take(&mut shelves.ready);
-        let (dropped, kept): (VecDeque<_>, _) = all.into_iter().partition(|(number, _)| *number == plugin);
+        let (dropped, kept): (VecDeque<_>, _) =
+            all.into_iter().partition(|lying| lying.plugin == recipe.plugin);
         shelves.ready = kept;
         drop(shelves);
         drop(dropped);
     }
 }
 
-impl Drop for Stock {
-    fn drop(&mut self) {
-        self.room.stopped.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // Whatever it panicked with, there is nothing left to do.
-            let _ended = thread.join();
+/// What is left to do behind a call.
+struct Task {
+    room: Arc<Room>,
+    recipe: Arc<Recipe>,
+}
+
+impl Task {
+    /// None where there are enough of them: then the instance has been wiped.
+    fn begin(room: &Arc<Room>, recipe: &Arc<Recipe>, served: Served) -> Option<Self> {
+        let mut shelves = room.lock();
+        if shelves.tasks < TASKS_MAX {
+            shelves.tasks += 1;
+            shelves.served.push(served);
+            return Some(Self { room: Arc::clone(room), recipe: Arc::clone(recipe) });
         }
+        // Never under the lock: it takes a while.
+        drop(shelves);
+        drop(served);
+        None
+    }
+
+    /// Wipes one that has served, whose memory the new one is then likely to get.
+    async fn run(self) {
+        let served = self.room.lock().served.pop();
+        drop(served);
+        self.room.add_one(&self.recipe).await;
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.room.lock().tasks -= 1;
     }
 }
 
@@ -241,64 +229,41 @@ impl Room {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, runtime: &Runtime) {
-        let mut idle_looks = 0;
-        while !self.stopped.load(Ordering::SeqCst) {
-            if self.has_work.swap(false, Ordering::Relaxed) {
-                idle_looks = 0;
-                self.work(runtime);
-            } else if idle_looks < IDLE_LOOKS_MAX {
-                idle_looks += 1;
-                thread::park_timeout(LOOK_EVERY);
-            } else {
-                thread::park();
-            }
+    /// Makes one instance, unless there are enough or none is to be made.
+    async fn add_one(&self, recipe: &Recipe) {
+        if !recipe.is_fit.load(Ordering::Relaxed) {
+            return;
         }
-    }
-
-    /// Wipes what has served, then fills up what is wanted.
-    fn work(&self, runtime: &Runtime) {
-        loop {
-            let Some(served) = self.lock().served.pop() else { break };
-            drop(served);
-        }
-        let wanted = std::mem::take(&mut self.lock().wanted);
-        for recipe in &wanted {
-            for _ in 0..self.ready_max {
-                if self.stopped.load(Ordering::Relaxed) || !self.add_one(recipe, runtime) {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Makes one instance; false where there are enough, or none is to be made.
-    fn add_one(&self, recipe: &Recipe, runtime: &Runtime) -> bool {
-        let is_of = |(plugin, _): &&(u64, Ready)| *plugin == recipe.plugin;
-        let has_enough = self.lock().ready.iter().filter(is_of).count() >= self.ready_max;
-        if has_enough || !recipe.is_fit.load(Ordering::Relaxed) {
-            return false;
+        let of_plugin = self.lock().ready.iter().filter(|lying| lying.plugin == recipe.plugin).count();
+        if of_plugin >= self.ready_max {
+            return;
         }
         if self.places.available_permits() <= self.places_min {
-            return false;
+            // A plugin that has none comes before one that has had its for long.
+            let first = if of_plugin == 0 { self.lock().ready.pop_front() } else { None };
+            if first.is_none() {
+                return;
+            }
         }
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return false };
-        let Some((store, instance)) = self.make(recipe, runtime) else {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+        let Some((store, instance)) = self.make(recipe).await else {
             recipe.is_fit.store(false, Ordering::Relaxed);
-            return false;
+            return;
         };
         let ready = Ready { store, instance, place };
+        let lying = Lying { plugin: recipe.plugin, thread: thread::current().id(), ready };
         let mut shelves = self.lock();
         // Its plugin may be gone by now.
-        let is_fit = recipe.is_fit.load(Ordering::Relaxed);
-        if is_fit {
-            shelves.ready.push_back((recipe.plugin, ready));
+        if recipe.is_fit.load(Ordering::Relaxed) {
+            shelves.ready.push_back(lying);
+        } else {
+            drop(shelves);
+            drop(lying);
         }
-        is_fit
     }
 
     /// An instance that may be made ahead, if the component's are such.
-    fn make(&self, recipe: &Recipe, runtime: &Runtime) -> Option<(Store<Call>, Instance)> {
+    async fn make(&self, recipe: &Recipe) -> Option<(Store<Call>, Instance)> {
         let own_time = OwnTime::new(recipe.powers.limits.time_max, self.tick, Instant::now());
         let call = Call::new(Facts::of_description(), Arc::clone(&recipe.powers), own_time);
         let mut store = new_store(&self.engine, Metering::Clock, call);
@@ -311,8 +276,7 @@ impl Room {
                 }
             })
         });
-        // Nothing that it waits for is anybody else's doing: it is ready, or yields to be asked again.
-        let instance = runtime.block_on(made.catch_unwind()).ok()??;
+        let instance = made.catch_unwind().await.ok()??;
         let call = store.data();
         let is_fit = !call.has_asked() && call.meter.memory_bytes() <= MEMORY_BYTES_MAX;
         is_fit.then_some((store, instance))

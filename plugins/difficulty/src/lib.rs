@@ -23,7 +23,12 @@ const QUESTION_BYTES_MAX: u32 = 16 << 10;
 /// Bytes of its beginning, and of its end, that count for its wording.
 const WORDING_BYTES: usize = 1024;
 
-static WORDS: Table<u32> = Table::new(&[
+static TABLE: Table<u32, { WORDS.len() }> = Table::new(WORDS, SETS);
+
+const SETS: &[&str] =
+    &["algorithm", "compare", "derive", "evaluate", "in depth", "prove", "root cause", "strateg"];
+
+const WORDS: &[(&str, u32)] = &[
     ("algorithm", DEMANDING),
     ("analys", DEMANDING),
     ("analyz", DEMANDING),
@@ -53,7 +58,7 @@ static WORDS: Table<u32> = Table::new(&[
     ("theorem", HARD),
     ("trade-off", HARD),
     ("tradeoff", HARD),
-]);
+];
 
 /// How hard, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,20 +115,20 @@ fn wording(text: &[u8]) -> u32 {
     let mut in_word = false;
     for base in (0..text.len()).step_by(block::BYTES) {
         let (masks, words) =
-            block::with_window(text, base, |window| (Masks::of(window), WORDS.places(window)));
+            block::with_window(text, base, |window| (Masks::of(window), TABLE.places(window)));
         let word = masks.word();
-        let mut places = masks.letters & words & !((word << 1) | u16::from(in_word));
+        let mut places = masks.letters & words & !((word << 1) | u32::from(in_word));
         while places != 0 {
             let place = base + places.trailing_zeros() as usize;
             places &= places - 1;
-            for (number, weight, _) in WORDS.at(text, place) {
+            for (number, weight, _) in TABLE.at(text, place) {
                 if seen >> number & 1 == 0 {
                     seen |= 1 << number;
                     sum += weight;
                 }
             }
         }
-        in_word = word >> 15 != 0;
+        in_word = word >> (block::BYTES - 1) != 0;
     }
     sum
 }

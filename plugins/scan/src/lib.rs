@@ -1,6 +1,6 @@
 //! Finds personal data in text: one pass over the bytes, tables made at compile time, no allocation.
 //!
-//! The pass looks at sixteen bytes at a time for the places where something could begin: a word of the list, a
+//! The pass looks at thirty-two bytes at a time for the places where something could begin: a word of the list, a
 //! number, an IBAN, an `@`. At each of these a rule looks at the few bytes around. What counts as what is said in the file of
 //! each rule: `email`, `number` (phone numbers and cards), `iban`, `secret`, `words` (health). The reading of
 //! a long text piece by piece is `window`'s. What follows from a finding is for the plugins that look:
@@ -80,18 +80,15 @@ pub fn all(text: &str) -> Vec<Found> {
     let mut all: Vec<Found> = Vec::new();
     let (mut from, mut done) = (0, 0);
     while let Some((kind, place)) = next(bytes, from, bytes.len(), &mut done) {
-        let range = range_of(kind, bytes, place);
+        let mut range = range_of(kind, bytes, place);
         // On, whatever the range is.
         from = range.end.max(place + 1);
         done = done.max(range.end);
-        match all.last_mut() {
-            Some(last) if range.start < last.range.end => {
-                last.kind = kind;
-                last.range.start = last.range.start.min(range.start);
-                last.range.end = last.range.end.max(range.end);
-            }
-            _ => all.push(Found { kind, range }),
+        // It may begin before more than one of them.
+        while let Some(last) = all.pop_if(|last| range.start < last.range.end) {
+            range = last.range.start.min(range.start)..last.range.end.max(range.end);
         }
+        all.push(Found { kind, range });
     }
     all
 }
@@ -111,9 +108,9 @@ fn next(text: &[u8], from: usize, to: usize, done: &mut usize) -> Option<(Kind, 
     while base < to {
         let (masks, words) =
             block::with_window(text, base, |window| (Masks::of(window), words::places(window)));
-        let escapes = masks.letters & ((masks.backslash << 1) | u16::from(after_backslash));
+        let escapes = masks.letters & ((masks.backslash << 1) | u32::from(after_backslash));
         let word = masks.word() & !escapes;
-        let before = (word << 1) | u16::from(in_word);
+        let before = (word << 1) | u32::from(in_word);
         let begin = masks.digits | masks.letters & (words | masks.digit_third);
         let mut places = (begin & !before) | masks.at;
         while places != 0 {
@@ -126,21 +123,21 @@ fn next(text: &[u8], from: usize, to: usize, done: &mut usize) -> Option<(Kind, 
                 continue;
             }
             let byte = text[place];
-            let found = if byte == b'@' {
+            let found = if byte.is_ascii_alphabetic() {
+                word_at(text, place)
+            } else if byte == b'@' {
                 email::at(text, place).then_some(Kind::Email)
-            } else if byte.is_ascii_digit() {
+            } else {
                 let (found, end) = number::at(text, place);
                 *done = end;
                 found
-            } else {
-                word_at(text, place)
             };
             if let Some(kind) = found {
                 return Some((kind, place));
             }
         }
-        in_word = word >> 15 != 0;
-        after_backslash = masks.backslash >> 15 != 0;
+        in_word = word >> (block::BYTES - 1) != 0;
+        after_backslash = masks.backslash >> (block::BYTES - 1) != 0;
         base += block::BYTES;
     }
     None

@@ -13,6 +13,8 @@ use std::ops::Range;
 
 use super::{Kind, is_in_word, is_word};
 
+/// The least digits that any rule takes.
+const DIGITS_MIN: usize = 7;
 /// Digits that are looked at together. More of them is no number of ours.
 const DIGITS_MAX: usize = 40;
 const GROUPS_MAX: usize = 12;
@@ -140,6 +142,11 @@ impl Before {
 
 /// The groups from `place` on, and where to go on. None when no number of ours can be in it.
 fn take_apart(text: &[u8], place: usize) -> (Option<Run>, usize) {
+    // Most numbers are a few digits and nothing more.
+    let first_end = digits_end(text, place);
+    if first_end - place < DIGITS_MIN && separator_at(text, first_end).is_none() {
+        return (None, first_end);
+    }
     let mut run = Run {
         digits: [0; DIGITS_MAX],
         groups: [Group::default(); GROUPS_MAX],
@@ -151,9 +158,7 @@ fn take_apart(text: &[u8], place: usize) -> (Option<Run>, usize) {
     let mut separator = Separator::None;
     loop {
         let start = end;
-        while text.get(end).is_some_and(u8::is_ascii_digit) {
-            end += 1;
-        }
+        end = digits_end(text, end);
         let next = separator_at(text, end);
         if next.is_none() && text.get(end).is_some_and(|&byte| is_word(byte) || byte == b'_') {
             // The last digits belong to a word, as in 12px or a hash.
@@ -183,8 +188,12 @@ fn take_apart(text: &[u8], place: usize) -> (Option<Run>, usize) {
             None => break,
         }
     }
-    // Seven digits are the least that any rule takes.
-    (Some(run).filter(|_| count >= 7), end)
+    (Some(run).filter(|_| count >= DIGITS_MIN), end)
+}
+
+/// Where the digits from `place` on end.
+fn digits_end(text: &[u8], place: usize) -> usize {
+    place + text[place..].iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
 /// The separator at `place`, and its bytes, if a digit follows it.

@@ -399,6 +399,13 @@ fn pieces_grow_with_the_text() {
     }
 }
 
+#[test]
+fn a_finding_that_begins_before_several_others_is_one_with_them_all() {
+    let text = "sk-proj-8fK2mQ9xeyJhbGciOi.eyJeyJhbGciOi.eyJeyJhbGciOi.eyJ@eyJhbGciOi.eyJ 4111 1111 1111 ";
+    let all = all(text);
+    assert!(all.windows(2).all(|pair| pair[0].range.end <= pair[1].range.start), "{all:?}");
+}
+
 proptest! {
     #[test]
     fn any_text_is_judged_alike_whole_and_in_pieces(

@@ -40,7 +40,7 @@ pub struct Hook<T>(PhantomData<T>);
 impl<T: crate::Router> Guest for Hook<T> {
     fn route(request: &request::Request) -> Result<plan::Plan, plan::Refusal> {
         match T::route(request, &Host, &Host) {
-            Ok(plan) => Ok(build(&plan)),
+            Ok(plan) => Ok(build(plan)),
             Err(refusal) => Err(refuse(refusal)),
         }
     }
@@ -50,10 +50,12 @@ fn refuse(Refusal { reason }: Refusal) -> plan::Refusal {
     plan::Refusal::new(&reason)
 }
 
-fn build(plan: &Plan) -> plan::Plan {
+fn build(mut plan: Plan) -> plan::Plan {
     let built = plan::Plan::new();
-    for attempt in &plan.attempts {
-        let number = built.add_attempt(&attempt.target);
+    let targets: Vec<String> =
+        plan.attempts.iter_mut().map(|attempt| std::mem::take(&mut attempt.target)).collect();
+    let first = built.add_attempts(&targets);
+    for (number, attempt) in (first..).zip(&plan.attempts) {
         if let Some(timeout) = attempt.timeout {
             built.set_timeout_ms(number, whole_milliseconds(timeout));
         }

@@ -42,13 +42,17 @@ impl plan::HostPlan for Call {
     }
 
     fn add_attempt(&mut self, draft: Resource<Draft>, target: String) -> wasmtime::Result<u32> {
-        self.enter_with(target.len())?;
+        self.add_attempts(draft, vec![target])
+    }
+
+    fn add_attempts(&mut self, draft: Resource<Draft>, targets: Vec<String>) -> wasmtime::Result<u32> {
+        self.enter_with(targets.iter().map(String::len).sum())?;
         let draft = self.drafts.get_mut(&draft)?;
         let number = u32::try_from(draft.attempts.len())?;
-        if draft.attempts.len() < ATTEMPTS_MAX {
-            draft.attempts.push(PlannedAttempt::on(target));
-        } else {
+        if targets.len() > ATTEMPTS_MAX - draft.attempts.len() {
             draft.problem(|| format!("more than {ATTEMPTS_MAX} attempts"));
+        } else {
+            draft.attempts.extend(targets.into_iter().map(PlannedAttempt::on));
         }
         Ok(number)
     }

@@ -115,7 +115,12 @@ pub(crate) fn route(plugin: &RouterPlugin, input: RouteInput) -> Result<Plan, Po
 
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    runtime.expect("a runtime starts").block_on(future)
+    runtime.expect("a runtime starts").block_on(async {
+        let done = future.await;
+        // As a request that waits for its answer: what is left to do behind the call is done.
+        tokio::task::yield_now().await;
+        done
+    })
 }
 
 pub(crate) fn reason(outcome: Result<Plan, PolicyError>) -> String {

@@ -2346,6 +2346,55 @@ pub mod lockgate {
             }
             impl Plan {
                 #[allow(unused_unsafe, clippy::all)]
+                /// Appends an attempt on each of these, in this order, and returns the number of the first. One call of
+                /// the host, however many there are.
+                #[allow(async_fn_in_trait)]
+                pub fn add_attempts(&self, targets: &[_rt::String]) -> u32 {
+                    unsafe {
+                        let vec1 = targets;
+                        let len1 = vec1.len();
+                        let layout1 = _rt::alloc::Layout::from_size_align(
+                                vec1.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                ::core::mem::size_of::<*const u8>(),
+                            )
+                            .unwrap();
+                        let (result1, _cleanup1) = ::wit_bindgen::rt::Cleanup::new(
+                            layout1,
+                        );
+                        for (i, e) in vec1.into_iter().enumerate() {
+                            let base = result1
+                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                            {
+                                let vec0 = e;
+                                let ptr0 = vec0.as_ptr().cast::<u8>();
+                                let len0 = vec0.len();
+                                *base
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len0;
+                                *base.add(0).cast::<*mut u8>() = ptr0.cast_mut();
+                            }
+                        }
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "lockgate:plugin/plan@0.1.0")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]plan.add-attempts"]
+                            fn wit_import2(_: i32, _: *mut u8, _: usize) -> i32;
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import2(
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                        ) -> i32 {
+                            unreachable!()
+                        }
+                        let ret = wit_import2((self).handle() as i32, result1, len1);
+                        ret as u32
+                    }
+                }
+            }
+            impl Plan {
+                #[allow(unused_unsafe, clippy::all)]
                 /// Limits the whole of one attempt to this many milliseconds, where that is shorter than what
                 /// the operator allows. A number that `add-attempt` did not return, or 0 ms, makes the plan
                 /// invalid.
@@ -5210,6 +5259,7 @@ mod _rt {
             val != 0
         }
     }
+    pub use alloc_crate::alloc;
     pub fn as_f32<T: AsF32>(t: T) -> f32 {
         t.as_f32()
     }
@@ -5227,7 +5277,6 @@ mod _rt {
             self as f32
         }
     }
-    pub use alloc_crate::alloc;
     #[cfg(target_arch = "wasm32")]
     pub fn run_ctors_once() {
         ::wit_bindgen::rt::run_ctors_once();
@@ -5266,9 +5315,9 @@ macro_rules! __export_router_impl {
         =
         "component-type:wit-bindgen:0.60.0:lockgate:plugin@0.1.0:router:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 4648] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 4701] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xab#\x01A\x02\x01A%\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe0#\x01A\x02\x01A%\x01\
 B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\0\x08loc\
 ality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09assistant\0\
 \0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tools\0\0\x06\
@@ -5306,22 +5355,23 @@ tted\x01\x10\x01k\x05\x01p\x11\x01@\0\0\x12\x04\0\x06prices\x01\x13\x01kw\x01p\x
 first-token-p90-ms\x01#\x04\0\x11tokens-per-second\x01#\x04\0\x15tokens-per-seco\
 nd-p10\x01#\x04\0\x0berror-rates\x01#\x01p\x08\x01@\0\0$\x04\0\x08adapters\x01%\x04\
 \0\x11prefix-hit-tokens\x01\x16\x01o\x02uu\x01k&\x01@\0\0'\x04\0\x06budget\x01(\x03\
-\0\x1dlockgate:plugin/catalog@0.1.0\x05\x07\x01B\x1f\x04\0\x04plan\x03\x01\x04\0\
-\x07refusal\x03\x01\x01i\0\x01@\0\0\x02\x04\0\x11[constructor]plan\x01\x03\x01h\0\
-\x01@\x02\x04self\x04\x06targets\0y\x04\0\x18[method]plan.add-attempt\x01\x05\x01\
+\0\x1dlockgate:plugin/catalog@0.1.0\x05\x07\x01B\"\x04\0\x04plan\x03\x01\x04\0\x07\
+refusal\x03\x01\x01i\0\x01@\0\0\x02\x04\0\x11[constructor]plan\x01\x03\x01h\0\x01\
+@\x02\x04self\x04\x06targets\0y\x04\0\x18[method]plan.add-attempt\x01\x05\x01ps\x01\
+@\x02\x04self\x04\x07targets\x06\0y\x04\0\x19[method]plan.add-attempts\x01\x07\x01\
 @\x03\x04self\x04\x07attempty\x0atimeout-msw\x01\0\x04\0\x1b[method]plan.set-tim\
-eout-ms\x01\x06\x01@\x03\x04self\x04\x07attempty\x0ehedge-after-msw\x01\0\x04\0\x1f\
-[method]plan.set-hedge-after-ms\x01\x07\x01@\x02\x04self\x04\x07attempty\x01\0\x04\
-\0\x1b[method]plan.review-attempt\x01\x08\x01@\x03\x04self\x04\x07attempty\x0bte\
-mperaturev\x01\0\x04\0\x1c[method]plan.set-temperature\x01\x09\x01@\x03\x04self\x04\
-\x07attempty\x05sharev\x01\0\x04\0\x16[method]plan.set-top-p\x01\x0a\x01@\x03\x04\
-self\x04\x07attempty\x05county\x01\0\x04\0\x16[method]plan.set-top-k\x01\x0b\x01\
-@\x03\x04self\x04\x07attempty\x04seedw\x01\0\x04\0\x15[method]plan.set-seed\x01\x0c\
+eout-ms\x01\x08\x01@\x03\x04self\x04\x07attempty\x0ehedge-after-msw\x01\0\x04\0\x1f\
+[method]plan.set-hedge-after-ms\x01\x09\x01@\x02\x04self\x04\x07attempty\x01\0\x04\
+\0\x1b[method]plan.review-attempt\x01\x0a\x01@\x03\x04self\x04\x07attempty\x0bte\
+mperaturev\x01\0\x04\0\x1c[method]plan.set-temperature\x01\x0b\x01@\x03\x04self\x04\
+\x07attempty\x05sharev\x01\0\x04\0\x16[method]plan.set-top-p\x01\x0c\x01@\x03\x04\
+self\x04\x07attempty\x05county\x01\0\x04\0\x16[method]plan.set-top-k\x01\x0d\x01\
+@\x03\x04self\x04\x07attempty\x04seedw\x01\0\x04\0\x15[method]plan.set-seed\x01\x0e\
 \x01@\x03\x04self\x04\x07attempty\x06tokensy\x01\0\x04\0\x1b[method]plan.set-max\
--tokens\x01\x0d\x01@\x02\x04self\x04\x05labels\x01\0\x04\0\x16[method]plan.add-l\
-abel\x01\x0e\x01@\x02\x04self\x04\x06reasons\x01\0\x04\0\x17[method]plan.set-rea\
-son\x01\x0f\x01i\x01\x01@\x01\x06reasons\0\x10\x04\0\x14[constructor]refusal\x01\
-\x11\x03\0\x1alockgate:plugin/plan@0.1.0\x05\x08\x01B\x07\x01ks\x01@\x01\x03keys\
+-tokens\x01\x0f\x01@\x02\x04self\x04\x05labels\x01\0\x04\0\x16[method]plan.add-l\
+abel\x01\x10\x01@\x02\x04self\x04\x06reasons\x01\0\x04\0\x17[method]plan.set-rea\
+son\x01\x11\x01i\x01\x01@\x01\x06reasons\0\x12\x04\0\x14[constructor]refusal\x01\
+\x13\x03\0\x1alockgate:plugin/plan@0.1.0\x05\x08\x01B\x07\x01ks\x01@\x01\x03keys\
 \0\0\x04\0\x03get\x01\x01\x01o\x02ss\x01p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\
 \0\x1elockgate:plugin/settings@0.1.0\x05\x09\x01B\x04\x01m\x05\x05trace\x05debug\
 \x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messag\
@@ -5387,8 +5437,8 @@ pub use __export_router_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 4566] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb9\"\x01A\x02\x01A!\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 4619] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xee\"\x01A\x02\x01A!\
 \x01B\x0a\x01q\x04\x05local\0\0\x03lan\0\0\x05cloud\0\0\x05other\x01s\0\x04\0\x08\
 locality\x03\0\0\x01q\x06\x06system\0\0\x09developer\0\0\x04user\0\0\x09assistan\
 t\0\0\x04tool\0\0\x05other\x01s\0\x04\0\x04role\x03\0\x02\x01q\x06\x05tools\0\0\x06\
@@ -5426,22 +5476,23 @@ tted\x01\x10\x01k\x05\x01p\x11\x01@\0\0\x12\x04\0\x06prices\x01\x13\x01kw\x01p\x
 first-token-p90-ms\x01#\x04\0\x11tokens-per-second\x01#\x04\0\x15tokens-per-seco\
 nd-p10\x01#\x04\0\x0berror-rates\x01#\x01p\x08\x01@\0\0$\x04\0\x08adapters\x01%\x04\
 \0\x11prefix-hit-tokens\x01\x16\x01o\x02uu\x01k&\x01@\0\0'\x04\0\x06budget\x01(\x03\
-\0\x1dlockgate:plugin/catalog@0.1.0\x05\x07\x01B\x1f\x04\0\x04plan\x03\x01\x04\0\
-\x07refusal\x03\x01\x01i\0\x01@\0\0\x02\x04\0\x11[constructor]plan\x01\x03\x01h\0\
-\x01@\x02\x04self\x04\x06targets\0y\x04\0\x18[method]plan.add-attempt\x01\x05\x01\
+\0\x1dlockgate:plugin/catalog@0.1.0\x05\x07\x01B\"\x04\0\x04plan\x03\x01\x04\0\x07\
+refusal\x03\x01\x01i\0\x01@\0\0\x02\x04\0\x11[constructor]plan\x01\x03\x01h\0\x01\
+@\x02\x04self\x04\x06targets\0y\x04\0\x18[method]plan.add-attempt\x01\x05\x01ps\x01\
+@\x02\x04self\x04\x07targets\x06\0y\x04\0\x19[method]plan.add-attempts\x01\x07\x01\
 @\x03\x04self\x04\x07attempty\x0atimeout-msw\x01\0\x04\0\x1b[method]plan.set-tim\
-eout-ms\x01\x06\x01@\x03\x04self\x04\x07attempty\x0ehedge-after-msw\x01\0\x04\0\x1f\
-[method]plan.set-hedge-after-ms\x01\x07\x01@\x02\x04self\x04\x07attempty\x01\0\x04\
-\0\x1b[method]plan.review-attempt\x01\x08\x01@\x03\x04self\x04\x07attempty\x0bte\
-mperaturev\x01\0\x04\0\x1c[method]plan.set-temperature\x01\x09\x01@\x03\x04self\x04\
-\x07attempty\x05sharev\x01\0\x04\0\x16[method]plan.set-top-p\x01\x0a\x01@\x03\x04\
-self\x04\x07attempty\x05county\x01\0\x04\0\x16[method]plan.set-top-k\x01\x0b\x01\
-@\x03\x04self\x04\x07attempty\x04seedw\x01\0\x04\0\x15[method]plan.set-seed\x01\x0c\
+eout-ms\x01\x08\x01@\x03\x04self\x04\x07attempty\x0ehedge-after-msw\x01\0\x04\0\x1f\
+[method]plan.set-hedge-after-ms\x01\x09\x01@\x02\x04self\x04\x07attempty\x01\0\x04\
+\0\x1b[method]plan.review-attempt\x01\x0a\x01@\x03\x04self\x04\x07attempty\x0bte\
+mperaturev\x01\0\x04\0\x1c[method]plan.set-temperature\x01\x0b\x01@\x03\x04self\x04\
+\x07attempty\x05sharev\x01\0\x04\0\x16[method]plan.set-top-p\x01\x0c\x01@\x03\x04\
+self\x04\x07attempty\x05county\x01\0\x04\0\x16[method]plan.set-top-k\x01\x0d\x01\
+@\x03\x04self\x04\x07attempty\x04seedw\x01\0\x04\0\x15[method]plan.set-seed\x01\x0e\
 \x01@\x03\x04self\x04\x07attempty\x06tokensy\x01\0\x04\0\x1b[method]plan.set-max\
--tokens\x01\x0d\x01@\x02\x04self\x04\x05labels\x01\0\x04\0\x16[method]plan.add-l\
-abel\x01\x0e\x01@\x02\x04self\x04\x06reasons\x01\0\x04\0\x17[method]plan.set-rea\
-son\x01\x0f\x01i\x01\x01@\x01\x06reasons\0\x10\x04\0\x14[constructor]refusal\x01\
-\x11\x03\0\x1alockgate:plugin/plan@0.1.0\x05\x08\x01B\x07\x01ks\x01@\x01\x03keys\
+-tokens\x01\x0f\x01@\x02\x04self\x04\x05labels\x01\0\x04\0\x16[method]plan.add-l\
+abel\x01\x10\x01@\x02\x04self\x04\x06reasons\x01\0\x04\0\x17[method]plan.set-rea\
+son\x01\x11\x01i\x01\x01@\x01\x06reasons\0\x12\x04\0\x14[constructor]refusal\x01\
+\x13\x03\0\x1alockgate:plugin/plan@0.1.0\x05\x08\x01B\x07\x01ks\x01@\x01\x03keys\
 \0\0\x04\0\x03get\x01\x01\x01o\x02ss\x01p\x02\x01@\0\0\x03\x04\0\x03all\x01\x04\x03\
 \0\x1elockgate:plugin/settings@0.1.0\x05\x09\x01B\x04\x01m\x05\x05trace\x05debug\
 \x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messag\
