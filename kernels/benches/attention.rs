@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use criterion::{Bencher, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lockgate_kernels::attention::{
-    Attention, KvLayout, KvPages, PAGE_TOKENS, Sequence, Slot, Workspace, attend,
+    Attention, KvFormat, KvLayout, KvPages, PAGE_TOKENS, Sequence, Slot, Workspace, attend,
 };
 use lockgate_kernels::cpu::{Level, default_threads};
 use lockgate_kernels::pool::ThreadPool;
@@ -50,8 +50,9 @@ struct Layers {
 }
 
 impl Layers {
-    fn new(pool: &ThreadPool, (_, kv_heads, group, head_dim): Model, tokens: usize, bytes: usize) -> Layers {
-        let layout = KvLayout { kv_heads, head_dim };
+    fn new(pool: &ThreadPool, model: Model, format: KvFormat, tokens: usize, bytes: usize) -> Layers {
+        let (_, kv_heads, group, head_dim) = model;
+        let layout = KvLayout { kv_heads, head_dim, format };
         let pages = tokens.div_ceil(PAGE_TOKENS);
         let count = bytes.div_ceil(pages * layout.page_bytes()).max(1);
         // Pages in no order, as in a cache that has been in use for a while.
@@ -104,11 +105,13 @@ fn decode(criterion: &mut Criterion) {
     for model in MODELS {
         for &depth in depths {
             for pool in pools() {
-                let layers = Layers::new(&pool, model, depth, bytes);
-                let (_, kv_heads, _, head_dim) = model;
-                group.throughput(Throughput::Bytes((depth * kv_heads * head_dim * 4) as u64));
-                let name = BenchmarkId::new(format!("{}/{depth}", model.0), pool.threads());
-                group.bench_function(name, |bencher| layers.attend(bencher, &pool, &[(depth - 1, 1)]));
+                for (kv, format) in [("f16", KvFormat::F16), ("q8_0", KvFormat::Q8_0)] {
+                    let layers = Layers::new(&pool, model, format, depth, bytes);
+                    let token_bytes = layers.layout.page_bytes() / PAGE_TOKENS;
+                    group.throughput(Throughput::Bytes((depth * token_bytes) as u64));
+                    let name = BenchmarkId::new(format!("{}/{depth}/{kv}", model.0), pool.threads());
+                    group.bench_function(name, |bencher| layers.attend(bencher, &pool, &[(depth - 1, 1)]));
+                }
             }
         }
     }
@@ -118,7 +121,7 @@ fn batch(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode-batch-8");
     let depth = if is_test() { 20 } else { 512 };
     for pool in pools() {
-        let layers = Layers::new(&pool, SMOLLM2_135M, depth, 0);
+        let layers = Layers::new(&pool, SMOLLM2_135M, KvFormat::F16, depth, 0);
         let name = BenchmarkId::new(format!("{}/{depth}", SMOLLM2_135M.0), pool.threads());
         group.bench_function(name, |bencher| layers.attend(bencher, &pool, &[(depth - 1, 1); 8]));
     }
@@ -129,7 +132,7 @@ fn prefill(criterion: &mut Criterion) {
     let tokens = if is_test() { 20 } else { 512 };
     for model in MODELS {
         for pool in pools() {
-            let layers = Layers::new(&pool, model, tokens, 0);
+            let layers = Layers::new(&pool, model, KvFormat::F16, tokens, 0);
             let (_, kv_heads, heads_of_one, head_dim) = model;
             let flops = tokens * (tokens + 1) / 2 * kv_heads * heads_of_one * head_dim * 4;
             group.throughput(Throughput::Elements(flops as u64));

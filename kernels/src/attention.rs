@@ -6,17 +6,18 @@
 //! for each row at position p, each head:   s[t] = scale · q · k[t]  for t = 0..=p
 //!                                          out  = Σ softmax(s)[t] · v[t]
 //! ```
-//! Keys and values are F16, everything else f32. **The order of operations of a row is fixed**: scores sum over the
+//! Keys and values are F16 or 8 bits with scales, everything else f32. **The order of operations of a row is fixed**: scores sum over the
 //! dimension in order; an online softmax walks blocks of 64 tokens, outputs sum over tokens in order; every 512
 //! tokens it starts afresh and the parts are merged in order. Blocks and parts begin at position 0. So a row's bits
 //! depend on its own query and the keys and values it sees, never on chunking, batch, threads or level, and a token
 //! that it may not see is not even multiplied by zero.
 //!
-//! Limits: decode reads 4 bytes a token, key-value head and dimension, and should run at memory bandwidth; prefill
+//! Limits: decode reads 4 bytes (2.125 with 8 bits) a token, key-value head and dimension, and should run at memory bandwidth; prefill
 //! does 4 flops a query row, token, head and dimension and is bound by the f32 peak.
 //!
 //! `pages` holds the cache, `plan` divides the work, `tile` walks a part of it, `step` is the arithmetic.
 
+mod element;
 mod pages;
 mod plan;
 mod step;
@@ -30,7 +31,9 @@ mod tests;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, PoisonError};
 
-pub use pages::{KvLayout, KvPages, PAGE_TOKENS, Slot};
+pub use pages::{KvFormat, KvLayout, KvPages, PAGE_TOKENS, Slot};
+
+use half::f16;
 
 use crate::cpu::Level;
 use crate::cpu::simd::Enter;
@@ -121,14 +124,17 @@ fn attend_with<E: Enter>(
     };
     pool.for_each(plan.tasks.len(), &|thread, task| {
         let scratch = &mut *threads[thread].lock().unwrap_or_else(PoisonError::into_inner);
-        tile::run(enter, &shared, &plan.tasks[task], scratch);
+        match job.pages.layout().format {
+            KvFormat::F16 => tile::run::<f16, E>(enter, &shared, &plan.tasks[task], scratch),
+            KvFormat::Q8_0 => tile::run::<i8, E>(enter, &shared, &plan.tasks[task], scratch),
+        }
     });
     Ok(())
 }
 
 /// Refuses what does not fit together, before any memory is touched.
 fn check(job: &Attention, out: &[f32]) {
-    let KvLayout { kv_heads, head_dim } = job.pages.layout();
+    let KvLayout { kv_heads, head_dim, .. } = job.pages.layout();
     assert!(
         job.heads > 0 && job.heads.is_multiple_of(kv_heads),
         "{} query heads cannot share {kv_heads} key-value heads",

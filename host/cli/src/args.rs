@@ -201,9 +201,24 @@ pub(crate) struct BenchArgs {
     /// Where to compute: cpu, cuda (the first card) or cuda:N.
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = bench_device)]
     pub(crate) device: BenchDevice,
+    /// How the cache stores keys and values.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) kv: BenchKv,
     /// One JSON array on stdout.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How a benchmark's cache stores keys and values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum BenchKv {
+    /// Half precision.
+    #[default]
+    #[value(name = "f16")]
+    F16,
+    /// 8 bits with a scale for every 32.
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 /// Threads wait for each other at every step, so more of them than processors only slow all down; a few more than there

@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use half::f16;
 
+use super::element::{Element, SCALED_DIMENSIONS};
 use super::{BLOCK_TOKENS, PAGE_TOKENS};
 use crate::cpu::simd::{LANES, Operation, Simd, exp2};
 
@@ -26,19 +27,32 @@ pub(super) const STEP_ROWS_MAX: usize = 6;
 pub(super) const BLOCK_PAGES: usize = BLOCK_TOKENS / PAGE_TOKENS;
 
 /// Keys and values of one head over 64 tokens.
-pub(super) struct Block<'a> {
+pub(super) struct Block<'a, N> {
     /// Each `[head_dim][16 tokens]`; empty beyond the sequence's end.
-    pub(super) keys: [&'a [[f16; LANES]]; BLOCK_PAGES],
+    pub(super) keys: [&'a [[N; LANES]]; BLOCK_PAGES],
     /// Each `[16 tokens][value_width]`.
-    pub(super) values: [&'a [[f16; LANES]]; BLOCK_PAGES],
+    pub(super) values: [&'a [[N; LANES]]; BLOCK_PAGES],
+    /// Of both, each `[head_dim / 32][16 tokens]` where numbers have scales.
+    pub(super) key_scales: [&'a [[f16; LANES]]; BLOCK_PAGES],
+    pub(super) value_scales: [&'a [[f16; LANES]]; BLOCK_PAGES],
 }
 
 /// The addresses of a block's pages.
-#[derive(Clone, Copy)]
-pub(super) struct Ahead {
-    pub(super) keys: [*const [f16; LANES]; BLOCK_PAGES],
-    pub(super) values: [*const [f16; LANES]; BLOCK_PAGES],
+pub(super) struct Ahead<N> {
+    pub(super) keys: [*const [N; LANES]; BLOCK_PAGES],
+    pub(super) values: [*const [N; LANES]; BLOCK_PAGES],
+    pub(super) key_scales: [*const [f16; LANES]; BLOCK_PAGES],
+    pub(super) value_scales: [*const [f16; LANES]; BLOCK_PAGES],
 }
+
+// Not derived, which would ask the same of the numbers.
+impl<N> Clone for Ahead<N> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<N> Copy for Ahead<N> {}
 
 /// What a row carries from block to block.
 pub(super) struct Rows<'a> {
@@ -50,20 +64,20 @@ pub(super) struct Rows<'a> {
 }
 
 /// One step; all slices hold `valid.len()` rows, at most [`STEP_ROWS_MAX`].
-pub(super) struct Step<'a> {
+pub(super) struct Step<'a, N> {
     /// The query of each row, `[head_dim]`.
     pub(super) queries: &'a [&'a [f32]],
     /// The scale times log2(e): scores are powers of two.
     pub(super) scale: f32,
-    pub(super) block: &'a Block<'a>,
+    pub(super) block: &'a Block<'a, N>,
     /// What the next block will read, to be asked for while this one is computed.
-    pub(super) ahead: Option<Ahead>,
+    pub(super) ahead: Option<Ahead<N>>,
     /// How many of the block's tokens each row sees, not decreasing; at least one row sees some.
     pub(super) valid: &'a [usize],
     pub(super) rows: Rows<'a>,
 }
 
-impl Operation for Step<'_> {
+impl<N: Element> Operation for Step<'_, N> {
     type Output = ();
 
     #[inline(always)]
@@ -84,7 +98,7 @@ impl Operation for Step<'_> {
 #[repr(align(64))]
 struct Weights<const R: usize>([[f32; BLOCK_TOKENS]; R]);
 
-impl Step<'_> {
+impl<N: Element> Step<'_, N> {
     #[inline(always)]
     fn step<S: Simd, const R: usize>(self, simd: S) {
         let queries: &[&[f32]; R] = self.queries.first_chunk().expect("there is a query for each row");
@@ -97,17 +111,17 @@ impl Step<'_> {
         let mut page = 0;
         if S::WIDE || R == 1 {
             if pages == BLOCK_PAGES {
-                scores::<S, R, 4>(simd, queries, self.block, self.ahead, page, weights);
+                scores::<S, N, R, 4>(simd, queries, self.block, self.ahead, page, weights);
                 page = BLOCK_PAGES;
             }
         } else if R == 2 {
             while page + 2 <= pages {
-                scores::<S, R, 2>(simd, queries, self.block, self.ahead, page, weights);
+                scores::<S, N, R, 2>(simd, queries, self.block, self.ahead, page, weights);
                 page += 2;
             }
         }
         while page < pages {
-            scores::<S, R, 1>(simd, queries, self.block, self.ahead, page, weights);
+            scores::<S, N, R, 1>(simd, queries, self.block, self.ahead, page, weights);
             page += 1;
         }
 
@@ -143,15 +157,15 @@ impl Step<'_> {
 
 /// Scores of R rows with C pages of tokens.
 #[inline(always)]
-fn scores<S: Simd, const R: usize, const C: usize>(
+fn scores<S: Simd, N: Element, const R: usize, const C: usize>(
     simd: S,
     queries: &[&[f32]; R],
-    block: &Block,
-    ahead: Option<Ahead>,
+    block: &Block<N>,
+    ahead: Option<Ahead<N>>,
     page: usize,
     weights: &mut [[f32; BLOCK_TOKENS]; R],
 ) {
-    let mut keys: [&[[f16; LANES]]; C] = [&[]; C];
+    let mut keys: [&[[N; LANES]]; C] = [&[]; C];
     keys.copy_from_slice(&block.keys[page..page + C]);
     // The same length for all, so that the loop needs no checks.
     let head_dim = keys[0].len();
@@ -167,19 +181,38 @@ fn scores<S: Simd, const R: usize, const C: usize>(
     if let Some(ahead) = ahead {
         next.copy_from_slice(&ahead.keys[page..page + C]);
     }
-    for dimension in 0..head_dim {
-        // Two dimensions of a page share a cache line.
-        if ahead.is_some() && dimension % 2 == 0 {
+    // Dimensions of a page that share a cache line.
+    let line = 64 / size_of::<[N; LANES]>();
+    let mut scales = [simd.splat(1.0); C];
+    let mut first = 0;
+    while first < head_dim {
+        // One round for numbers without scales.
+        let end = if N::SCALED { head_dim.min(first + SCALED_DIMENSIONS) } else { head_dim };
+        if N::SCALED {
+            let group = first / SCALED_DIMENSIONS;
             for column in 0..C {
-                simd.prefetch(next[column].wrapping_add(dimension));
+                scales[column] = simd.load_f16(&block.key_scales[page + column][group]);
+                if let Some(ahead) = ahead {
+                    simd.prefetch(ahead.key_scales[page + column].wrapping_add(group));
+                }
             }
         }
-        for column in 0..C {
-            let key = simd.load_f16(&keys[column][dimension]);
-            for row in 0..R {
-                sums[row][column] = simd.mul_add(simd.splat(queries[row][dimension]), key, sums[row][column]);
+        for dimension in first..end {
+            if ahead.is_some() && dimension % line == 0 {
+                for column in 0..C {
+                    simd.prefetch(next[column].wrapping_add(dimension));
+                }
+            }
+            for column in 0..C {
+                let key = N::load(simd, &keys[column][dimension]);
+                let key = if N::SCALED { simd.multiply(key, scales[column]) } else { key };
+                for row in 0..R {
+                    sums[row][column] =
+                        simd.mul_add(simd.splat(queries[row][dimension]), key, sums[row][column]);
+                }
             }
         }
+        first = end;
     }
     for row in 0..R {
         let (row_scores, _) = weights[row].as_chunks_mut::<LANES>();
@@ -226,14 +259,14 @@ fn softmax<S: Simd>(
 }
 
 /// What the outputs of R rows are summed from.
-struct Weighting<'a, const R: usize> {
+struct Weighting<'a, N, const R: usize> {
     weights: &'a [[f32; BLOCK_TOKENS]; R],
     valid: &'a [usize; R],
-    block: &'a Block<'a>,
-    ahead: Option<Ahead>,
+    block: &'a Block<'a, N>,
+    ahead: Option<Ahead<N>>,
 }
 
-impl<const R: usize> Weighting<'_, R> {
+impl<N: Element, const R: usize> Weighting<'_, N, R> {
     /// C vectors of every row's outputs: the tokens that all rows see together, then those that only some do.
     #[inline(always)]
     fn outputs<S: Simd, const C: usize>(
@@ -280,17 +313,32 @@ impl<const R: usize> Weighting<'_, R> {
             let count = (PAGE_TOKENS - first).min(tokens.end - token);
             let page_values = &self.block.values[page][first * vectors..(first + count) * vectors];
             let next = self.ahead.map_or(std::ptr::null(), |ahead| ahead.values[page]);
+            // Of each vector, one a token.
+            let mut scales = [[1.0; LANES]; C];
+            if N::SCALED {
+                for vector in 0..C {
+                    let group = (column + vector) * LANES / SCALED_DIMENSIONS;
+                    simd.store(simd.load_f16(&self.block.value_scales[page][group]), &mut scales[vector]);
+                    if let Some(ahead) = self.ahead {
+                        simd.prefetch(ahead.value_scales[page].wrapping_add(group));
+                    }
+                }
+            }
             for (index, values) in page_values.chunks_exact(vectors).enumerate() {
                 if self.ahead.is_some() {
                     let next = next.wrapping_add((first + index) * vectors + column);
-                    for vector in (0..C).step_by(2) {
+                    for vector in (0..C).step_by(64 / size_of::<[N; LANES]>()) {
                         simd.prefetch(next.wrapping_add(vector));
                     }
                 }
-                let values: &[[f16; LANES]; C] =
+                let values: &[[N; LANES]; C] =
                     values[column..].first_chunk().expect("columns end within the width");
                 for vector in 0..C {
-                    let value = simd.load_f16(&values[vector]);
+                    let value = N::load(simd, &values[vector]);
+                    let value = match N::SCALED {
+                        true => simd.multiply(value, simd.splat(scales[vector][first + index])),
+                        false => value,
+                    };
                     for row in 0..R {
                         let weight = simd.splat(self.weights[row][token + index]);
                         sums[row][vector] = simd.mul_add(weight, value, sums[row][vector]);

@@ -3,8 +3,8 @@ use std::num::NonZeroUsize;
 use half::f16;
 use proptest::prelude::*;
 
-use super::naive::attend_row;
-use super::{Attention, KvLayout, KvPages, PAGE_TOKENS, Sequence, Slot, Workspace, attend_with};
+use super::naive::{attend_row, kept};
+use super::{Attention, KvFormat, KvLayout, KvPages, PAGE_TOKENS, Sequence, Slot, Workspace, attend_with};
 use crate::cpu::Level;
 use crate::cpu::simd::Enter;
 use crate::pool::ThreadPool;
@@ -21,7 +21,7 @@ struct Shape {
 }
 
 fn shape(kv_heads: usize, group: usize, head_dim: usize) -> Shape {
-    Shape { layout: KvLayout { kv_heads, head_dim }, group }
+    Shape { layout: KvLayout { kv_heads, head_dim, format: KvFormat::F16 }, group }
 }
 
 impl Shape {
@@ -31,6 +31,11 @@ impl Shape {
 
     fn query_width(self) -> usize {
         self.heads() * self.layout.head_dim
+    }
+
+    /// The same with a cache in 8 bits.
+    fn in_eight_bits(self) -> Shape {
+        Shape { layout: KvLayout { format: KvFormat::Q8_0, ..self.layout }, ..self }
     }
 
     fn kv_width(self) -> usize {
@@ -64,13 +69,14 @@ impl Story {
         let head_dim = shape.layout.head_dim;
         let mut out = Vec::new();
         for head in 0..shape.heads() {
-            let rows = |all: &'_ [f32]| -> Vec<Vec<f32>> {
+            let rows = |all: &'_ [f32]| -> Vec<Vec<f64>> {
                 let of = |token: usize| (token * shape.layout.kv_heads + head / shape.group) * head_dim;
-                (0..=position).map(|token| all[of(token)..][..head_dim].to_vec()).collect()
+                let head = |token| &all[of(token)..][..head_dim];
+                (0..=position).map(|token| kept(shape.layout.format, head(token))).collect()
             };
             let (keys, values) = (rows(&self.keys), rows(&self.values));
-            let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
-            let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+            let keys: Vec<&[f64]> = keys.iter().map(Vec::as_slice).collect();
+            let values: Vec<&[f64]> = values.iter().map(Vec::as_slice).collect();
             let query = &self.queries[position * shape.query_width() + head * head_dim..][..head_dim];
             out.extend(attend_row(query, &keys, &values, f64::from(shape.scale())));
         }
@@ -173,8 +179,11 @@ fn check(shape: Shape, story: &Story, out: &[f32], rows: impl Iterator<Item = us
 fn every_level_equals_the_reference_over_shapes_and_all_levels_agree_to_the_bit() {
     let groups = [(2, 1, 64), (1, 3, 64), (2, 4, 64), (1, 7, 128), (1, 8, 80), (2, 3, 96), (1, 4, 256)];
     let odd = [(1, 2, 8), (2, 1, 24), (1, 3, 72), (1, 5, 1), (1, 1, 17), (1, 100, 16)];
-    for (kv_heads, group, head_dim) in groups.into_iter().chain(odd) {
-        let shape = shape(kv_heads, group, head_dim);
+    let eight_bits = [(2, 1, 64), (1, 3, 96), (1, 7, 128), (1, 16, 32), (1, 4, 256)];
+    let halves = groups.into_iter().chain(odd).map(|(kv_heads, group, dim)| shape(kv_heads, group, dim));
+    let eights = eight_bits.map(|(kv_heads, group, dim)| shape(kv_heads, group, dim).in_eight_bits());
+    for shape in halves.chain(eights) {
+        let head_dim = shape.layout.head_dim;
         for tokens in [1, 15, 16, 17, 63, 64, 65] {
             let story = Story::new(shape, tokens, tokens as u64 * 31 + head_dim as u64);
             let scalar = outputs(shape, &story, 1, Level::Scalar, tokens);
@@ -199,7 +208,8 @@ fn every_level_equals_the_reference_over_shapes_and_all_levels_agree_to_the_bit(
 
 #[test]
 fn a_long_sequence_equals_the_reference_across_parts() {
-    for (shape, tokens) in [(shape(1, 3, 64), 1000), (shape(2, 1, 80), 1100)] {
+    let eight_bits = (shape(1, 2, 64).in_eight_bits(), 1030);
+    for (shape, tokens) in [(shape(1, 3, 64), 1000), (shape(2, 1, 80), 1100), eight_bits] {
         let story = Story::new(shape, tokens, 5);
         for &level in Level::available() {
             let out = outputs(shape, &story, 2, level, tokens);
@@ -211,13 +221,14 @@ fn a_long_sequence_equals_the_reference_across_parts() {
 
 #[test]
 fn a_row_does_not_depend_on_chunks_threads_or_level() {
-    let shape = shape(3, 3, 64);
-    let story = Story::new(shape, 1040, 9);
-    let level = Level::detect();
-    let whole = bits(&outputs(shape, &story, 1, level, story.tokens));
-    for (threads, chunk) in [(1, 1), (1, 7), (2, 1), (2, 64), (2, story.tokens), (5, 200)] {
-        let got = bits(&outputs(shape, &story, threads, level, chunk));
-        assert_eq!(whole, got, "{threads} threads, chunks of {chunk}");
+    for shape in [shape(3, 3, 64), shape(3, 3, 64).in_eight_bits()] {
+        let story = Story::new(shape, 1040, 9);
+        let level = Level::detect();
+        let whole = bits(&outputs(shape, &story, 1, level, story.tokens));
+        for (threads, chunk) in [(1, 1), (1, 7), (2, 1), (2, 64), (2, story.tokens), (5, 200)] {
+            let got = bits(&outputs(shape, &story, threads, level, chunk));
+            assert_eq!(whole, got, "{shape:?}, {threads} threads, chunks of {chunk}");
+        }
     }
 }
 
@@ -263,12 +274,15 @@ proptest! {
         kv_heads in 1_usize..4,
         group in 1_usize..9,
         head_dim in prop_oneof![1_usize..33, Just(64), Just(72)],
+        eight_bits in any::<bool>(),
         tokens in 1_usize..600,
         chunks in prop::collection::vec(1_usize..80, 1..6),
         threads in 1_usize..4,
         seed in any::<u32>(),
     ) {
-        let shape = shape(kv_heads, group, head_dim);
+        let half = shape(kv_heads, group, head_dim);
+        let takes = eight_bits && KvFormat::Q8_0.takes(head_dim);
+        let shape = if takes { half.in_eight_bits() } else { half };
         let story = Story::new(shape, tokens, u64::from(seed));
         let level = Level::detect();
         let whole = outputs(shape, &story, 1, level, tokens);
@@ -333,7 +347,7 @@ fn an_empty_batch_and_idle_sequences_are_fine() {
 
 /// The message with which a call is refused.
 fn refusal(change: impl FnOnce(&mut Attention, &mut Vec<f32>)) -> String {
-    let layout = KvLayout { kv_heads: 2, head_dim: 16 };
+    let layout = shape(2, 1, 16).layout;
     let pages = KvPages::new(layout, 3).expect("memory for a test");
     let queries = vec![1.0; 64];
     let sequences = [Sequence { pages: &[2, 0], first_position: 30, rows: 1 }];
@@ -363,14 +377,16 @@ fn calls_that_do_not_fit_together_are_refused() {
 fn slots_follow_the_page_table() {
     assert_eq!(Slot::of(&[7, 3], 17), Some(Slot { page: 3, offset: 1 }));
     assert_eq!(Slot::of(&[7, 3], 32), None);
-    let layout = KvLayout { kv_heads: 2, head_dim: 72 };
+    let layout = shape(2, 1, 72).layout;
     assert_eq!(layout.page_bytes(), 2 * 16 * (72 + 80) * 2);
+    let eight_bits = shape(2, 1, 96).in_eight_bits().layout;
+    assert_eq!(eight_bits.page_bytes(), 2 * 16 * 2 * (96 + 3 * 2), "34 bytes of 32 numbers");
     assert!(KvPages::new(layout, usize::MAX / 2).is_err());
 }
 
 #[test]
 fn appending_rounds_to_f16_and_the_later_row_wins() {
-    let layout = KvLayout { kv_heads: 2, head_dim: 17 };
+    let layout = shape(2, 1, 17).layout;
     let (keys, values) = (numbers(1, 12 * 34), numbers(2, 12 * 34));
     for &level in Level::available() {
         let mut pages = KvPages::new(layout, 2).expect("memory for a test");
@@ -381,33 +397,83 @@ fn appending_rounds_to_f16_and_the_later_row_wins() {
             for head in 0..2 {
                 for d in 0..17 {
                     let from = (row * 2 + head) * 17 + d;
-                    assert_eq!(pages.keys(1, head)[d][slot.offset], f16::from_f32(keys[from]));
+                    assert_eq!(pages.head::<f16>(1, head).keys[d][slot.offset], f16::from_f32(keys[from]));
                     assert_eq!(
-                        pages.values(1, head)[slot.offset * 2 + d / 16][d % 16],
+                        pages.head::<f16>(1, head).values[slot.offset * 2 + d / 16][d % 16],
                         f16::from_f32(values[from])
                     );
                 }
             }
         }
         assert!(
-            pages.keys(0, 0).as_flattened().iter().all(|half| half.to_bits() == 0),
+            pages.head::<f16>(0, 0).keys.as_flattened().iter().all(|half| half.to_bits() == 0),
             "another page was written"
         );
     }
 }
 
+/// What is read back is what the reference keeps, numbers of every size and zeros included; what is not a number makes its
+/// group so, and infinity too.
+#[test]
+fn appending_in_eight_bits_keeps_values_of_their_scale() {
+    let layout = shape(2, 1, 64).in_eight_bits().layout;
+    let mut rows = numbers(5, 20 * 128);
+    rows.iter_mut().enumerate().for_each(|(at, value)| *value *= [1.0, 1e-9, 300.0, 6e4][at / 32 % 4]);
+    rows[..32].fill(0.0);
+    rows[200] = f32::NAN;
+    rows[300] = f32::INFINITY;
+    for &level in Level::available() {
+        let mut pages = KvPages::new(layout, 2).expect("memory for a test");
+        let slots: Vec<Slot> =
+            (0..20).map(|row| Slot { page: 1 - row / 16, offset: row as usize % 16 }).collect();
+        pages.append(&pool(2), level, &slots, &rows, &rows);
+        for (row, slot) in slots.iter().enumerate() {
+            for head in 0..2 {
+                let there = pages.head::<i8>(slot.page, head);
+                let from = &rows[(row * 2 + head) * 64..][..64];
+                for (d, expected) in kept(KvFormat::Q8_0, from).into_iter().enumerate() {
+                    let scale = |scales: &[[f16; 16]]| scales[d / 32][slot.offset].to_f32();
+                    let key = f32::from(there.keys[d][slot.offset]) * scale(there.key_scales);
+                    let value =
+                        f32::from(there.values[slot.offset * 4 + d / 16][d % 16]) * scale(there.value_scales);
+                    for got in [key, value] {
+                        let same = f64::from(got) == expected || got.is_nan() && expected.is_nan();
+                        assert!(same, "row {row}, head {head}, {d}: {got}, not {expected}");
+                    }
+                    let far = (expected - f64::from(from[d])).abs();
+                    let greatest =
+                        from[d / 32 * 32..][..32].iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+                    let fine = far <= f64::from(greatest) / 250.0 + 1e-7;
+                    assert!(fine || !greatest.is_finite() || expected.is_nan(), "{got}", got = from[d]);
+                }
+            }
+        }
+    }
+    assert!(std::panic::catch_unwind(|| KvPages::new(shape(1, 1, 80).in_eight_bits().layout, 1)).is_err());
+}
+
 #[test]
 fn a_copied_page_is_the_page_and_touches_no_other() {
-    let layout = KvLayout { kv_heads: 3, head_dim: 20 };
+    copies(shape(3, 1, 20).layout, |pages, page, head| {
+        let head = pages.head::<f16>(page, head);
+        format!("{:?}", (head.keys, head.values))
+    });
+    copies(shape(3, 1, 32).in_eight_bits().layout, |pages, page, head| {
+        let head = pages.head::<i8>(page, head);
+        format!("{:?}", (head.keys, head.values, head.key_scales, head.value_scales))
+    });
+}
+
+fn copies(layout: KvLayout, head: impl Fn(&KvPages, u32, usize) -> String) {
     let mut pages = KvPages::new(layout, 4).expect("memory");
+    let width = 3 * layout.head_dim;
     let slots: Vec<Slot> = (0..4 * PAGE_TOKENS)
         .map(|token| Slot { page: (token / PAGE_TOKENS) as u32, offset: token % PAGE_TOKENS })
         .collect();
-    let (keys, values) = (numbers(1, slots.len() * 60), numbers(2, slots.len() * 60));
+    let (keys, values) = (numbers(1, slots.len() * width), numbers(2, slots.len() * width));
     pages.append(&pool(1), Level::detect(), &slots, &keys, &values);
-    let all = |pages: &KvPages, page: u32| -> Vec<_> {
-        (0..3).map(|head| (pages.keys(page, head).to_vec(), pages.values(page, head).to_vec())).collect()
-    };
+    let all =
+        |pages: &KvPages, page: u32| -> Vec<_> { (0..3).map(|number| head(pages, page, number)).collect() };
     let before: Vec<_> = (0..4).map(|page| all(&pages, page)).collect();
     assert_ne!(before[1], before[2]);
     pages.copy_page(1, 2);

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::element::Element;
 use super::plan::{Plan, Task, Tile, partial_len};
 use super::step::{Ahead, BLOCK_PAGES, Block, Rows, STEP_ROWS_MAX, Step};
 use super::{Attention, BLOCK_TOKENS, PAGE_TOKENS, PART_TOKENS};
@@ -59,17 +60,17 @@ impl<'a> Partial<'a> {
 }
 
 /// Does one task.
-pub(super) fn run<E: Enter>(enter: E, shared: &Shared, task: &Task, scratch: &mut Scratch) {
+pub(super) fn run<N: Element, E: Enter>(enter: E, shared: &Shared, task: &Task, scratch: &mut Scratch) {
     let tile = &shared.plan.tiles[task.tile];
     let layout = shared.job.pages.layout();
     let (rows, vectors) = (tile.positions * shared.plan.group, layout.value_width() / LANES);
     if tile.tasks == 1 {
         let [merged, next] = &mut scratch.results;
         let mut merged = Partial::new(merged, rows, vectors);
-        walk(enter, shared, tile, task.parts.start, task.parts.end, &mut scratch.sums, &mut merged);
+        walk::<N, E>(enter, shared, tile, task.parts.start, task.parts.end, &mut scratch.sums, &mut merged);
         for part in task.parts.start + 1..task.parts.end {
             let mut next = Partial::new(next, rows, vectors);
-            walk(enter, shared, tile, part, task.parts.end, &mut scratch.sums, &mut next);
+            walk::<N, E>(enter, shared, tile, part, task.parts.end, &mut scratch.sums, &mut next);
             enter.enter(Merge { into: &mut merged, part: &next, first: first_row(shared, tile, part) });
         }
         enter.enter(Write { shared, tile, from: &merged });
@@ -78,7 +79,7 @@ pub(super) fn run<E: Enter>(enter: E, shared: &Shared, task: &Task, scratch: &mu
     let part = task.parts.start;
     // SAFETY: this task alone writes to its part's place, and nobody reads it before `pending` is counted down.
     let memory = unsafe { partial_memory(shared, tile, part, rows) };
-    walk(
+    walk::<N, E>(
         enter,
         shared,
         tile,
@@ -140,7 +141,7 @@ fn query<'a>(shared: &Shared<'a>, tile: &Tile, row: usize) -> &'a [f32] {
 }
 
 /// Takes the tile's rows through one part; pages are asked for ahead up to the end of part `parts_end - 1`.
-fn walk<E: Enter>(
+fn walk<N: Element, E: Enter>(
     enter: E,
     shared: &Shared,
     tile: &Tile,
@@ -160,43 +161,51 @@ fn walk<E: Enter>(
     let ahead_end = tile.tokens().min(parts_end * PART_TOKENS);
     for start in (part * PART_TOKENS..tokens_end).step_by(BLOCK_TOKENS) {
         let next = start + BLOCK_TOKENS;
-        let ahead = (next < ahead_end).then(|| block(shared, tile, next).addresses());
-        block_steps(enter, shared, tile, start, ahead, &mut progress);
+        let ahead = (next < ahead_end).then(|| block::<N>(shared, tile, next).addresses());
+        block_steps::<N, E>(enter, shared, tile, start, ahead, &mut progress);
     }
     enter.enter(CloseSums { from: sums, to: into.sums });
 }
 
 /// The tile's block that starts at a token.
-fn block<'a>(shared: &Shared<'a>, tile: &Tile, start: usize) -> Block<'a> {
+fn block<'a, N: Element>(shared: &Shared<'a>, tile: &Tile, start: usize) -> Block<'a, N> {
     let pages = &shared.job.sequences[tile.sequence].pages[start / PAGE_TOKENS..];
-    let mut block = Block { keys: [&[]; BLOCK_PAGES], values: [&[]; BLOCK_PAGES] };
+    let (keys, values) = ([&[][..]; BLOCK_PAGES], [&[][..]; BLOCK_PAGES]);
+    let (key_scales, value_scales) = ([&[][..]; BLOCK_PAGES], [&[][..]; BLOCK_PAGES]);
+    let mut block = Block { keys, values, key_scales, value_scales };
     for (index, &page) in
         pages[..(tile.tokens() - start).div_ceil(PAGE_TOKENS).min(BLOCK_PAGES)].iter().enumerate()
     {
-        block.keys[index] = shared.job.pages.keys(page, tile.kv_head);
-        block.values[index] = shared.job.pages.values(page, tile.kv_head);
+        let head = shared.job.pages.head(page, tile.kv_head);
+        (block.keys[index], block.values[index]) = (head.keys, head.values);
+        (block.key_scales[index], block.value_scales[index]) = (head.key_scales, head.value_scales);
     }
     block
 }
 
-impl Block<'_> {
-    fn addresses(&self) -> Ahead {
-        Ahead { keys: self.keys.map(<[_]>::as_ptr), values: self.values.map(<[_]>::as_ptr) }
+impl<N> Block<'_, N> {
+    fn addresses(&self) -> Ahead<N> {
+        Ahead {
+            keys: self.keys.map(<[_]>::as_ptr),
+            values: self.values.map(<[_]>::as_ptr),
+            key_scales: self.key_scales.map(<[_]>::as_ptr),
+            value_scales: self.value_scales.map(<[_]>::as_ptr),
+        }
     }
 }
 
 /// Takes every row that sees some of a block through it.
-fn block_steps<E: Enter>(
+fn block_steps<N: Element, E: Enter>(
     enter: E,
     shared: &Shared,
     tile: &Tile,
     start: usize,
-    mut ahead: Option<Ahead>,
+    mut ahead: Option<Ahead<N>>,
     progress: &mut Rows,
 ) {
     let scale = shared.job.scale * std::f32::consts::LOG2_E;
     let vectors = progress.outputs.len() / progress.greatest.len();
-    let block = &block(shared, tile, start);
+    let block = &block::<N>(shared, tile, start);
     for step in steps(progress.greatest.len()) {
         let (mut valid, mut queries) = ([0; STEP_ROWS_MAX], [&[][..]; STEP_ROWS_MAX]);
         for (index, row) in step.clone().enumerate() {

@@ -65,6 +65,19 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F32 {
+        let from = from.as_ptr();
+        // SAFETY: the array holds sixteen values of a byte, eight of which each load reads; the features are proven by `self`.
+        unsafe {
+            let halves = [_mm_loadl_epi64(from.cast()), _mm_loadl_epi64(from.add(8).cast())];
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(halves[0])),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(halves[1])),
+            ]
+        }
+    }
+
+    #[inline(always)]
     fn store(self, value: Self::F32, to: &mut [f32; LANES]) {
         // SAFETY: the array has room for sixteen values; the features are proven by `self`.
         unsafe {

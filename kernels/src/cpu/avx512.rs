@@ -57,6 +57,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F32 {
+        // SAFETY: the array holds sixteen values of a byte; the features are proven by `self`.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
     fn store(self, value: Self::F32, to: &mut [f32; LANES]) {
         // SAFETY: the array has room for sixteen values; the features are proven by `self`.
         unsafe { _mm512_storeu_ps(to.as_mut_ptr(), value) }

@@ -45,6 +45,11 @@ impl<const IS_WIDE: bool> Simd for Plain<IS_WIDE> {
     }
 
     #[inline(always)]
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F32 {
+        lanes!(lane => f32::from(from[lane]))
+    }
+
+    #[inline(always)]
     fn store(self, value: Self::F32, to: &mut [f32; LANES]) {
         *to = value;
     }

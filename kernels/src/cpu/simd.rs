@@ -57,6 +57,7 @@ pub(crate) trait Simd: Copy {
     fn splat(self, value: f32) -> Self::F32;
     fn load(self, from: &[f32; LANES]) -> Self::F32;
     fn load_f16(self, from: &[f16; LANES]) -> Self::F32;
+    fn load_i8(self, from: &[i8; LANES]) -> Self::F32;
     fn store(self, value: Self::F32, to: &mut [f32; LANES]);
     /// Rounds to nearest even; beyond the range to infinity.
     fn store_f16(self, value: Self::F32, to: &mut [f16; LANES]);

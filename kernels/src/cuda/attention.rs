@@ -3,6 +3,7 @@
 use super::driver::{Argument, DriverError};
 use super::memory::{Device, DeviceBuffer, optional};
 use super::{Call, size};
+pub use crate::attention::KvFormat;
 use crate::attention::PAGE_TOKENS;
 use crate::rope::Pairing;
 
@@ -17,15 +18,6 @@ pub const SPLIT_TOKENS: usize = 512;
 
 /// A slot that stores nothing: that of a row that only pads a batch.
 pub const NO_SLOT: u32 = u32::MAX;
-
-/// How the cache stores numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KvFormat {
-    /// Half precision.
-    F16,
-    /// 8 bits with a scale for every 32.
-    Q8_0,
-}
 
 /// The shape of a layer's cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use lockgate_engine::adapter::AdapterFile;
 use lockgate_engine::backend::{Device, LocalModel, Loss, ModelOptions};
 use lockgate_engine::gguf::Gguf;
-use lockgate_engine::model::{Config, GpuLayers, LoadOptions, Model};
+use lockgate_engine::model::{Config, GpuLayers, KvFormat, LoadOptions, Model};
 use lockgate_gateway::GatewayTarget;
 use lockgate_sandbox::Sandbox;
 use tracing::info;
@@ -40,6 +40,7 @@ struct Identity {
     device: config::Device,
     gpu_layers: Option<u32>,
     context_tokens: Option<u32>,
+    kv: config::Kv,
     content: Stamp,
 }
 
@@ -173,8 +174,8 @@ impl Identity {
         let content =
             stamp(&model.path).with_context(|| format!("model `{}`: {}", model.id, model.path.display()))?;
         let (id, path) = (model.id.clone(), model.path.clone());
-        let &ModelConfig { device, gpu_layers, context_tokens, .. } = model;
-        Ok(Self { id, path, device, gpu_layers, context_tokens, content })
+        let &ModelConfig { device, gpu_layers, context_tokens, kv, .. } = model;
+        Ok(Self { id, path, device, gpu_layers, context_tokens, kv, content })
     }
 }
 
@@ -203,12 +204,20 @@ fn load(model: &ModelConfig, loss: &Loss) -> Result<LocalModel> {
         options.gpu_layers = GpuLayers::Count(count as usize);
     }
     options.kernels = kernels();
+    options.kv = kv(model.kv);
     options.context_tokens =
         model.context_tokens.and_then(|tokens| usize::try_from(tokens).ok()?.try_into().ok());
     let loading = crate::models::Loading::of(&model.path);
     loading
         .track(|progress| LocalModel::load(&model.path, &options, progress))
         .with_context(|| format!("model `{}`", model.id))
+}
+
+fn kv(kv: config::Kv) -> KvFormat {
+    match kv {
+        config::Kv::F16 => KvFormat::F16,
+        config::Kv::Q8_0 => KvFormat::Q8_0,
+    }
 }
 
 fn adapt(model: &LocalModel, adapter: &AdapterConfig) -> Result<LocalModel> {
@@ -229,6 +238,7 @@ pub(super) fn check(sandbox: &Sandbox, config: &config::Config) -> Result<()> {
         let gguf = Gguf::open(&model.path).with_context(name)?;
         let options = LoadOptions {
             context: model.context_tokens.and_then(|tokens| usize::try_from(tokens).ok()),
+            kv: kv(model.kv),
             ..LoadOptions::default()
         };
         let (shape, _) = Model::inspect(&gguf, &options).with_context(name)?;

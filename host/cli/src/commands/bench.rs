@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_engine::bench::Bench;
 use lockgate_engine::gguf::{Gguf, Metadata};
-use lockgate_engine::model::{CardChoice, GpuLayers, Mix, Model, Shape, random_model};
+use lockgate_engine::model::{CardChoice, GpuLayers, KvFormat, Mix, Model, Shape, random_model};
 use lockgate_kernels::bandwidth;
 use lockgate_kernels::cpu::{Level, default_threads};
 use lockgate_kernels::cuda::cards::{Cards as _, OpenCard, SystemCards};
@@ -19,7 +19,7 @@ use lockgate_kernels::pool::ThreadPool;
 use serde_json::{Value, json};
 
 use self::cases::{Case, Fitting};
-use crate::args::{BenchArgs, BenchDevice};
+use crate::args::{BenchArgs, BenchDevice, BenchKv};
 use crate::failure::Failure;
 use crate::{assembly, models, terminal};
 
@@ -35,8 +35,12 @@ pub(super) fn bench(args: BenchArgs) -> Result<(), Failure> {
     let place = Place::find(args.device, &pool)?;
     let choice = place.choice();
     let cases = Case::all(&args);
+    let kv = match args.kv {
+        BenchKv::F16 => KvFormat::F16,
+        BenchKv::Q8_0 => KvFormat::Q8_0,
+    };
     let several = args.batch.len() * args.depth.len() > 1;
-    let Fitting { options, cases, refused } = Fitting::find(&gguf, choice.as_ref(), cases)?;
+    let Fitting { options, cases, refused } = Fitting::find(&gguf, choice.as_ref(), kv, cases)?;
     let model = models::Loading::named(format!("loading {name}"))
         .track(|progress| Model::load_on(&gguf, &options, choice.as_ref(), &pool, progress))?;
     let device = place.name();
@@ -51,10 +55,20 @@ pub(super) fn bench(args: BenchArgs) -> Result<(), Failure> {
         let rows = rows(&mut bench, case, args.repetitions.get())?;
         // The memory's speed drifts on shared machines: take it on both sides of the runs.
         let limits = before.mean(place.limits()?);
-        report.add(&rows, &Facts { model: &name, device: &device, case, limits, bytes, weights })?;
+        report.add(
+            &rows,
+            &Facts { model: &name, device: &device, kv: kv_name(kv), case, limits, bytes, weights },
+        )?;
     }
     refused.iter().try_for_each(|(case, problem)| report.refuse(*case, problem))?;
     report.end()
+}
+
+fn kv_name(kv: KvFormat) -> &'static str {
+    match kv {
+        KvFormat::F16 => "f16",
+        KvFormat::Q8_0 => "q8_0",
+    }
 }
 
 /// Measures a case.
@@ -176,6 +190,7 @@ struct Row {
 struct Facts<'a> {
     model: &'a str,
     device: &'a str,
+    kv: &'static str,
     case: Case,
     limits: Limits,
     /// Of weights, for a pass over one token.
@@ -228,7 +243,7 @@ impl Report {
                 }
                 None => format!("reads {bandwidth:.1} GB/s"),
             };
-            terminal::result(&format!("{}\n{}, {limits}", facts.model, facts.device))?;
+            terminal::result(&format!("{}, cache {}\n{}, {limits}", facts.model, facts.kv, facts.device))?;
             self.begun = true;
         }
         if self.several {
@@ -293,6 +308,7 @@ fn row_json(row: &Row, facts: &Facts<'_>) -> Value {
         "matrix_fraction": matrix_fraction,
         "batch": facts.case.batch,
         "depth": facts.case.depth,
+        "kv": facts.kv,
         "device": facts.device,
         "model": facts.model,
     })

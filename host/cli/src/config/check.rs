@@ -147,6 +147,7 @@ impl Checker<'_> {
             device,
             gpu_layers,
             context_tokens: model.context.as_ref().map(|context| *context.get_ref()),
+            kv: model.kv,
         }
     }
 

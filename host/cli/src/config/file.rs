@@ -79,6 +79,20 @@ pub(crate) struct Model {
     pub(crate) device: Option<Spanned<String>>,
     pub(crate) gpu_layers: Option<Spanned<GpuLayers>>,
     pub(crate) context: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(crate) kv: Kv,
+}
+
+/// How a model's cache stores keys and values.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Hash)]
+pub(crate) enum Kv {
+    /// Half precision.
+    #[default]
+    #[serde(rename = "f16")]
+    F16,
+    /// 8 bits with a scale for every 32.
+    #[serde(rename = "q8_0")]
+    Q8_0,
 }
 
 /// How many layers a card computes.

@@ -21,7 +21,7 @@ use lockgate_sandbox::Pin;
 
 use check::check;
 pub(crate) use check::id_form;
-pub(crate) use file::{Device, Limits, LogRequests, Named, OnError, ProviderKind};
+pub(crate) use file::{Device, Kv, Limits, LogRequests, Named, OnError, ProviderKind};
 pub(crate) use lockgate_problems::Problems;
 pub(crate) use routers::BUILT_IN_ROUTER;
 
@@ -69,6 +69,8 @@ pub(crate) struct ModelConfig {
     pub(crate) gpu_layers: Option<u32>,
     #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
     pub(crate) context_tokens: Option<u32>,
+    #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
+    pub(crate) kv: Kv,
 }
 
 #[derive(Debug)]

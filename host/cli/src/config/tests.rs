@@ -177,6 +177,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "lockgate.toml:4:14",
         "`gpu_layers` is",
     ),
+    (
+        "[[model]]\nid = \"m\"\npath = \"Cargo.toml\"\nkv = \"q8\"",
+        "lockgate.toml:4:6",
+        "did you mean `q8_0`?",
+    ),
     ("[[model]]\npath = \"Cargo.toml\"", "lockgate.toml:1:1", "missing field `id`"),
     (
         "[[model]]\nid = \"small\"\npath = \"Cargo.toml\"\n\

@@ -35,7 +35,7 @@ struct Placed {
 
 impl Placed {
     fn try_card(&self, gguf: &Gguf, pool: &Arc<ThreadPool>) -> Result<(), DriverError> {
-        self.card.as_ref().map_or(Ok(()), |card| try_card(gguf, &self.config, card, pool))
+        self.card.as_ref().map_or(Ok(()), |card| try_card(gguf, &self.config, self.plan.kv, card, pool))
     }
 }
 

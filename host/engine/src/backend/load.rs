@@ -211,6 +211,7 @@ fn memory(gguf: &Gguf, options: &ModelOptions) -> Result<(LoadOptions, usize), L
         step_tokens,
         scored_tokens: SCORED_TOKENS_MAX,
         batch: running_max,
+        kv: options.kv,
         memory_bytes_max: options.memory_bytes_max,
         ..LoadOptions::default()
     };

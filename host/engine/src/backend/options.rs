@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use lockgate_api::Sampling;
 
-use crate::model::GpuLayers;
+use crate::model::{GpuLayers, KvFormat};
 use crate::runner::Loss;
 
 /// Where a model computes.
@@ -72,6 +72,8 @@ pub struct ModelOptions {
     /// Tokens of prompt and answer together; `None` for the model's own limit, at most [`CONTEXT_TOKENS_DEFAULT`].
     /// More than the model's own limit is refused.
     pub context_tokens: Option<NonZeroUsize>,
+    /// How the cache stores keys and values.
+    pub kv: KvFormat,
     /// Memory for keys and values of all answers; one whole context fits in any case. It is touched only as it
     /// fills.
     pub cache_bytes_max: u64,
@@ -104,6 +106,7 @@ impl ModelOptions {
             kernels: None,
             threads: None,
             context_tokens: None,
+            kv: KvFormat::F16,
             cache_bytes_max: 2 << 30,
             memory_bytes_max: None,
             running_max: NonZeroUsize::new(16).unwrap_or(NonZeroUsize::MIN),

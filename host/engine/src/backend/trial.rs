@@ -15,7 +15,8 @@ use lockgate_kernels::pool::ThreadPool;
 
 use crate::gguf::{Gguf, Metadata, TensorType};
 use crate::model::{
-    CardChoice, Compute, Config, GpuLayers, Input, LoadOptions, Mix, Model, Shape, Wanted, random_model,
+    CardChoice, Compute, Config, GpuLayers, Input, KvFormat, LoadOptions, Mix, Model, Shape, Wanted,
+    random_model,
 };
 
 /// Rows of a prompt: more than the products of few rows take, and no whole tile of those of many.
@@ -34,6 +35,7 @@ const DISTANCE_MAX: f64 = 0.15;
 pub(super) fn try_card(
     gguf: &Gguf,
     config: &Config,
+    kv: KvFormat,
     card: &CardChoice,
     pool: &Arc<ThreadPool>,
 ) -> Result<(), DriverError> {
@@ -45,7 +47,7 @@ pub(super) fn try_card(
     }
     for format in formats {
         let failed = |problem: String| DriverError::failed(format!("trial of {}", format.name()), problem);
-        let farthest = farthest(config, format, card, pool).map_err(failed)?;
+        let farthest = farthest(config, format, kv, card, pool).map_err(failed)?;
         // NaN is not near.
         let is_near = farthest <= DISTANCE_MAX;
         if !is_near {
@@ -60,14 +62,15 @@ pub(super) fn try_card(
 fn farthest(
     config: &Config,
     format: TensorType,
+    kv: KvFormat,
     card: &CardChoice,
     pool: &Arc<ThreadPool>,
 ) -> Result<f64, String> {
     let small = random_model(&shape(config), Mix::pure(format), 1, &Metadata::new());
     let small = small.map_err(|error| error.to_string())?;
     let card = CardChoice { layers: GpuLayers::Auto, ..card.clone() };
-    let expected = logits(&small, None, pool)?;
-    let found = logits(&small, Some(&card), pool)?;
+    let expected = logits(&small, kv, None, pool)?;
+    let found = logits(&small, kv, Some(&card), pool)?;
     let distances = found.iter().zip(&expected).map(|(found, expected)| distance(found, expected));
     // Unlike `f64::max` this keeps NaN.
     let farther = |farthest: f64, distance: f64| match farthest.is_nan() || distance <= farthest {
@@ -100,12 +103,18 @@ fn shape(config: &Config) -> Shape {
 }
 
 /// Logits after every token of a prompt, and of single tokens behind it.
-fn logits(gguf: &Gguf, card: Option<&CardChoice>, pool: &Arc<ThreadPool>) -> Result<Vec<Vec<f32>>, String> {
+fn logits(
+    gguf: &Gguf,
+    kv: KvFormat,
+    card: Option<&CardChoice>,
+    pool: &Arc<ThreadPool>,
+) -> Result<Vec<Vec<f32>>, String> {
     let options = LoadOptions {
         context: Some(64),
         step_tokens: PROMPT_TOKENS as usize,
         scored_tokens: PROMPT_TOKENS as usize,
         batch: 1,
+        kv,
         ..LoadOptions::default()
     };
     let model = Model::load_on(gguf, &options, card, pool, &|_| {}).map_err(|error| error.to_string())?;

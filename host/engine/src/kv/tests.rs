@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
+use lockgate_kernels::attention::KvFormat;
 use proptest::prelude::*;
 
 use super::*;
 
-const LAYOUT: KvLayout = KvLayout { kv_heads: 1, head_dim: 2 };
+const LAYOUT: KvLayout = KvLayout { kv_heads: 1, head_dim: 2, format: KvFormat::F16 };
 
 #[derive(Clone, Debug)]
 enum Action {
@@ -141,7 +142,7 @@ fn low_blocks_come_first_and_positions_find_their_slots() {
 
 #[test]
 fn capacity_follows_context_and_memory() {
-    let layouts = [KvLayout { kv_heads: 2, head_dim: 64 }; 3];
+    let layouts = [KvLayout { kv_heads: 2, head_dim: 64, format: KvFormat::F16 }; 3];
     let block = block_bytes(&layouts);
     assert_eq!(block, 3 * 2 * 2 * 64 * 16 * 2);
     let capacity = |context, sequences, memory_bytes_max| {

@@ -21,6 +21,7 @@ pub use compute::{Compute, ForwardError, Input, Logits, Wanted};
 pub use config::{Config, RopeConfig};
 pub use error::{LoadError, LoadProblem, NoMemory};
 pub use loader::{OnProgress, Progress};
+pub use lockgate_kernels::attention::KvFormat;
 pub use plan::MemoryPlan;
 pub use random::{RandomSource, random_model};
 pub use shapes::{Mix, Shape, ShapeError};
@@ -35,7 +36,7 @@ use crate::arch::{self, Network};
 use crate::gguf::{Gguf, optional};
 use crate::kv::{BLOCK_TOKENS, Cache};
 use crate::processor::cpu::Cpu;
-use crate::processor::cuda::{Cuda, Extent, State};
+use crate::processor::cuda::{Cuda, Extent, State, kv_shape};
 
 /// How a model is to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct LoadOptions {
     pub scored_tokens: usize,
     /// The most sequences of one forward pass, for a card's buffers.
     pub batch: usize,
+    /// How the cache stores keys and values.
+    pub kv: KvFormat,
     /// The most memory that the model may take in all.
     pub memory_bytes_max: Option<u64>,
 }
@@ -70,6 +73,7 @@ impl Default for LoadOptions {
             step_tokens: 512,
             scored_tokens: 0,
             batch: 64,
+            kv: KvFormat::F16,
             memory_bytes_max: None,
         }
     }
@@ -227,13 +231,13 @@ impl Model {
     }
 
     fn cache_of(&self, blocks: u32) -> Result<Cache, NoMemory> {
-        let mut layouts = plan::kv_layouts(&self.config);
+        let mut layouts = plan::kv_layouts(&self.config, self.plan.kv);
         layouts.truncate(self.plan.layers_here(&self.config));
         let first = layouts.len();
-        let there = self
-            .card
-            .as_ref()
-            .map(|OnCard { device, extent, .. }| State::new(device, &self.config, first, blocks, *extent));
+        let there = self.card.as_ref().map(|OnCard { device, extent, .. }| {
+            let shape = kv_shape(&self.config, self.plan.kv);
+            State::new(device, &self.config, shape, first, blocks, *extent)
+        });
         Ok(Cache::new(&layouts, blocks)?.with_card(there.transpose()?))
     }
 

@@ -1,6 +1,6 @@
 //! How much memory a model will take, computed from its directory before a byte of it is read.
 
-use lockgate_kernels::attention::KvLayout;
+use lockgate_kernels::attention::{KvFormat, KvLayout};
 
 use super::config::Config;
 use super::error::LoadProblem;
@@ -20,6 +20,8 @@ pub struct MemoryPlan {
     pub working_bytes: u64,
     /// Blocks of the KV cache.
     pub cache_blocks: u32,
+    /// How the cache stores keys and values.
+    pub kv: KvFormat,
     /// Tokens of the longest sequence.
     pub context: usize,
     /// What it takes on a card, beside the above, which is in this machine's memory.
@@ -54,6 +56,16 @@ impl MemoryPlan {
             Some(context) => context,
             None => config.context,
         };
+        let kv = options.kv;
+        if !kv.takes(config.head_dim) {
+            return Err(LoadProblem::Unsupported {
+                what: format!(
+                    "a cache in 8 bits for heads of {}, which are no multiple of 32",
+                    config.head_dim
+                ),
+                instead: "leave it in half precision (kv = \"f16\")",
+            });
+        }
         let wanted = Capacity { context, sequences: options.sequences, memory_bytes_max: None };
         let one = Capacity { sequences: 1, ..wanted };
         let (card, blocks_max) = match choice {
@@ -61,13 +73,13 @@ impl MemoryPlan {
             Some(choice) => {
                 let blocks = |capacity: Capacity| capacity.blocks(&[]).unwrap_or(u32::MAX);
                 let extent = options.extent(context);
-                let load = CardLoad { gguf, config, extent, blocks: blocks(one)..blocks(wanted) };
+                let load = CardLoad { gguf, config, extent, kv, blocks: blocks(one)..blocks(wanted) };
                 let (card, blocks) = load.plan(choice)?;
                 (Some(card), blocks)
             }
         };
         let here = 0..config.layers - card.map_or(0, |card| card.layers);
-        let mut layouts = kv_layouts(config);
+        let mut layouts = kv_layouts(config, kv);
         layouts.truncate(here.len());
         let needed = gguf.tensors().filter(|tensor| is_there(gguf, tensor, &here, config.layers));
         let weights_bytes = needed.map(loader::packed_bytes).fold(0, u64::saturating_add);
@@ -77,7 +89,7 @@ impl MemoryPlan {
         let plan = |context: usize, cache_blocks: u32| {
             let cache_blocks = cache_blocks.min(blocks_max);
             let cache_bytes = u64::from(cache_blocks).saturating_mul(block_bytes(&layouts));
-            Self { weights_bytes, cache_bytes, working_bytes, cache_blocks, context, card }
+            Self { weights_bytes, cache_bytes, working_bytes, cache_blocks, kv, context, card }
         };
         let capacity = Capacity { memory_bytes_max, ..wanted };
         match (capacity.blocks(&layouts), options.memory_bytes_max) {
@@ -103,8 +115,8 @@ impl MemoryPlan {
 const CONTEXT_USEFUL: usize = 2_048;
 
 /// The shape of each layer's keys and values.
-pub(crate) fn kv_layouts(config: &Config) -> Vec<KvLayout> {
-    vec![KvLayout { kv_heads: config.kv_heads, head_dim: config.head_dim }; config.layers]
+pub(crate) fn kv_layouts(config: &Config, format: KvFormat) -> Vec<KvLayout> {
+    vec![KvLayout { kv_heads: config.kv_heads, head_dim: config.head_dim, format }; config.layers]
 }
 
 /// An estimate from above of the buffers of a forward pass and the tables beside it.

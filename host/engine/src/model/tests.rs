@@ -285,7 +285,10 @@ fn memory_is_planned_before_it_is_taken() {
     assert_eq!((whole.context, whole.cache_blocks), (128, 16));
     assert_eq!(
         whole.cache_bytes,
-        16 * block_bytes(&plan::kv_layouts(&Model::inspect(&gguf, &LoadOptions::default()).unwrap().0))
+        16 * block_bytes(&plan::kv_layouts(
+            &Model::inspect(&gguf, &LoadOptions::default()).unwrap().0,
+            KvFormat::F16
+        ))
     );
     let weights: u64 = gguf.tensors().map(|tensor| tensor.size_bytes).sum();
     assert!((weights..weights * 5 / 4).contains(&whole.weights_bytes), "{weights} {whole:?}");
@@ -306,6 +309,21 @@ fn memory_is_planned_before_it_is_taken() {
         let error = plan(Some(context), 1, None).unwrap_err().to_string();
         assert!(error.contains(&format!("a context of {context} tokens is not supported")), "{error}");
     }
+}
+
+#[test]
+fn a_cache_in_eight_bits_is_planned_as_it_is() {
+    let plan = |head_dim, kv| {
+        let shape = Shape { head_dim, ..TINY };
+        let gguf = random_model(&shape, Mix::pure(TensorType::Q8_0), 1, &Metadata::new()).unwrap();
+        Model::inspect(&gguf, &LoadOptions { kv, ..LoadOptions::default() }).map(|(_, plan)| plan)
+    };
+    let [half, eight] = [KvFormat::F16, KvFormat::Q8_0].map(|kv| plan(32, kv).unwrap());
+    // 34 bytes of 32 numbers, not 64.
+    assert_eq!(eight.cache_bytes * 64, half.cache_bytes * 34);
+    assert_eq!((eight.kv, eight.cache_blocks), (KvFormat::Q8_0, half.cache_blocks));
+    let error = plan(16, KvFormat::Q8_0).unwrap_err().to_string();
+    assert!(error.contains("8 bits for heads of 16") && error.contains("kv = \"f16\""), "{error}");
 }
 
 #[test]

@@ -12,8 +12,8 @@ use lockgate_engine::adapter::Adapter;
 use lockgate_engine::gguf::{Gguf, Metadata, TensorType};
 use lockgate_engine::kv::Sequence;
 use lockgate_engine::model::{
-    CardChoice, ForwardError, GpuLayers, Input, LoadOptions, LoadProblem, Mix, Model, Shape, Wanted,
-    random_model,
+    CardChoice, ForwardError, GpuLayers, Input, KvFormat, LoadOptions, LoadProblem, Mix, Model, Shape,
+    Wanted, random_model,
 };
 use lockgate_engine::tokenizer::{Specials, Tokenizer};
 use lockgate_kernels::cpu::Level;
@@ -387,6 +387,47 @@ fn what_does_not_fit_or_has_no_kernel_is_refused() {
         "{error}"
     );
     assert_eq!(sequence.tokens(), 0);
+}
+
+/// Keys and values in 8 bits, on either side alike: in passes of many rows and of few, past a page, and forked.
+#[test]
+fn a_cache_in_eight_bits_computes_the_same_on_both() {
+    for (shape, mix, layers) in
+        [(&WIDE_LLAMA, "q4_k_m", GpuLayers::Auto), (&WIDE_QWEN2, "q8_0", GpuLayers::Count(1))]
+    {
+        let gguf = random(shape, Mix::named(mix).expect("known"));
+        let options = LoadOptions { kv: KvFormat::Q8_0, ..options() };
+        let load = |card: Option<&CardChoice>| {
+            Model::load_on(&gguf, &options, card, &pool(2), &|_| {}).expect("a model that fits")
+        };
+        let (here, there) = (load(None), load(Some(&card(layers))));
+        let halves = load_on(&gguf, &card(layers)).plan().card.expect("some").cache_bytes;
+        let eights = there.plan().card.expect("some").cache_bytes;
+        assert_eq!(eights * 64, halves * 34, "34 bytes of 32 numbers");
+        let (first, second) = (tokens(37, 5, 70), tokens(6, 6, 70));
+        let [expected, found] = [&here, &there].map(|model| {
+            let mut run = Run::new(model, 2, Level::detect());
+            let (mut rows, mut parent) = run.all_logits(&first, 30);
+            let mut child = run.cache.fork(&mut parent).expect("there is room");
+            for token in &second {
+                for sequence in [&mut parent, &mut child] {
+                    let mut input = [Input { sequence, tokens: &[*token], wanted: Wanted::Last }];
+                    let logits = run.compute.forward(model, &mut run.cache, &mut input, &|| false);
+                    rows.extend(logits.expect("it fits").rows().map(<[f32]>::to_vec));
+                }
+            }
+            rows
+        });
+        let compared = check(&found, &expected, "a cache in 8 bits");
+        println!("{compared:?}");
+        // It is another cache: 8 bits show, and little.
+        let mut run = Run::new(&here, 2, Level::detect());
+        let (eights, _) = run.all_logits(&first, 37);
+        let half = super::support::load(&gguf);
+        let (halves, _) = Run::new(&half, 2, Level::detect()).all_logits(&first, 37);
+        check(&eights, &halves, "8 bits beside half precision");
+        assert_ne!(eights, halves);
+    }
 }
 
 /// SmolLM2 as it is served: eight tokens of a continuation, teacher-forced and chosen. Needs its file, as `real_model`.

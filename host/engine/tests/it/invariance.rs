@@ -3,16 +3,19 @@
 
 use lockgate_engine::gguf::TensorType;
 use lockgate_engine::kv::Sequence;
-use lockgate_engine::model::{ForwardError, Input, Model, Shape, Wanted};
+use lockgate_engine::model::{ForwardError, Input, KvFormat, Model, Shape, Wanted};
 use lockgate_kernels::cpu::Level;
 use proptest::prelude::*;
 
-use super::support::{LLAMA, QWEN2, Run, check_same_bits, gguf, likeliest, load, tokens};
+use super::support::{LLAMA, QWEN2, Run, check_same_bits, gguf, likeliest, load, load_with, tokens};
 
 const FORMATS: [TensorType; 4] = [TensorType::Q4_K, TensorType::Q8_0, TensorType::Q4_1, TensorType::F16];
 /// More than a chunk of 64, and than a block of the attention.
 const PROMPT: usize = 150;
 const ANSWER: usize = 12;
+
+/// Heads that a cache in 8 bits takes.
+const EIGHT_BITS: Shape = Shape { head_dim: 32, ..LLAMA };
 
 fn each_model(check: impl Fn(&Model, &str)) {
     for shape in [&LLAMA, &QWEN2] {
@@ -20,6 +23,8 @@ fn each_model(check: impl Fn(&Model, &str)) {
             check(&load(&gguf(shape, format)), &format!("{} {}", shape.architecture, format.name()));
         }
     }
+    let model = load_with(&gguf(&EIGHT_BITS, TensorType::Q8_0), KvFormat::Q8_0);
+    check(&model, "llama Q8_0, cache in 8 bits");
 }
 
 /// Logits of the prompt computed at once on one thread, and the greedy answer.
@@ -124,8 +129,8 @@ fn a_pass_given_up_leaves_no_trace() {
 }
 
 /// Several sequences, each cut into chunks, the chunks of all mixed into passes as the numbers say.
-fn check_schedule(shape: &Shape, format: TensorType, schedule: &[Vec<(usize, usize)>]) {
-    let model = load(&gguf(shape, format));
+fn check_schedule(shape: &Shape, format: TensorType, kv: KvFormat, schedule: &[Vec<(usize, usize)>]) {
+    let model = load_with(&gguf(shape, format), kv);
     let prompts: Vec<Vec<u32>> = (0..3).map(|seed| tokens(120, seed, model.config().vocabulary)).collect();
     let mut run = Run::new(&model, 2, Level::detect());
     let mut sequences: Vec<Sequence> = prompts.iter().map(|_| run.cache.sequence()).collect();
@@ -161,10 +166,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn any_schedule_gives_the_same_bits(
-        qwen2 in any::<bool>(),
+        model in prop::sample::select(vec![(&LLAMA, KvFormat::F16), (&QWEN2, KvFormat::F16), (&EIGHT_BITS, KvFormat::Q8_0)]),
         format in prop::sample::select(FORMATS.to_vec()),
         schedule in prop::collection::vec(prop::collection::vec((0..3usize, 1..40usize), 1..4), 1..12),
     ) {
-        check_schedule(if qwen2 { &QWEN2 } else { &LLAMA }, format, &schedule);
+        check_schedule(model.0, format, model.1, &schedule);
     }
 }

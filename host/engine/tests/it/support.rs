@@ -6,7 +6,9 @@ use std::sync::Arc;
 use lockgate_engine::adapter::Adapter;
 use lockgate_engine::gguf::{Gguf, Metadata, TensorType};
 use lockgate_engine::kv::{Cache, Sequence};
-use lockgate_engine::model::{Compute, Input, LoadOptions, Mix, Model, Shape, Wanted, random_model};
+use lockgate_engine::model::{
+    Compute, Input, KvFormat, LoadOptions, Mix, Model, Shape, Wanted, random_model,
+};
 use lockgate_kernels::cpu::Level;
 use lockgate_kernels::pool::ThreadPool;
 
@@ -49,7 +51,12 @@ pub(crate) fn pool(threads: usize) -> Arc<ThreadPool> {
 }
 
 pub(crate) fn load(gguf: &Gguf) -> Model {
-    let options = LoadOptions { sequences: 8, ..LoadOptions::default() };
+    load_with(gguf, KvFormat::F16)
+}
+
+/// The same with a cache of this format.
+pub(crate) fn load_with(gguf: &Gguf, kv: KvFormat) -> Model {
+    let options = LoadOptions { sequences: 8, kv, ..LoadOptions::default() };
     Model::load(gguf, &options, &pool(2), &|_| {}).expect("a valid model")
 }
 

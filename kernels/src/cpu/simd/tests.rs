@@ -41,6 +41,10 @@ impl Operation for Everything<'_> {
         let mut lanes = [0.0; LANES];
         simd.store(simd.load_f16(&halves), &mut lanes);
         all.extend(lanes);
+        let bytes = self.0[1].map(|value| value as i8);
+        simd.store(simd.load_i8(&bytes), &mut lanes);
+        all.extend(lanes);
+        all.extend(bytes.map(f32::from));
         let mut part = [7.0; 5];
         store_partial(simd, a, &mut part);
         all.extend(part);

@@ -3,7 +3,7 @@
 
 use lockgate_engine::bench::Bench;
 use lockgate_engine::gguf::Gguf;
-use lockgate_engine::model::{CardChoice, LoadOptions, Model};
+use lockgate_engine::model::{CardChoice, KvFormat, LoadOptions, Model};
 
 use crate::args::BenchArgs;
 use crate::failure::Failure;
@@ -62,16 +62,17 @@ impl Fitting {
     pub(super) fn find(
         gguf: &Gguf,
         choice: Option<&CardChoice>,
+        kv: KvFormat,
         mut cases: Vec<Case>,
     ) -> Result<Self, Failure> {
         let mut refused = Vec::new();
         loop {
-            let options = options(&cases);
+            let options = options(kv, &cases);
             match Model::inspect_on(gguf, &options, choice) {
                 Ok((_, plan)) => {
                     let room = plan.cache_blocks as usize;
                     let (fitting, others) = cases.into_iter().partition(|case| case.blocks() <= room);
-                    let too_large = |case: Case| Ok((case, wanted(gguf, choice, case)?));
+                    let too_large = |case: Case| Ok((case, wanted(gguf, choice, kv, case)?));
                     let others: Vec<Case> = others;
                     let others = others.into_iter().map(too_large).collect::<Result<Vec<_>, Failure>>()?;
                     refused.extend(others);
@@ -99,7 +100,7 @@ impl Fitting {
 }
 
 /// What a model must be loaded with for all of them.
-fn options(cases: &[Case]) -> LoadOptions {
+fn options(kv: KvFormat, cases: &[Case]) -> LoadOptions {
     let most = |of: fn(&Case) -> usize| cases.iter().map(of).max().unwrap_or_default();
     let (context, batch) = (most(|case| case.context()), most(|case| case.batch));
     LoadOptions {
@@ -108,15 +109,16 @@ fn options(cases: &[Case]) -> LoadOptions {
         sequences: most(|case| case.blocks()).div_ceil(Bench::blocks(1, context).max(1)),
         step_tokens: LoadOptions::default().step_tokens.max(batch),
         batch,
+        kv,
         ..LoadOptions::default()
     }
 }
 
 /// The bytes that a case wants and does not get, in words.
-fn wanted(gguf: &Gguf, choice: Option<&CardChoice>, case: Case) -> Result<String, Failure> {
+fn wanted(gguf: &Gguf, choice: Option<&CardChoice>, kv: KvFormat, case: Case) -> Result<String, Failure> {
     // Planned as if there were no end of memory.
     let endless = choice.map(|choice| CardChoice { free_bytes: u64::MAX, ..choice.clone() });
-    let (_, plan) = Model::inspect_on(gguf, &options(&[case]), endless.as_ref())?;
+    let (_, plan) = Model::inspect_on(gguf, &options(kv, &[case]), endless.as_ref())?;
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     Ok(match (plan.card, choice) {
         (Some(card), Some(choice)) => format!(

@@ -47,7 +47,14 @@ async fn add_model(config: &mut Config, model: &str, offline: bool) -> Result<()
         )));
     }
     let device = config::Device::Auto;
-    config.models.push(ModelConfig { id, path, device, gpu_layers: None, context_tokens: None });
+    config.models.push(ModelConfig {
+        id,
+        path,
+        device,
+        gpu_layers: None,
+        context_tokens: None,
+        kv: config::Kv::F16,
+    });
     Ok(())
 }
 

@@ -19,8 +19,13 @@ fn a_sound_card_passes_with_room_to_spare() {
         let shape =
             Shape { head_dim, heads: 2 * group, kv_heads: 2, ..Shape::named("llama-3.2-1b").expect("known") };
         let config = Config { head_dim, heads: 2 * group, kv_heads: 2, ..config_of(&shape) };
-        let farthest = farthest(&config, format, &card, &pool).expect("it computes");
-        assert!(farthest < DISTANCE_MAX / 3.0, "{format:?}, {group} heads of {head_dim}: {farthest}");
+        for kv in [KvFormat::F16, KvFormat::Q8_0].into_iter().filter(|kv| kv.takes(head_dim)) {
+            let farthest = farthest(&config, format, kv, &card, &pool).expect("it computes");
+            let what = format!("{format:?}, {kv:?}, {group} heads of {head_dim}");
+            // In 8 bits keys and values that differ by rounding may become neighbours of each other.
+            let room = if kv == KvFormat::F16 { 3.0 } else { 1.5 };
+            assert!(farthest < DISTANCE_MAX / room, "{what}: {farthest}");
+        }
     }
 }
 

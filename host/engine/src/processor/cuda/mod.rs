@@ -21,7 +21,7 @@ pub use plan::{CardChoice, CardPlan, GpuLayers};
 pub(crate) use choices::{choice, draw};
 pub(crate) use pass::CudaPass;
 pub(crate) use plan::{CardLoad, Extent, is_there};
-pub(crate) use state::State;
+pub(crate) use state::{State, kv_shape};
 
 use half::bf16;
 use lockgate_kernels::cuda::attention::DeviceRope;

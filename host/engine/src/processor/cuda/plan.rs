@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use lockgate_kernels::attention::KvFormat;
 use lockgate_kernels::cuda::attention::{GROUP_MAX, HEAD_DIMS};
 use lockgate_kernels::cuda::cards::OpenCard;
 use lockgate_kernels::cuda::driver::DriverError;
@@ -81,6 +82,8 @@ pub(crate) struct CardLoad<'a> {
     pub(crate) gguf: &'a Gguf,
     pub(crate) config: &'a Config,
     pub(crate) extent: Extent,
+    /// How the cache stores keys and values.
+    pub(crate) kv: KvFormat,
     /// Blocks of the cache that are needed, and that are wanted.
     pub(crate) blocks: Range<u32>,
 }
@@ -143,7 +146,7 @@ impl CardLoad<'_> {
 
     /// Keys and values of one block in the last `layers` layers.
     fn block_bytes(&self, layers: usize) -> Result<u64, LoadProblem> {
-        let page = kv_shape(self.config).page_bytes();
+        let page = kv_shape(self.config, self.kv).page_bytes();
         let page = page.ok_or_else(|| unsupported("attention with such heads on a card".to_owned()))?;
         Ok(2 * page as u64 * layers as u64)
     }

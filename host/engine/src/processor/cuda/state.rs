@@ -34,23 +34,24 @@ impl std::fmt::Debug for State {
 }
 
 /// The shape of a layer's pages.
-pub(super) fn kv_shape(config: &Config) -> KvShape {
-    KvShape { kv_heads: config.kv_heads, head_dim: config.head_dim, format: KvFormat::F16 }
+pub(crate) fn kv_shape(config: &Config, format: KvFormat) -> KvShape {
+    KvShape { kv_heads: config.kv_heads, head_dim: config.head_dim, format }
 }
 
 impl State {
-    /// Pages for the layers from `first_layer` on, and buffers for passes of this extent.
+    /// Pages of this shape for the layers from `first_layer` on, and buffers for passes of this extent.
     ///
     /// # Errors
     /// There is no memory, or no kernel takes the heads' size.
     pub(crate) fn new(
         device: &Device,
         config: &Config,
+        shape: KvShape,
         first_layer: usize,
         blocks: u32,
         extent: Extent,
     ) -> Result<Self, DriverError> {
-        let layer = |_| DeviceKv::new(device, kv_shape(config), blocks as usize);
+        let layer = |_| DeviceKv::new(device, shape, blocks as usize);
         Ok(Self {
             device: device.clone(),
             first_layer,
