@@ -60,7 +60,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             }
         }
     }
-    grid_dependency_launch();
 }
 EXPORT(adjust_logits)
 
@@ -82,7 +81,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     for (uint32_t at = own.biases + threadIdx.x; at < own.end; at += THREADS) {
         row[biases[at].x] = originals[at];
     }
-    grid_dependency_launch();
 }
 EXPORT(restore_logits)
 
@@ -111,6 +109,5 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             list[0].x = length + 1;
         }
     }
-    grid_dependency_launch();
 }
 EXPORT(remember)

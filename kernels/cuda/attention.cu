@@ -353,7 +353,6 @@ constexpr int prefill_blocks(int dim) { return dim <= 128 ? 3 : 2; }
         const Task task{queries, keys, values, pages, out, partial, heads, kv_heads, scale, cap, window,              \
                         split_tokens, splits};                                                                        \
         attend<DIM, EIGHT_BITS, true>(task, sequences);                                                               \
-        grid_dependency_launch();                                                                                     \
     }                                                                                                                 \
     EXPORT(attention_decode_##DIM##_##NAME)                                                                           \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, prefill_blocks(DIM))                                     \
@@ -364,7 +363,6 @@ constexpr int prefill_blocks(int dim) { return dim <= 128 ? 3 : 2; }
         grid_dependency_wait();                                                                                       \
         const Task task{queries, keys, values, pages, out, nullptr, heads, kv_heads, scale, cap, window, 0, 1};       \
         attend<DIM, EIGHT_BITS, false>(task, sequences);                                                              \
-        grid_dependency_launch();                                                                                     \
     }                                                                                                                 \
     EXPORT(attention_prefill_##DIM##_##NAME)
 
@@ -407,6 +405,5 @@ extern "C" __global__ void __launch_bounds__(128)
             out[(uint64_t(sequence[0] + row) * heads + head) * dim + column] = sum / total;
         }
     }
-    grid_dependency_launch();
 }
 EXPORT(attention_merge)

@@ -37,7 +37,6 @@ extern "C" __global__ void __launch_bounds__(128)
             }
         }
     }
-    grid_dependency_launch();
 }
 EXPORT(embed_planes)
 
@@ -58,6 +57,5 @@ extern "C" __global__ void __launch_bounds__(128)
         }
         out[uint64_t(blockIdx.y) * columns + column] = value;
     }
-    grid_dependency_launch();
 }
 EXPORT(embed_numbers)

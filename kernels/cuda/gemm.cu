@@ -156,7 +156,6 @@ __device__ __forceinline__ void multiply(const Product& job) {
         grid_dependency_wait();                                                                                   \
         const Product job{x, weights, bias, out, rows, outputs, columns, add};                                    \
         BODY;                                                                                                     \
-        grid_dependency_launch();                                                                                 \
     }                                                                                                             \
     EXPORT(NAME)
 

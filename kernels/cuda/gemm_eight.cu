@@ -146,6 +146,5 @@ extern "C" __global__ void __launch_bounds__(128, 3)
     grid_dependency_wait();
     const Product job{values, scales, weights, bias, out, rows, outputs, columns, add};
     with_format(format, [&]<Format F>() { multiply<F>(job); });
-    grid_dependency_launch();
 }
 EXPORT(gemm_planes_s8)

@@ -22,7 +22,7 @@ constexpr int ROWS = BATCH >= 4 ? 4 : 2;
 
 // Blocks that a multiprocessor holds at least: what leaves room for the registers of every format.
 template <int BATCH>
-constexpr int BLOCKS = BATCH <= 2 ? 5 : BATCH == 4 ? 3 : 2;
+constexpr int BLOCKS = BATCH == 1 ? 5 : BATCH == 2 ? 4 : BATCH == 4 ? 3 : 2;
 
 struct Activations {
     const int8_t* values;
@@ -36,6 +36,8 @@ template <Format F, int BATCH>
 __device__ __forceinline__ void add_groups(const Planes (&planes)[ROWS<BATCH>], const uint32_t (&rows)[ROWS<BATCH>],
                                            const Activations& x, float (&sums)[ROWS<BATCH>][BATCH]) {
     const uint32_t groups = x.columns / 32;
+    // Two at a time where registers allow it, so that the loads of one are on their way while the other is computed.
+#pragma unroll(BATCH <= 2 ? 2 : 1)
     for (uint32_t at = threadIdx.x % 32; at < groups; at += 32) {
         Group weights[ROWS<BATCH>];
 #pragma unroll
@@ -90,9 +92,23 @@ struct Matrix {
     uint32_t format;
 };
 
+// Asks for what this warp reads first of a matrix: low bits and scales, which are most of it.
+template <int COUNT>
+__device__ __forceinline__ void ask_for(const uint8_t* start, uint32_t format, uint32_t columns, uint32_t first,
+                                        uint32_t rows) {
+    with_format(format, [&]<Format F>() {
+        const uint32_t groups = columns / 32;
+        const Planes planes = planes_of<F>(start, rows, groups);
+        ask_for_rows<COUNT>(planes.low, uint64_t(groups) * (F == Format::Q8_0 ? 32 : 16), first, rows);
+        ask_for_rows<COUNT>(planes.meta, uint64_t(groups) * META_BYTES<F>, first, rows);
+    });
+}
+
 template <int BATCH>
 __device__ void multiply(const Activations& x, const Matrix& matrix, uint32_t block, uint32_t add) {
     const uint32_t first = (block * WARPS + threadIdx.x / 32) * ROWS<BATCH>;
+    ask_for<ROWS<BATCH>>(matrix.planes, matrix.format, x.columns, first, matrix.rows);
+    grid_dependency_wait();
     float sums[ROWS<BATCH>][BATCH] = {};
     with_format(matrix.format, [&]<Format F>() {
         Planes planes[ROWS<BATCH>];
@@ -128,6 +144,9 @@ __device__ void multiply_swiglu(const Activations& x, const uint8_t* gate, const
                                 uint32_t count, uint32_t format) {
     constexpr int HALF = ROWS<BATCH> / 2;
     const uint32_t first = (blockIdx.x * WARPS + threadIdx.x / 32) * HALF;
+    ask_for<HALF>(gate, format, x.columns, first, count);
+    ask_for<HALF>(up, format, x.columns, first, count);
+    grid_dependency_wait();
     float sums[ROWS<BATCH>][BATCH] = {};
     with_format(format, [&]<Format F>() {
         Planes planes[ROWS<BATCH>];
@@ -161,7 +180,6 @@ __device__ void multiply_swiglu(const Activations& x, const uint8_t* gate, const
                  const uint8_t* planes_0, const float* bias_0, float* out_0, uint32_t rows_0, uint32_t format_0,     \
                  const uint8_t* planes_1, const float* bias_1, float* out_1, uint32_t rows_1, uint32_t format_1,     \
                  const uint8_t* planes_2, const float* bias_2, float* out_2, uint32_t rows_2, uint32_t format_2) {   \
-        grid_dependency_wait();                                                                                      \
         constexpr uint32_t PER_BLOCK = WARPS * ROWS<N>;                                                              \
         const uint32_t blocks_0 = (rows_0 + PER_BLOCK - 1) / PER_BLOCK, blocks_1 = (rows_1 + PER_BLOCK - 1) / PER_BLOCK; \
         uint32_t block = blockIdx.x;                                                                                 \
@@ -174,15 +192,12 @@ __device__ void multiply_swiglu(const Activations& x, const uint8_t* gate, const
             block -= blocks_0;                                                                                       \
         }                                                                                                            \
         multiply<N>(Activations{values, scales, columns, batch}, matrix, block, add);                                \
-        grid_dependency_launch();                                                                                    \
     }                                                                                                                \
     EXPORT(gemv_##N)                                                                                                 \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS<N>)                                                      \
         gemv_swiglu_##N(const int8_t* values, const float2* scales, uint32_t columns, uint32_t batch,                \
                         const uint8_t* gate, const uint8_t* up, float* out, uint32_t rows, uint32_t format) {        \
-        grid_dependency_wait();                                                                                      \
         multiply_swiglu<N>(Activations{values, scales, columns, batch}, gate, up, out, rows, format);                \
-        grid_dependency_launch();                                                                                    \
     }                                                                                                                \
     EXPORT(gemv_swiglu_##N)
 

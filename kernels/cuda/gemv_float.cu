@@ -15,40 +15,70 @@ constexpr int WARPS = 4;
 template <int BATCH>
 constexpr int ROWS = BATCH >= 4 ? 4 : 2;
 
-// Eight weights from column `at` on.
-__device__ __forceinline__ void take_eight(const uint8_t* row, uint32_t at, uint32_t format, float (&weights)[8]) {
-    if (format == 2) {
-        const float4 low = load_once<float4>(row + uint64_t(at) * 4), high = load_once<float4>(row + uint64_t(at) * 4 + 16);
-        weights[0] = low.x, weights[1] = low.y, weights[2] = low.z, weights[3] = low.w;
-        weights[4] = high.x, weights[5] = high.y, weights[6] = high.z, weights[7] = high.w;
-        return;
+enum class Number : uint32_t { F16, BF16, F32 };
+
+template <Number N>
+constexpr uint32_t NUMBER_BYTES = N == Number::F32 ? 4 : 2;
+
+// Eight weights of a row as they are stored.
+template <Number N>
+struct Eight {
+    uint4 words[N == Number::F32 ? 2 : 1];
+};
+
+template <Number N>
+__device__ __forceinline__ Eight<N> take_eight(const uint8_t* row, uint32_t at) {
+    Eight<N> eight;
+    eight.words[0] = load_once<uint4>(row + uint64_t(at) * NUMBER_BYTES<N>);
+    if constexpr (N == Number::F32) {
+        eight.words[1] = load_once<uint4>(row + uint64_t(at) * 4 + 16);
     }
-    const uint4 all = load_once<uint4>(row + uint64_t(at) * 2);
-    const unsigned words[4] = {all.x, all.y, all.z, all.w};
+    return eight;
+}
+
+template <Number N>
+__device__ __forceinline__ void numbers_of(const Eight<N>& eight, float (&numbers)[8]) {
 #pragma unroll
-    for (int word = 0; word < 4; ++word) {
-        if (format == 1) {
-            weights[2 * word] = __uint_as_float(words[word] << 16);
-            weights[2 * word + 1] = __uint_as_float(words[word] & 0xffff0000u);
-        } else {
-            weights[2 * word] = f16_to_f32(uint16_t(words[word]));
-            weights[2 * word + 1] = f16_to_f32(uint16_t(words[word] >> 16));
+    for (int half = 0; half < (N == Number::F32 ? 2 : 1); ++half) {
+        const uint4 all = eight.words[half];
+        const unsigned words[4] = {all.x, all.y, all.z, all.w};
+#pragma unroll
+        for (int word = 0; word < 4; ++word) {
+            if constexpr (N == Number::F32) {
+                numbers[4 * half + word] = __uint_as_float(words[word]);
+            } else if constexpr (N == Number::BF16) {
+                numbers[2 * word] = __uint_as_float(words[word] << 16);
+                numbers[2 * word + 1] = __uint_as_float(words[word] & 0xffff0000u);
+            } else {
+                numbers[2 * word] = f16_to_f32(uint16_t(words[word]));
+                numbers[2 * word + 1] = f16_to_f32(uint16_t(words[word] >> 16));
+            }
         }
     }
 }
 
-template <int BATCH>
-__device__ __forceinline__ void multiply(const uint8_t* const (&rows)[ROWS<BATCH>], const float* x, uint32_t columns,
-                                         uint32_t batch, uint32_t format, float (&sums)[ROWS<BATCH>][BATCH]) {
-    for (uint32_t at = threadIdx.x % 32 * 8; at < columns; at += 256) {
+// Adds this lane's runs of 8 columns from `at` on, STEPS of them, 256 apart: all are loaded before the first is used.
+template <Number N, int BATCH, int STEPS>
+__device__ __forceinline__ void add_runs(const uint8_t* const (&rows)[ROWS<BATCH>], const float* x, uint32_t columns,
+                                         uint32_t batch, uint32_t at, float (&sums)[ROWS<BATCH>][BATCH]) {
+    Eight<N> stored[STEPS][ROWS<BATCH>];
+#pragma unroll
+    for (int step = 0; step < STEPS; ++step) {
+#pragma unroll
+        for (int row = 0; row < ROWS<BATCH>; ++row) {
+            stored[step][row] = take_eight<N>(rows[row], at + step * 256);
+        }
+    }
+#pragma unroll
+    for (int step = 0; step < STEPS; ++step) {
         float weights[ROWS<BATCH>][8];
 #pragma unroll
         for (int row = 0; row < ROWS<BATCH>; ++row) {
-            take_eight(rows[row], at, format, weights[row]);
+            numbers_of<N>(stored[step][row], weights[row]);
         }
 #pragma unroll
         for (int number = 0; number < BATCH; ++number) {
-            const float* from = x + uint64_t(number < batch ? number : 0) * columns + at;
+            const float* from = x + uint64_t(number < batch ? number : 0) * columns + at + step * 256;
             const float4 low = load<float4>(from), high = load<float4>(from + 4);
             const float values[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
 #pragma unroll
@@ -59,6 +89,30 @@ __device__ __forceinline__ void multiply(const uint8_t* const (&rows)[ROWS<BATCH
                 }
             }
         }
+    }
+}
+
+template <Number N, int BATCH>
+__device__ __forceinline__ void add_row(const uint8_t* const (&rows)[ROWS<BATCH>], const float* x, uint32_t columns,
+                                        uint32_t batch, float (&sums)[ROWS<BATCH>][BATCH]) {
+    // As many bytes on their way as registers allow: two kilobytes a warp and more.
+    constexpr int STEPS = BATCH == 1 ? 4 : BATCH == 2 ? 2 : 1;
+    uint32_t at = threadIdx.x % 32 * 8;
+    for (; at + (STEPS - 1) * 256 < columns; at += STEPS * 256) {
+        add_runs<N, BATCH, STEPS>(rows, x, columns, batch, at, sums);
+    }
+    for (; at < columns; at += 256) {
+        add_runs<N, BATCH, 1>(rows, x, columns, batch, at, sums);
+    }
+}
+
+template <int BATCH>
+__device__ __forceinline__ void multiply(const uint8_t* const (&rows)[ROWS<BATCH>], const float* x, uint32_t columns,
+                                         uint32_t batch, uint32_t format, float (&sums)[ROWS<BATCH>][BATCH]) {
+    switch (static_cast<Number>(format)) {
+        case Number::F16: add_row<Number::F16, BATCH>(rows, x, columns, batch, sums); break;
+        case Number::BF16: add_row<Number::BF16, BATCH>(rows, x, columns, batch, sums); break;
+        case Number::F32: add_row<Number::F32, BATCH>(rows, x, columns, batch, sums); break;
     }
 #pragma unroll
     for (int row = 0; row < ROWS<BATCH>; ++row) {
@@ -81,7 +135,9 @@ template <int BATCH>
 __device__ void plain(const Matrix& matrix, uint32_t block, const float* x, uint32_t columns, uint32_t batch,
                       uint32_t add) {
     const uint32_t first = (block * WARPS + threadIdx.x / 32) * ROWS<BATCH>;
-    const uint64_t row_bytes = uint64_t(columns) * (matrix.format == 2 ? 4 : 2);
+    const uint64_t row_bytes = uint64_t(columns) * (matrix.format == uint32_t(Number::F32) ? 4 : 2);
+    ask_for_rows<ROWS<BATCH>>(matrix.weights, row_bytes, first, matrix.rows);
+    grid_dependency_wait();
     const uint8_t* rows[ROWS<BATCH>];
 #pragma unroll
     for (int row = 0; row < ROWS<BATCH>; ++row) {
@@ -112,7 +168,10 @@ __device__ void swiglu(const uint8_t* gate, const uint8_t* up, const float* x, f
                        uint32_t columns, uint32_t batch, uint32_t format) {
     constexpr int HALF = ROWS<BATCH> / 2;
     const uint32_t first = (blockIdx.x * WARPS + threadIdx.x / 32) * HALF;
-    const uint64_t row_bytes = uint64_t(columns) * (format == 2 ? 4 : 2);
+    const uint64_t row_bytes = uint64_t(columns) * (format == uint32_t(Number::F32) ? 4 : 2);
+    ask_for_rows<HALF>(gate, row_bytes, first, count);
+    ask_for_rows<HALF>(up, row_bytes, first, count);
+    grid_dependency_wait();
     const uint8_t* rows[ROWS<BATCH>];
 #pragma unroll
     for (int row = 0; row < ROWS<BATCH>; ++row) {
@@ -143,7 +202,6 @@ __device__ void swiglu(const uint8_t* gate, const uint8_t* up, const float* x, f
                        const uint8_t* weights_1, const float* bias_1, float* out_1, uint32_t rows_1,                \
                        uint32_t format_1, const uint8_t* weights_2, const float* bias_2, float* out_2,              \
                        uint32_t rows_2, uint32_t format_2) {                                                        \
-        grid_dependency_wait();                                                                                     \
         constexpr uint32_t PER_BLOCK = WARPS * ROWS<N>;                                                             \
         const uint32_t blocks_0 = (rows_0 + PER_BLOCK - 1) / PER_BLOCK;                                             \
         const uint32_t blocks_1 = (rows_1 + PER_BLOCK - 1) / PER_BLOCK;                                             \
@@ -157,15 +215,12 @@ __device__ void swiglu(const uint8_t* gate, const uint8_t* up, const float* x, f
             block -= blocks_0;                                                                                      \
         }                                                                                                           \
         plain<N>(matrix, block, x, columns, batch, add);                                                            \
-        grid_dependency_launch();                                                                                   \
     }                                                                                                               \
     EXPORT(gemv_float_##N)                                                                                          \
     extern "C" __global__ void __launch_bounds__(WARPS * 32)                                                        \
         gemv_float_swiglu_##N(const float* x, uint32_t columns, uint32_t batch, const uint8_t* gate,                \
                               const uint8_t* up, float* out, uint32_t rows, uint32_t format) {                      \
-        grid_dependency_wait();                                                                                     \
         swiglu<N>(gate, up, x, out, rows, columns, batch, format);                                                  \
-        grid_dependency_launch();                                                                                   \
     }                                                                                                               \
     EXPORT(gemv_float_swiglu_##N)
 

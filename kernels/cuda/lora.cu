@@ -33,7 +33,6 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
             low[uint64_t(row) * rank_max + entry] = sum * scales[adapter];
         }
     }
-    grid_dependency_launch();
 }
 EXPORT(lora_shrink)
 
@@ -52,6 +51,5 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
         }
         out[uint64_t(row) * outputs + output] += sum;
     }
-    grid_dependency_launch();
 }
 EXPORT(lora_expand)

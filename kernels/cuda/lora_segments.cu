@@ -86,7 +86,6 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
             }
         }
     }
-    grid_dependency_launch();
 }
 EXPORT(lora_shrink_segments)
 
@@ -144,6 +143,5 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
             }
         }
     }
-    grid_dependency_launch();
 }
 EXPORT(lora_expand_segments)

@@ -42,6 +42,10 @@ __device__ __forceinline__ Planes planes_of(const uint8_t* start, uint32_t rows,
     return planes;
 }
 
+// Bytes of a group of 32 columns in the plane of scales.
+template <Format F>
+constexpr int META_BYTES = F == Format::Q4_1 || F == Format::Q5_1 ? 4 : F == Format::MXFP4 ? 1 : 2;
+
 // Group `at` of the matrix: row * (columns / 32) + group of the row.
 template <Format F>
 __device__ __forceinline__ Group take_group(const Planes& planes, uint64_t at) {

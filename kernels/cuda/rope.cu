@@ -112,6 +112,5 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32)
             keep(head, is_key ? keys : values, slot, kv_head, kv_heads, eight_bits);
         }
     }
-    grid_dependency_launch();
 }
 EXPORT(rope_and_keep)

@@ -35,7 +35,6 @@ extern "C" __global__ void __launch_bounds__(NORM_WARPS * 32)
         const bool exists = column < columns;
         write_group(out, row + column, exists, exists ? x[row + column] * factor * weight[column] : 0.0f);
     }
-    grid_dependency_launch();
 }
 EXPORT(rms_norm)
 
@@ -56,6 +55,5 @@ extern "C" __global__ void __launch_bounds__(ACTIVATE_WARPS * 32)
         }
         write_group(Outputs{floats, values, scales, bf16}, row + column, exists, value);
     }
-    grid_dependency_launch();
 }
 EXPORT(activate)

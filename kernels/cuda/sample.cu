@@ -342,7 +342,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
             next[draw.row] = token;
         }
     }
-    grid_dependency_launch();
 }
 EXPORT(sample)
 
@@ -368,6 +367,5 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             chosen[blockIdx.x].y = __float_as_uint(float(bounded));
         }
     }
-    grid_dependency_launch();
 }
 EXPORT(log_probability)

@@ -13,6 +13,18 @@ __device__ __forceinline__ float warp_sum(float value) {
     return value;
 }
 
+// Asks for the beginnings of ROWS rows of weights, from row `first` of `rows` on, before the kernel in front is done: as many
+// lines of 128 bytes as the warp has lanes, so that what all blocks ask for fits into the second cache.
+template <int ROWS>
+__device__ __forceinline__ void ask_for_rows(const uint8_t* start, uint64_t row_bytes, uint32_t first, uint32_t rows) {
+    constexpr int LANES = 32 / ROWS;
+    const int lane = threadIdx.x % 32;
+    const uint32_t row = first + lane / LANES, at = lane % LANES * 128;
+    if (row < rows && at < row_bytes) {
+        ask_ahead(start + row * row_bytes + at);
+    }
+}
+
 // The sum over a block of WARPS warps, in every thread. `parts` holds WARPS numbers; the caller syncs before it is used
 // again.
 template <int WARPS>

@@ -105,14 +105,17 @@ __device__ __forceinline__ void cp_async_wait() {
 }
 
 // Programmatic dependent launch: a kernel may start before the one in front of it on the stream has finished, and waits
-// here before it touches what that one wrote. Cards before Hopper launch one behind the other, and need nothing.
+// here before it touches what that one wrote. From then on the one behind may start, on whatever multiprocessors are left
+// once all blocks of this one have one: nothing is kept waiting for it. Cards before Hopper launch one behind the other,
+// and need nothing.
 __device__ __forceinline__ void grid_dependency_wait() {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.wait;\n\tgriddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-__device__ __forceinline__ void grid_dependency_launch() {
+// What is never written while kernels run, as weights are not, may be asked for before that: a line of the second cache.
+__device__ __forceinline__ void ask_ahead(const void* at) {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
 #endif
 }

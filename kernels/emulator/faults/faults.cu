@@ -117,6 +117,19 @@ extern "C" __global__ void copies_early(const float* in, float* out) {
     cp_async_wait<0>();
     out[threadIdx.x] = line[4 * threadIdx.x];
 }
+// Asks for what it will read, or for what is not there, before it waits.
+extern "C" __global__ void asks_early(const float* in, float* out) {
+    ask_ahead(in + threadIdx.x);
+    grid_dependency_wait();
+    out[threadIdx.x] = in[threadIdx.x];
+}
+extern "C" __global__ void asks_beyond(const float* in, float* out) {
+    ask_ahead(in + threadIdx.x + 1);
+    grid_dependency_wait();
+    out[threadIdx.x] = in[threadIdx.x];
+}
+EXPORT(asks_early)
+EXPORT(asks_beyond)
 EXPORT(sound_early)
 EXPORT(reads_early)
 EXPORT(one_thread_early)

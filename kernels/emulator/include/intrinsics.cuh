@@ -217,4 +217,5 @@ inline void cp_async_wait() { emulator::copy_wait(GROUPS_LEFT); }
 
 // The previous kernel of the stream has finished, where launches overlap.
 inline void grid_dependency_wait() { emulator::dependency_wait(); }
-inline void grid_dependency_launch() {}
+// What is never written while kernels run may be asked for before that; it must be there.
+inline void ask_ahead(const void* at) { emulator::ask_ahead(at); }

@@ -51,6 +51,8 @@ void store_bytes(void* to, const void* from, size_t bytes, Line at);
 void copy_async(void* to, const void* from, uint32_t bytes, uint32_t valid, Line at);
 // Waits for the kernel in front.
 void dependency_wait();
+// Only asks for memory, which must lie within a buffer; it need not have waited.
+void ask_ahead(const void* at);
 void copy_commit();
 void copy_wait(uint32_t groups_left);
 

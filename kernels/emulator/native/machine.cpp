@@ -323,6 +323,12 @@ Dim block_size() { return machine->block; }
 Dim grid_size() { return machine->grid; }
 uint32_t lane() { return view.thread->lane; }
 void dependency_wait() { view.thread->may_touch_buffers = true; }
+void ask_ahead(const void* at) {
+    const bool waited = view.thread->may_touch_buffers;
+    view.thread->may_touch_buffers = true;
+    access(at, 1, false);
+    view.thread->may_touch_buffers = waited;
+}
 std::vector<Shared>& shared_arrays() { return machine->shared; }
 size_t dynamic_shared_bytes() { return machine->shared_bytes; }
 

@@ -113,6 +113,9 @@ fn memory_that_is_touched_before_the_kernel_in_front_is_done_is_found() {
             .map_err(|error| error.to_string())
     };
     assert_eq!(run("sound_early", true), Ok(()));
+    assert_eq!(run("asks_early", true), Ok(()));
+    let error = run("asks_beyond", true).expect_err("the last thread asks for more than there is");
+    assert!(error.contains("at byte 256 of a buffer of 256: out of bounds"), "{error}");
     // Where it begins behind the kernel in front, it need not wait.
     assert_eq!(run("reads_early", false), Ok(()));
     for kernel in ["reads_early", "one_thread_early", "copies_early"] {
