@@ -6,9 +6,12 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import httpx
 from conftest import lockgate
+
+PLUGINS = Path(__file__).resolve().parents[2] / "target" / "plugins"
 
 
 def test_beyond_loopback_needs_a_key(tmp_path, model_path):
@@ -33,6 +36,29 @@ def test_a_bad_configuration_names_line_and_nearest_key(tmp_path):
         result = lockgate(command, "--config", str(path))
         assert result.returncode == 2
         assert f"{path}:2:1".encode() in result.stderr and b"`listen`" in result.stderr
+
+
+def test_what_cannot_be_loaded_is_told_with_its_line(tmp_path, model_path):
+    (tmp_path / "no.gguf").write_text("not a model")
+    wasm = PLUGINS / "privacy-first.wasm"
+    model = '[[model]]\nid = "m"\npath = "{}"\n'
+    plugin = f'[[plugin]]\nid = "p"\npath = "{wasm}"\nworld = "{{}}"\n'
+    provider = '[[provider]]\nid = "p"\nkind = "openai-compatible"\nendpoint = "{}/v1"\nlocality = "{}"\n'
+    path = tmp_path / "lockgate.toml"
+    for text, place in {
+        model.format("no.gguf"): "3:8: model `m`: ",
+        model.format(model_path) + "context = 99999999\n": "3:8: model `m`: ",
+        plugin.format("guard"): "3:8: plugin `p`: ",
+        plugin.format("router") + f'sha256 = "{"0" * 64}"\n': "3:8: plugin `p`: ",
+        provider.format("http://203.0.113.7", "local"): "2:6: provider `p`: ",
+        "[server]\nair_gapped = true\n" + provider.format("http://127.0.0.1:1", "cloud"): "4:6: provider `p`: ",
+    }.items():
+        path.write_text(text)
+        done = lockgate("check", "--config", str(path))
+        assert done.returncode == 2 and f"{path}:{place}" in done.stderr.decode(), (text, done.stderr.decode())
+    path.write_text(provider.format("http://127.0.0.1:1", "local") + '[[target]]\nid = "t"\nprovider = "p"\nmodel = "x"\ncontext = 0\n')
+    done = lockgate("check", "--config", str(path))
+    assert done.returncode == 2 and f"{path}:10:11: `context` is a number of tokens".encode() in done.stderr
 
 
 def test_a_component_of_no_world_is_named(tmp_path, model_path):

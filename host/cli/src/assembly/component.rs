@@ -24,8 +24,7 @@ pub(super) enum Source {
 /// Compiles a component, asks it what it is, and checks that it is made for its model.
 pub(super) fn load(sandbox: &Sandbox, component: &ComponentConfig) -> Result<AdapterPlugin> {
     let plugin = &component.plugin;
-    let loaded = policy::load(plugin, |path, spec| sandbox.load_adapter(path, spec))
-        .with_context(|| component.place.clone())?;
+    let loaded = policy::load(plugin, |path, spec| sandbox.load_adapter(path, spec))?;
     policy::warn_of_unused(plugin, loaded.grants_unused());
     let bases = &loaded.description().bases;
     if !bases.contains(&component.model) {

@@ -160,6 +160,11 @@ fn no_model(adapter: &AdapterConfig) -> anyhow::Error {
     anyhow!("adapter `{}`: there is no model `{}`", adapter.id, adapter.model)
 }
 
+/// A model as messages name it.
+fn model_called(model: &ModelConfig) -> String {
+    format!("{}: model `{}`", model.place, model.id)
+}
+
 /// An adapter as messages name it.
 fn called(adapter: &AdapterConfig) -> String {
     format!("{}: adapter `{}` of model `{}`", adapter.place, adapter.id, adapter.model)
@@ -171,8 +176,8 @@ fn target(model: &LocalModel) -> GatewayTarget {
 
 impl Identity {
     fn of(model: &ModelConfig) -> Result<Self> {
-        let content =
-            stamp(&model.path).with_context(|| format!("model `{}`: {}", model.id, model.path.display()))?;
+        let content = stamp(&model.path)
+            .with_context(|| format!("{}: {}", model_called(model), model.path.display()))?;
         let (id, path) = (model.id.clone(), model.path.clone());
         let &ModelConfig { device, gpu_layers, context_tokens, kv, .. } = model;
         Ok(Self { id, path, device, gpu_layers, context_tokens, kv, content })
@@ -210,7 +215,7 @@ fn load(model: &ModelConfig, loss: &Loss) -> Result<LocalModel> {
     let loading = crate::models::Loading::of(&model.path);
     loading
         .track(|progress| LocalModel::load(&model.path, &options, progress))
-        .with_context(|| format!("model `{}`", model.id))
+        .with_context(|| model_called(model))
 }
 
 fn kv(kv: config::Kv) -> KvFormat {
@@ -234,7 +239,7 @@ fn adapt(model: &LocalModel, adapter: &AdapterConfig) -> Result<LocalModel> {
 pub(super) fn check(sandbox: &Sandbox, config: &config::Config) -> Result<()> {
     let mut shapes: HashMap<&str, Config> = HashMap::new();
     for model in &config.models {
-        let name = || format!("model `{}`", model.id);
+        let name = || model_called(model);
         let gguf = Gguf::open(&model.path).with_context(name)?;
         let options = LoadOptions {
             context: model.context_tokens.and_then(|tokens| usize::try_from(tokens).ok()),

@@ -27,7 +27,8 @@ impl Models {
 pub(super) fn check(_: &Sandbox, config: &Config) -> Result<()> {
     match config.models.first() {
         Some(model) => bail!(
-            "model `{}`: this build has no engine (it was built with --no-default-features); remove [[model]]",
+            "{}: model `{}`: this build has no engine (it was built with --no-default-features); remove [[model]]",
+            model.place,
             model.id
         ),
         None => Ok(()),

@@ -72,7 +72,7 @@ pub(super) fn load<T>(
 ) -> Result<T> {
     spec(plugin)
         .and_then(|spec| Ok(load(&plugin.path, spec)?))
-        .with_context(|| format!("plugin `{}`", plugin.id))
+        .with_context(|| format!("{}: plugin `{}`", plugin.place, plugin.id))
 }
 
 pub(super) fn warn_of_unused(plugin: &PluginConfig, grants: &[Grant]) {

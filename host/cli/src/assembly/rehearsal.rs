@@ -61,7 +61,8 @@ impl Rehearsals {
     pub(super) fn of(&mut self, config: &Config) -> Result<Rehearsed> {
         let routers = config.routers.iter().flat_map(RouterConfig::plugins);
         let mut seen: Vec<(PathBuf, Option<[u8; 32]>)> = Vec::new();
-        for PluginConfig { id, path, .. } in routers.chain(&config.preprocessors).chain(&config.guards) {
+        for PluginConfig { id, path, place, .. } in routers.chain(&config.preprocessors).chain(&config.guards)
+        {
             let scenarios = beside(path);
             if scenarios.is_empty() || seen.iter().any(|(known, _)| known == path) {
                 continue;
@@ -71,7 +72,7 @@ impl Rehearsals {
             if all.is_some_and(|all| self.held.contains(&all)) {
                 continue;
             }
-            rehearse(&scenarios).with_context(|| format!("plugin `{id}`"))?;
+            rehearse(&scenarios).with_context(|| format!("{place}: plugin `{id}`"))?;
             info!(plugin = %id, files = scenarios.len(), "the scenarios beside it hold");
             self.held.extend(all);
         }

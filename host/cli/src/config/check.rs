@@ -148,6 +148,7 @@ impl Checker<'_> {
             gpu_layers,
             context_tokens: model.context.as_ref().map(|context| *context.get_ref()),
             kv: model.kv,
+            place: self.place_of(&model.path),
         }
     }
 
@@ -287,6 +288,7 @@ impl Checker<'_> {
             endpoint: provider.endpoint.as_ref().map(|endpoint| endpoint.get_ref().clone()),
             locality,
             api_key,
+            place: self.place_of(&provider.id),
         }
     }
 
@@ -306,6 +308,9 @@ impl Checker<'_> {
             if target.model.get_ref().is_empty() {
                 self.problem(&target.model, "`model` is empty");
             }
+            if let Some(context) = target.context.as_ref().filter(|context| *context.get_ref() == 0) {
+                self.problem(context, "`context` is a number of tokens, at least 1");
+            }
             let price = target.price.as_ref().map(|price| {
                 let Price { input, output } =
                     Price { input: price.get_ref().input, output: price.get_ref().output };
@@ -319,9 +324,10 @@ impl Checker<'_> {
                 provider: provider.clone(),
                 model: target.model.get_ref().clone(),
                 price,
-                context_tokens: target.context,
+                context_tokens: target.context.as_ref().map(|context| *context.get_ref()),
                 tools: target.tools,
                 images: target.images,
+                place: self.place_of(&target.id),
             });
         }
         targets

@@ -160,7 +160,7 @@ pub(crate) struct Target {
     pub(crate) provider: Spanned<String>,
     pub(crate) model: Spanned<String>,
     pub(crate) price: Option<Spanned<TargetPrice>>,
-    pub(crate) context: Option<u64>,
+    pub(crate) context: Option<Spanned<u64>>,
     #[serde(default = "yes")]
     pub(crate) tools: bool,
     #[serde(default)]

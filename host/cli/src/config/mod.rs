@@ -71,6 +71,8 @@ pub(crate) struct ModelConfig {
     pub(crate) context_tokens: Option<u32>,
     #[cfg_attr(not(feature = "engine"), allow(dead_code, reason = "read by the engine's side alone"))]
     pub(crate) kv: Kv,
+    /// `file:line:column` of its path, or the flag, for messages of those who read the model.
+    pub(crate) place: String,
 }
 
 #[derive(Debug)]
@@ -124,6 +126,8 @@ pub(crate) struct ProviderConfig {
     pub(crate) endpoint: Option<String>,
     pub(crate) locality: lockgate_api::Locality,
     pub(crate) api_key: Option<Secret>,
+    /// `file:line:column`, for messages of those who build it.
+    pub(crate) place: String,
 }
 
 #[derive(Debug)]
@@ -136,6 +140,8 @@ pub(crate) struct TargetConfig {
     pub(crate) context_tokens: Option<u64>,
     pub(crate) tools: bool,
     pub(crate) images: bool,
+    /// `file:line:column`, for messages of those who build it.
+    pub(crate) place: String,
 }
 
 #[derive(Debug)]
@@ -150,6 +156,8 @@ pub(crate) struct PluginConfig {
     /// Calls that one instance serves; 1 for a fresh one each time.
     pub(crate) reuse: u32,
     pub(crate) settings: BTreeMap<String, String>,
+    /// `file:line:column` of its path, or the flag, for messages of those who load it.
+    pub(crate) place: String,
 }
 
 /// A router that is obeyed, and what is tried beside it.

@@ -150,6 +150,7 @@ impl Checker<'_> {
             limits,
             reuse,
             settings: plugin.settings.clone(),
+            place: self.place_of(&plugin.path),
         }
     }
 

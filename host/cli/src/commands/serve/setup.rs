@@ -54,6 +54,7 @@ async fn add_model(config: &mut Config, model: &str, offline: bool) -> Result<()
         gpu_layers: None,
         context_tokens: None,
         kv: config::Kv::F16,
+        place: "--model".to_owned(),
     });
     Ok(())
 }
@@ -94,6 +95,7 @@ fn policy_of(path: &Path) -> Result<PluginConfig, Failure> {
         reuse: 1,
         limits: config::Limits::default(),
         settings: Default::default(),
+        place: "--policy".to_owned(),
     })
 }
 
