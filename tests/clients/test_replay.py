@@ -97,6 +97,10 @@ def test_a_bad_log_is_told_with_its_line(log, tmp_path):
     done = lockgate("policy", "replay", "--log", str(bad), "--policy", str(PLUGINS / "failover.wasm"))
     assert done.returncode == 2
     assert b"bad.jsonl: line 2: it is no line of a request log" in done.stderr
+    done = lockgate("policy", "replay", "--log", str(log), "--policy", str(PLUGINS / "redactor.wasm"))
+    # It is the component that is wrong, not the log.
+    assert done.returncode == 2 and str(PLUGINS / "redactor.wasm") in done.stderr.decode().split("not a component")[0]
+    assert str(log).encode() not in done.stderr
     done = lockgate("policy", "replay", "--log", str(tmp_path / "none"), "--policy", str(PLUGINS / "failover.wasm"))
     assert done.returncode == 2 and b"none" in done.stderr
 

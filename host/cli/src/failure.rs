@@ -31,14 +31,47 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// The chain of causes on one line.
+    /// The chain of causes on one line. A cause whose words end what it caused is not repeated.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:#}", self.error)
+        let mut told = String::new();
+        for cause in self.error.chain() {
+            let words = cause.to_string();
+            if told.ends_with(&words) {
+                continue;
+            }
+            if !told.is_empty() {
+                told.push_str(": ");
+            }
+            told.push_str(&words);
+        }
+        formatter.write_str(&told)
     }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self { error: error.into(), code: UNUSABLE }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::Failure;
+
+    /// Says what caused it and names it as its cause, as errors of libraries do.
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read it: {0}")]
+    struct Unreadable(#[source] io::Error);
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = || Unreadable(io::Error::from_raw_os_error(2));
+        let told = Failure::from(anyhow::Error::from(missing()).context("log.jsonl")).to_string();
+        assert_eq!(told.matches("os error 2").count(), 1, "{told}");
+        assert!(told.starts_with("log.jsonl: cannot read it: "), "{told}");
+        let plain = anyhow::Error::from(io::Error::from_raw_os_error(2)).context("log.jsonl");
+        assert!(Failure::from(plain).to_string().starts_with("log.jsonl: "));
     }
 }

@@ -130,7 +130,11 @@ fn describe(attempts: &[FailedAttempt]) -> String {
 
 fn sentence(failed: &FailedAttempt) -> String {
     let FailedAttempt { target, error, .. } = failed;
+    let names = |name: &str| error.message.contains(&format!("`{name}`"));
+    let begins = |word: &str| error.message.starts_with(&format!("{word} `{}`", target.id));
     match &error.kind {
+        // Whoever says it all is not introduced.
+        ErrorKind::Unsupported { field } if names(&target.id) && names(field) => error.message.clone(),
         ErrorKind::Unsupported { field } => {
             format!("target `{}` cannot honour `{field}`: {error}", target.id)
         }
@@ -140,6 +144,7 @@ fn sentence(failed: &FailedAttempt) -> String {
              {context_tokens} tokens",
             target.id
         ),
+        _ if begins("target") || begins("model") => error.message.clone(),
         _ => format!("target `{}`: {error}", target.id),
     }
 }

@@ -55,8 +55,13 @@ pub enum ReplayError {
         problem: String,
     },
     /// The policy cannot be loaded.
-    #[error(transparent)]
-    Load(#[from] LoadError),
+    #[error("{policy}: {source}")]
+    Load {
+        /// The component's file.
+        policy: String,
+        /// Why.
+        source: Box<LoadError>,
+    },
     /// The log grants a policy what does not exist.
     #[error("line {line}: the grant `{grant}` of policy `{policy}` is none")]
     Grant {
@@ -124,7 +129,11 @@ impl Candidate {
                     limits: Limits { time_max: CALL_TIME_MAX, ..Limits::default() },
                     ..PluginSpec::default()
                 };
-                let loaded = self.sandbox.load(&self.bytes, spec)?;
+                let loaded = self.sandbox.load(&self.bytes, spec);
+                let loaded = loaded.map_err(|source| ReplayError::Load {
+                    policy: self.name.clone(),
+                    source: Box::new(source),
+                })?;
                 self.loaded.push((routing.facts.clone(), loaded));
                 self.loaded.len() - 1
             }

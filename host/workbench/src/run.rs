@@ -13,7 +13,7 @@ use crate::bench::Loaded;
 use crate::property::{Case, Counterexample, Property, smallest};
 use crate::scenario::{Decode, Miss, Scenario};
 use crate::session::{Happened, Setting, Simulator};
-use crate::world::UsedBy;
+use crate::world::{PlannedFault, UsedBy};
 
 /// Runs of a property that one thread takes at a time.
 const RUNS_AT_ONCE: u32 = 64;
@@ -32,6 +32,8 @@ pub struct SuiteResult {
 pub struct ScenarioResult {
     /// What came of its requests: one or more.
     pub steps: Vec<StepResult>,
+    /// Faults of the whole file that no call of this scenario came to.
+    faults_left: Vec<PlannedFault>,
 }
 
 /// What came of a request.
@@ -204,6 +206,8 @@ pub fn run(
         Ok::<_, String>(all)
     })?;
     scenarios.sort_by_key(|(place, _)| *place);
+    let mut scenarios: Vec<ScenarioResult> = scenarios.into_iter().map(|(_, result)| result).collect();
+    judge_faults(&mut scenarios);
     let simulator = Simulator::new().map_err(|error| error.to_string())?;
     let properties = suite.properties.iter().zip(failing).zip(runs).map(|((property, failing), runs)| {
         let run = failing.into_inner();
@@ -222,7 +226,26 @@ pub fn run(
         Ok(PropertyResult { applied, failure, used, reached })
     });
     let properties = properties.collect::<Result<_, String>>()?;
-    Ok(SuiteResult { scenarios: scenarios.into_iter().map(|(_, result)| result).collect(), properties })
+    Ok(SuiteResult { scenarios, properties })
+}
+
+/// A fault of the whole file that no scenario comes to is told with the last one.
+fn judge_faults(scenarios: &mut [ScenarioResult]) {
+    let Some((last, others)) = scenarios.split_last_mut() else { return };
+    let is_left = |fault: &&PlannedFault| others.iter().all(|other| other.faults_left.contains(fault));
+    let misses: Vec<Miss> = last.faults_left.iter().filter(is_left).map(unreached).collect();
+    if let Some(step) = last.steps.last_mut() {
+        step.misses.extend(misses);
+    }
+}
+
+fn unreached(fault: &PlannedFault) -> Miss {
+    let of = fault.plugin.as_ref().map_or(String::new(), |plugin| format!(" of `{plugin}`"));
+    Miss {
+        field: "fault",
+        expected: format!("{} at call {}{of} (line {})", fault.fault.name(), fault.at, fault.line),
+        happened: "no plugin called the host so often".to_owned(),
+    }
 }
 
 struct Runner<'a> {
@@ -252,7 +275,12 @@ impl Runner<'_> {
             let misses = step.expect.misses(&suite.world, &scenario.health, &happened);
             steps.push(StepResult { misses, happened });
         }
-        Ok(ScenarioResult { steps })
+        let (faults_left, own): (Vec<_>, Vec<_>) =
+            session.faults_left().into_iter().partition(|fault| fault.is_everywhere);
+        if let Some(last) = steps.last_mut() {
+            last.misses.extend(own.iter().map(unreached));
+        }
+        Ok(ScenarioResult { steps, faults_left })
     }
 
     /// Tries a part of a property's runs, those beyond one that has failed already left out.

@@ -233,6 +233,11 @@ impl Session<'_> {
         self.simulator.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
+    /// The faults that no call has come to so far.
+    pub fn faults_left(&self) -> Vec<PlannedFault> {
+        self.journal.faults_left().cloned().collect()
+    }
+
     /// Leads one request to its end.
     pub fn ask(&mut self, request: ChatRequest, labels: Labels, key: Option<Arc<Key>>) -> Happened {
         let request_id: Arc<str> = format!("request-{}-{}", self.seed, self.requests).into();

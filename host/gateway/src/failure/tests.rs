@@ -53,6 +53,25 @@ fn messages_name_every_target_and_field() {
 }
 
 #[test]
+fn a_target_that_names_itself_is_named_once() {
+    let saying = |kind: ErrorKind, message: &str| {
+        let error = BackendError::new(kind, message);
+        GatewayError::Exhausted(vec![FailedAttempt { error, ..failed("a", ErrorKind::Cut, true) }])
+            .to_string()
+    };
+    let tools = || ErrorKind::Unsupported { field: "tools".to_owned() };
+    assert_eq!(saying(ErrorKind::Unavailable, "target `a`: nobody answers"), "target `a`: nobody answers");
+    assert_eq!(saying(ErrorKind::Unavailable, "model `a` is full"), "model `a` is full");
+    assert_eq!(saying(ErrorKind::Unavailable, "target `ab` is full"), "target `a`: target `ab` is full");
+    let whole = "model `a` cannot honour `tools`: it calls none";
+    assert_eq!(saying(tools(), whole), whole);
+    assert_eq!(
+        saying(tools(), "model `a` calls none"),
+        "target `a` cannot honour `tools`: model `a` calls none"
+    );
+}
+
+#[test]
 fn a_policys_own_words_stay_out_of_its_failure() {
     let error = GatewayError::PolicyFailed {
         policy: Arc::from("p"),

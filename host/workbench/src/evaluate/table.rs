@@ -1,6 +1,7 @@
 //! Reads a table of outcomes: CSV with a header, or one JSON object a line, with the columns `prompt`, for each target
 //! `TARGET|score` and `TARGET|cost` (USD), and perhaps `category`. Other columns are ignored.
 
+use std::collections::HashSet;
 use std::io::BufRead;
 
 use serde_json::{Map, Value};
@@ -122,6 +123,13 @@ fn broken(error: &csv::Error) -> TableError {
 }
 
 fn targets_of<'a>(columns: impl Iterator<Item = &'a str> + Clone) -> Result<Vec<String>, TableError> {
+    let mut seen = HashSet::new();
+    let read = |name: &&str| {
+        ["prompt", "category"].contains(name) || name.ends_with("|score") || name.ends_with("|cost")
+    };
+    if let Some(twice) = columns.clone().filter(read).find(|name| !seen.insert(*name)) {
+        return Err(TableError::Columns(format!("the column {twice} is there twice")));
+    }
     if !columns.clone().any(|name| name == "prompt") {
         return Err(TableError::Columns("there is no column prompt".to_owned()));
     }

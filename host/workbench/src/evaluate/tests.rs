@@ -49,6 +49,8 @@ fn what_is_wrong_with_a_table_is_said_with_its_line() {
     assert!(of("prompt,a|cost\n").contains("no column TARGET|score"));
     assert!(of("prompt,a|score\n").contains("no column a|cost"));
     assert!(of("prompt,a|score,a|cost\n").contains("no row"));
+    assert!(of("prompt,a|score,a|cost,a|score\nx,1,2,0\n").contains("the column a|score is there twice"));
+    assert!(of("prompt,prompt,a|score,a|cost\nx,y,1,2\n").contains("the column prompt is there twice"));
     assert_eq!(
         of("prompt,a|score,a|cost\nx,1,2\ny,good,2\n"),
         "line 3: `a|score` is `good`, which is no number"

@@ -4,7 +4,7 @@ use lockgate_api::{BreakerState, Health, Label};
 use serde_json::{Value, json};
 
 use super::words::{self, ANSWERS, FILLER, LANGUAGES, LONG_BYTES_MIN, SYSTEMS, TOOLS};
-use crate::world::{Answer, Failing, Reply, next};
+use crate::world::{Answer, Failing, Reply, filler, next};
 
 /// The largest prompt that is generated where nothing is said.
 const LONG_BYTES_DEFAULT: u64 = 64 << 10;
@@ -344,7 +344,14 @@ impl Case {
             when: None,
             times: failure.times,
             after: std::time::Duration::ZERO,
-            answer: Answer { error: Some(failure.error), ..Answer::default() },
+            answer: Answer {
+                error: Some(failure.error),
+                text: match failure.error {
+                    Failing::CutAfter(pieces @ 1..) => Some(filler(pieces)),
+                    _ => None,
+                },
+                ..Answer::default()
+            },
         };
         self.failures.iter().map(reply).collect()
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::generate::Case;
 use crate::scenario::expect::{Expect, list, quoted};
-use crate::world::Failing;
+use crate::world::{Failing, filler};
 
 pub(super) fn scenario(name: &str, case: &Case, expect: &Expect) -> String {
     let mut text = String::new();
@@ -32,6 +32,9 @@ pub(super) fn scenario(name: &str, case: &Case, expect: &Expect) -> String {
         line("[[scenario.reply]]".to_owned());
         line(format!("target = {}", quoted(&failure.target)));
         line(format!("error = {}", quoted(&error(failure.error))));
+        if let Failing::CutAfter(pieces @ 1..) = failure.error {
+            line(format!("text = {}", quoted(&filler(pieces))));
+        }
         if let Some(times) = failure.times {
             line(format!("times = {times}"));
         }

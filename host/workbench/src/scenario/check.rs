@@ -46,6 +46,15 @@ pub(super) fn check(path: &Path, text: &str, file: File, decode: &Decode) -> Res
             checker.problem(&scenario.name, format!("a second scenario `{}`", names[place]));
         }
     }
+    for (place, property) in file.properties.iter().enumerate() {
+        let name = property.name.get_ref();
+        if file.properties[..place].iter().any(|other| other.name.get_ref() == name) {
+            checker.problem(&property.name, format!("a second property `{name}`"));
+        }
+    }
+    if file.targets.is_empty() {
+        checker.problem(&file.policy, "it has no [[target]], so that nothing could be asked: add one");
+    }
     for fault in &file.faults {
         if let Some(named) = &fault.scenario
             && !names.contains(&named.get_ref().as_str())
@@ -201,6 +210,19 @@ impl Checker<'_> {
 
     fn limits(&mut self, set: &file::Limits, at: &Spanned<PathBuf>) -> Limits {
         let defaults = Limits::default();
+        let zero = [
+            ("memory_mib", set.memory_mib),
+            ("time_ms", set.time_ms),
+            ("host_calls", set.host_calls),
+            ("output_kib", set.output_kib),
+            ("input_kib", set.input_kib),
+            ("handles", set.handles),
+            ("log_kib", set.log_kib),
+            ("state_kib", set.state_kib),
+        ];
+        for (name, _) in zero.iter().filter(|(_, limit)| *limit == Some(0)) {
+            self.problem(at, format!("limits.{name} is 0, which lets the plugin do nothing"));
+        }
         if set.usd.is_some_and(|usd| !(usd.is_finite() && usd >= 0.0)) {
             self.problem(at, "limits.usd is an amount of USD, not negative");
         }
@@ -269,7 +291,14 @@ impl Checker<'_> {
         on_error.and_then(|word| self.word(word, "value of on_error", &words)).unwrap_or_default()
     }
 
-    pub(super) fn faults(&mut self, faults: &[file::Fault], scenario: Option<&str>) -> Vec<PlannedFault> {
+    /// The faults of the file, or of a scenario's own, that are put into this scenario; into a property's runs where
+    /// there is none.
+    pub(super) fn faults(
+        &mut self,
+        faults: &[file::Fault],
+        scenario: Option<&str>,
+        is_of_file: bool,
+    ) -> Vec<PlannedFault> {
         let words = [("trap", Fault::Trap), ("limit", Fault::Limit), ("denial", Fault::Denial)];
         let is_here = |fault: &&file::Fault| {
             fault.scenario.as_ref().is_none_or(|named| Some(named.get_ref().as_str()) == scenario)
@@ -279,6 +308,8 @@ impl Checker<'_> {
             if *fault.at.get_ref() == 0 {
                 self.problem(&fault.at, "calls of the host count from 1");
             }
+            // Those of a scenario's own are not among them.
+            let is_everywhere = is_of_file && fault.scenario.is_none();
             if let Some(kind) = self.word(&fault.kind, "fault", &words) {
                 let plugin = fault.plugin.as_ref();
                 if let Some(plugin) = plugin.filter(|plugin| !self.plugins.contains(plugin.get_ref())) {
@@ -289,6 +320,8 @@ impl Checker<'_> {
                     plugin: plugin.map(|plugin| plugin.get_ref().clone()),
                     at: *fault.at.get_ref(),
                     fault: kind,
+                    line: self.line(fault.kind.span()),
+                    is_everywhere,
                 });
             }
         }
@@ -319,8 +352,8 @@ impl Checker<'_> {
             let stated = self.health(stated);
             health.extend(self.target_id(id).map(|id| (id, stated)));
         }
-        let mut planned = self.faults(faults, Some(&name));
-        planned.extend(self.faults(&scenario.faults, Some(&name)));
+        let mut planned = self.faults(faults, Some(&name), true);
+        planned.extend(self.faults(&scenario.faults, Some(&name), false));
         Some(Scenario {
             line: self.line(scenario.name.span()),
             steps,

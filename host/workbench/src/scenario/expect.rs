@@ -77,8 +77,40 @@ pub struct Miss {
 }
 
 /// Names of limits that stand for one thing.
-const SAME_LIMITS: &[(&str, &str)] =
-    &[("time", "fuel"), ("cpu", "fuel"), ("time ms", "fuel"), ("memory mib", "memory")];
+const SAME_LIMITS: &[(&str, &str)] = &[
+    ("time", "fuel"),
+    ("cpu", "fuel"),
+    ("time ms", "fuel"),
+    ("memory mib", "memory"),
+    ("output kib", "output"),
+    ("input kib", "input"),
+];
+/// What else the words of a limit begin with.
+const LIMITS: &[&str] = &[
+    "fuel",
+    "memory",
+    "tables",
+    "host calls",
+    "output",
+    "input",
+    "stack",
+    "handles",
+    "stop texts",
+    "random bytes",
+    "text held back",
+    "the note",
+    "the plan's reason",
+    "the refusal's reason",
+    "the reason of the stop",
+    "the reason of the verdict",
+    "limit put in by a test",
+];
+
+/// The names that a limit may be called by, with dashes.
+pub(super) fn limit_names() -> impl Iterator<Item = String> {
+    let aliases = SAME_LIMITS.iter().map(|(alias, _)| *alias);
+    LIMITS.iter().copied().chain(aliases).map(|name| name.replace(' ', "-"))
+}
 
 impl Expect {
     /// Everything that does not hold.
@@ -301,9 +333,13 @@ impl Expect {
     }
 }
 
+/// A limit's name without regard to how it is written.
+pub(super) fn plain(text: &str) -> String {
+    text.trim().to_lowercase().replace(['-', '_'], " ")
+}
+
 /// Whether a limit's words begin with this name, however it is written.
 fn names(name: &str, hit: &str) -> bool {
-    let plain = |text: &str| text.trim().to_lowercase().replace(['-', '_'], " ");
     let (name, hit) = (plain(name), plain(hit));
     let known = SAME_LIMITS.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, same)| same);
     let is_time = known == "fuel" && (hit.starts_with("time") || hit.starts_with("no plan"));

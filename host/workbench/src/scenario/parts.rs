@@ -9,7 +9,7 @@ use lockgate_api::{BreakerState, FinishReason, Health, Locality, Overrides, Pric
 use toml::Spanned;
 
 use super::check::Checker;
-use super::expect::{Expect, LimitHit};
+use super::expect::{Expect, LimitHit, limit_names, plain};
 use super::file;
 use super::planned::PlannedLike;
 use crate::property::{Generators, Property, RUNS_DEFAULT, RUNS_MAX, When};
@@ -128,6 +128,12 @@ impl Checker<'_> {
         {
             self.problem(text, "this text is never given: `error` comes in its place");
         }
+        if let (None, Some(Failing::CutAfter(1..)), Some(at)) = (&reply.text, error, &reply.error) {
+            self.problem(
+                at,
+                "the connection breaks after so many tokens of `text`, and there is none: add one",
+            );
+        }
         let is_share = |share: &f64| (0.0..=1.0).contains(share);
         if let Some(choose) = reply.choose.as_ref().filter(|shares| !shares.get_ref().iter().all(is_share)) {
             self.problem(choose, "choose has a probability for each continuation, 0 to 1");
@@ -234,7 +240,14 @@ impl Checker<'_> {
             finish: expect.finish.clone(),
             limit_hit: expect.limit_hit.as_ref().and_then(|hit| match hit.get_ref() {
                 toml::Value::Boolean(any) => Some(LimitHit::Any(*any)),
-                toml::Value::String(name) => Some(LimitHit::Named(name.clone())),
+                toml::Value::String(name) => {
+                    let known: Vec<String> = limit_names().collect();
+                    if !known.iter().any(|known| plain(known) == plain(name)) {
+                        let at = Spanned::new(hit.span(), name.clone());
+                        self.unknown(&at, "limit", known.iter().map(String::as_str));
+                    }
+                    Some(LimitHit::Named(name.clone()))
+                }
                 _ => {
                     self.problem(
                         hit,
@@ -324,7 +337,7 @@ impl Checker<'_> {
             generators,
             when: condition,
             expect,
-            faults: self.faults(faults, None),
+            faults: self.faults(faults, None, true),
         })
     }
 

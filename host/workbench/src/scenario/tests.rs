@@ -50,6 +50,7 @@ text = "Paris"
 logprob = -0.2
 after_ms = 120
 [[reply]]
+text = "Paris, of course"
 error = "cut-after:3"
 times = 2
 [[fault]]
@@ -144,6 +145,18 @@ fn mistakes_are_told_with_their_place_and_the_nearest_name() {
         ("[[fault]]\nkind = \"trap\"\nat = 1\nplugin = \"nobody\"\n", ":8:10: unknown plugin `nobody`"),
         ("[[scenario]]\nname = \"one\"\nprompt = \"Hi\"\n", ":9:8: a second scenario `one`"),
         ("[[reply]]\ntext = \"x\"\nerror = \"timeout\"\n", ":6:8: this text is never given"),
+        (
+            "[[reply]]\nerror = \"cut-after:3\"\n",
+            ":6:9: the connection breaks after so many tokens of `text`",
+        ),
+        (
+            "[[scenario]]\nname = \"x\"\nprompt = \"Hi\"\nexpect = { limit_hit = \"memry\" }\n",
+            ":8:24: unknown limit `memry`: did you mean `memory`?",
+        ),
+        (
+            "[[property]]\nname = \"p\"\nexpect = { attempts = 1 }\n[[property]]\nname = \"p\"\nexpect = { attempts = 1 }\n",
+            ":9:8: a second property `p`",
+        ),
         ("[[target]]\nid = \"t\"\nlocality = \"lan\"\ncontext = 0\n", "nonzero"),
         (
             "[[fault]]\nkind = \"trap\"\nat = 1\nscenario = \"on\"\n",
@@ -164,6 +177,12 @@ fn mistakes_are_told_with_their_place_and_the_nearest_name() {
     }
     let problem = |text: &str| read(text).expect_err("it is not valid");
     assert!(problem(HEAD).contains("no [[scenario]] and no [[property]]"));
+    assert!(problem(&format!("policy = \"p.wasm\"\n{ASKS}")).contains(":1:10: it has no [[target]]"));
+    let idle = problem(&format!("limits = {{ time_ms = 0 }}\n{HEAD}{ASKS}"));
+    assert!(idle.contains("limits.time_ms is 0"), "{idle}");
+    for named in ["fuel", "time", "host-calls", "host_calls", "Memory", "output_kib", "the plan's reason"] {
+        assert!(read(&format!("{HEAD}{ASKS}expect = {{ limit_hit = \"{named}\" }}\n")).is_ok(), "{named}");
+    }
     // A target with the adapter on it, and nothing else that the file does not name.
     let tuned =
         |id: &str| format!("world = \"adapter\"\n{HEAD}{ASKS}expect = {{ answered_by = \"{id}\" }}\n");

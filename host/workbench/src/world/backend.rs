@@ -20,8 +20,6 @@ use super::{SimTarget, World, quarter, text_of};
 
 /// Bytes of a piece of an answer: a token.
 const PIECE_BYTES: usize = 4;
-/// What a cut answer says where its reply names no text.
-const FILLER: &str = "and so on ";
 
 /// A target of a world.
 #[derive(Clone)]
@@ -366,18 +364,14 @@ fn events_of(answers: &[Answer], request: &ChatRequest, cut: Option<usize>) -> (
     let mut left = cut.unwrap_or(usize::MAX);
     let mut tokens = 0;
     for (choice, answer) in (0..).zip(answers) {
-        let text = match (&answer.text, cut) {
-            (Some(text), _) => text.clone(),
-            (None, Some(pieces)) => FILLER.chars().cycle().take(pieces.min(100_000) * PIECE_BYTES).collect(),
-            (None, None) => String::new(),
-        };
+        let text = answer.text.as_deref().unwrap_or_default();
         if let Some(reasoning) = &answer.reasoning {
             for piece in pieces(reasoning).take(left) {
                 events.push(Event::Reasoning { choice, text: piece.to_owned() });
             }
             tokens += quarter(reasoning.len());
         }
-        for piece in pieces(&text).take(left) {
+        for piece in pieces(text).take(left) {
             tokens += 1;
             let logprobs = match (answer.logprob, request.logprobs) {
                 (Some(logprob), Some(_)) => vec![token(piece, logprob)],
@@ -408,6 +402,11 @@ fn events_of(answers: &[Answer], request: &ChatRequest, cut: Option<usize>) -> (
 fn token(text: &str, logprob: f32) -> TokenLogprob {
     let chosen = TopLogprob { token: text.to_owned(), bytes: Some(text.as_bytes().to_vec()), logprob };
     TokenLogprob { chosen, top: Vec::new() }
+}
+
+/// A text of so many tokens, for answers that break off.
+pub(crate) fn filler(tokens: u32) -> String {
+    "and so on ".chars().cycle().take(tokens as usize * PIECE_BYTES).collect()
 }
 
 /// A text in pieces of a few bytes, as a model writes it; no character is split.

@@ -2,6 +2,7 @@
 //!
 //! Also puts the scenario's faults into plugins' calls, since it is what sees them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lockgate_api::{Plan, PolicyError, Price};
@@ -86,12 +87,18 @@ pub struct PlannedFault {
     pub at: u64,
     /// Which.
     pub fault: Fault,
+    /// The line of its file, from 1.
+    pub line: usize,
+    /// Whether it is put into every scenario of its file.
+    pub is_everywhere: bool,
 }
 
 /// What has happened.
 #[derive(Debug, Default)]
 pub struct Journal {
     faults: Vec<PlannedFault>,
+    /// Which of them were put in.
+    reached: Vec<AtomicBool>,
     log: Mutex<Log>,
 }
 
@@ -121,7 +128,8 @@ pub struct Log {
 impl Journal {
     /// An empty journal that puts these faults in.
     pub fn new(faults: Vec<PlannedFault>) -> Self {
-        Self { faults, log: Mutex::default() }
+        let reached = faults.iter().map(|_| AtomicBool::new(false)).collect();
+        Self { faults, reached, log: Mutex::default() }
     }
 
     /// Everything since it was last taken. Counts of calls and replies go on.
@@ -130,6 +138,13 @@ impl Journal {
         let Log { host_calls, served, .. } = &*log;
         let rest = Log { host_calls: host_calls.clone(), served: served.clone(), ..Log::default() };
         std::mem::replace(&mut log, rest)
+    }
+
+    /// The faults that no call has come to so far.
+    pub fn faults_left(&self) -> impl Iterator<Item = &PlannedFault> {
+        let left =
+            self.faults.iter().zip(&self.reached).filter(|(_, reached)| !reached.load(Ordering::Relaxed));
+        left.map(|(fault, _)| fault)
     }
 
     /// The router has decided.
@@ -220,7 +235,9 @@ impl Probe for Journal {
         let hits = |planned: &&PlannedFault| {
             planned.at == now && planned.plugin.as_deref().is_none_or(|id| id == plugin)
         };
-        self.faults.iter().find(hits).map(|planned| planned.fault)
+        let place = self.faults.iter().position(|planned| hits(&planned))?;
+        self.reached[place].store(true, Ordering::Relaxed);
+        Some(self.faults[place].fault)
     }
 
     fn asks(&self, plugin: &str, target: &str) {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use lockgate_api::{ChatRequest, Health, Part, Target, TokenHooks as _};
 use lockgate_sandbox::AdapterPlugin;
 
-pub(crate) use backend::Simulated;
+pub(crate) use backend::{Simulated, filler};
 pub(crate) use clock::next;
 pub use clock::{Clock, STARTED_MS};
 pub use journal::{Asked, Journal, Kind, PlannedFault, Sent, UsedBy};

@@ -226,6 +226,22 @@ fn a_call_without_a_reply_fails_and_a_fault_is_seen() {
 }
 
 #[test]
+fn a_fault_that_nothing_comes_to_is_no_test() {
+    let asks =
+        |name: &str, more: &str| format!("[[scenario]]\nname = \"{name}\"\nprompt = \"Hello\"\n{more}");
+    let fault = |at: u32| format!("[[scenario.fault]]\nkind = \"limit\"\nat = {at}\n");
+    let found = misses("plugins/privacy-first", &(asks("x", &fault(1)) + &asks("y", &fault(9999))));
+    assert_eq!(found, [("fault", "no plugin called the host so often".to_owned())]);
+    // One of the whole file has been seen when one scenario came to it.
+    let of_all =
+        |at: u32| format!("[[fault]]\nkind = \"limit\"\nat = {at}\n{}{}", asks("x", ""), asks("y", ""));
+    assert_eq!(misses("plugins/privacy-first", &of_all(2)), []);
+    assert_eq!(misses("plugins/privacy-first", &of_all(9999)).len(), 1);
+    let named = format!("[[fault]]\nkind = \"trap\"\nat = 9999\nscenario = \"x\"\n{}", asks("x", ""));
+    assert_eq!(misses("plugins/privacy-first", &named).len(), 1);
+}
+
+#[test]
 fn what_cannot_be_loaded_is_told_with_its_place() {
     let path = component("plugins/semantic-router").with_file_name("x.scenario.toml");
     for (policy, more, told) in [

@@ -76,12 +76,13 @@ fn the_stated_health_is_what_policies_see_and_the_breaker_is_real() {
 #[test]
 fn a_cut_answer_is_an_error_and_an_unanswered_call_is_told() {
     let chain = chain("plugins/privacy-first", PluginWorld::Router);
-    let replies = vec![fails("small", Failing::CutAfter(3))];
-    let world = Arc::new(World { replies, ..world() });
+    let mut cut = fails("small", Failing::CutAfter(3));
+    cut.answer.text = Some("four and no more".to_owned());
+    let world = Arc::new(World { replies: vec![cut], ..world() });
     let happened =
         run(&chain, Setting { world: Arc::clone(&world), ..Setting::default() }, "What is two and two?");
     assert_eq!((happened.end, happened.answered_by.as_deref()), (End::Failed, None));
-    assert_eq!(happened.text, "and so on an");
+    assert_eq!(happened.text, "four and no ");
     let world = Arc::new(World { replies: Vec::new(), ..(*world).clone() });
     let happened = run(&chain, Setting { world, ..Setting::default() }, "What is two and two?");
     assert_eq!(happened.end, End::Failed);
@@ -96,7 +97,7 @@ fn a_cut_answer_is_an_error_and_an_unanswered_call_is_told() {
 fn faults_end_the_call_that_they_are_put_into() {
     let chain = chain("plugins/privacy-first", PluginWorld::Router);
     for (fault, kind) in [(Fault::Trap, "trap"), (Fault::Limit, "limit"), (Fault::Denial, "denied")] {
-        let faults = vec![PlannedFault { plugin: None, at: 2, fault }];
+        let faults = vec![PlannedFault { plugin: None, at: 2, fault, line: 1, is_everywhere: false }];
         let setting = Setting { world: Arc::new(world()), faults, ..Setting::default() };
         let happened = run(&chain, setting, "Hello");
         assert_eq!(happened.end, End::Failed, "{fault:?}");

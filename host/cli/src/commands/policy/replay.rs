@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use lockgate_sandbox::Sandbox;
-use lockgate_workbench::replay::{Candidate, Report, Tally, replay as replay_log};
+use lockgate_workbench::replay::{Candidate, ReplayError, Report, Tally, replay as replay_log};
 
 use super::{columns, setting};
 use crate::args::ReplayArgs;
@@ -21,8 +21,12 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
     let mut against = args.against.as_deref().map(|path| candidate(&sandbox, path, &[])).transpose()?;
     let name = args.log.display();
     let log = File::open(&args.log).with_context(|| format!("cannot read {name}"))?;
-    let report =
-        replay_log(BufReader::new(log), &mut policy, against.as_mut()).with_context(|| name.to_string())?;
+    let report = match replay_log(BufReader::new(log), &mut policy, against.as_mut()) {
+        Ok(report) => report,
+        // It names the component.
+        Err(error @ ReplayError::Load { .. }) => return Err(anyhow::Error::from(error).into()),
+        Err(error) => return Err(anyhow::Error::from(error).context(name.to_string()).into()),
+    };
     if report.requests == 0 {
         return Err(Failure::unusable(format!(
             "{name} holds no request: the server writes them with log_requests on"
