@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::is_word;
+use super::{escape, is_word};
 
 const LOCAL_BYTES_MAX: usize = 64;
 const DOMAIN_BYTES_MAX: usize = 255;
@@ -50,31 +50,31 @@ pub(crate) fn at(text: &[u8], place: usize) -> bool {
 /// The whole address around the `@` at `place`.
 pub(crate) fn range(text: &[u8], place: usize) -> Range<usize> {
     let local = local_before(&text[..place], place);
-    let punctuation = local.iter().take_while(|&&byte| !is_word(byte) && byte != b'_').count();
+    let punctuation =
+        local.iter().take_while(|&&byte| !is_word(byte) && !matches!(byte, b'_' | b'\\')).count();
     place - local.len() + punctuation..place + 1 + domain(&text[place + 1..]).len()
 }
 
-/// What may be the part before the `@` at the end of the text, looking back so many bytes. The letter of an escape such
-/// as `\n` is no part of it.
+/// What may be the part before the `@` at the end of the text, looking back so many bytes. An escape such as `\n` is no
+/// part of it, one that stands for a letter is.
 fn local_before(text: &[u8], bytes_max: usize) -> &[u8] {
-    let before = text.iter().rev().take(bytes_max);
-    let local = &text[text.len() - before.take_while(|&&byte| is_local(byte)).count()..];
-    let is_escaped = text[..text.len() - local.len()].ends_with(b"\\");
-    match local {
-        [letter, rest @ ..] if is_escaped && letter.is_ascii_alphabetic() => rest,
-        _ => local,
-    }
+    &text[escape::part_before(text, bytes_max, is_local)..]
 }
 
 fn is_local(byte: u8) -> bool {
     is_word(byte) || matches!(byte, b'.' | b'_' | b'-' | b'+' | b'%' | b'\'' | b'=')
 }
 
-/// The host name at the start of the text, without a dot or hyphen at its end.
+/// The host name at the start of the text, its escaped letters among it, without a dot or hyphen at its end.
 fn domain(text: &[u8]) -> &[u8] {
     let is_domain =
         |&&byte: &&u8| byte.is_ascii_alphanumeric() || byte >= 0x80 || matches!(byte, b'.' | b'-');
-    let mut domain = &text[..text.iter().take_while(is_domain).count()];
+    let mut length = text.iter().take_while(is_domain).count();
+    while let Some(letter) = escape::letter_at_start(&text[length..]) {
+        length += letter;
+        length += text[length..].iter().take_while(is_domain).count();
+    }
+    let mut domain = &text[..length];
     while let [rest @ .., b'.' | b'-'] = domain {
         domain = rest;
     }

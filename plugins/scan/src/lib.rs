@@ -9,6 +9,7 @@
 
 pub mod block;
 mod email;
+mod escape;
 mod iban;
 mod number;
 mod secret;
@@ -105,13 +106,18 @@ fn next(text: &[u8], from: usize, to: usize, done: &mut usize) -> Option<(Kind, 
     let mut base = from;
     let mut in_word = from > 0 && is_in_word(text, from - 1);
     let mut after_backslash = from > 0 && text[from - 1] == b'\\';
+    let mut escaped = escape::carried(text, from);
     while base < to {
         let (masks, words) =
             block::with_window(text, base, |window| (Masks::of(window), words::places(window)));
         let escapes = masks.letters & ((masks.backslash << 1) | u32::from(after_backslash));
-        let word = masks.word() & !escapes;
+        // Few blocks have any.
+        if escaped != 0 || masks.backslash != 0 {
+            escaped = escape::unicode_mask(text, base, masks.backslash, escaped);
+        }
+        let word = masks.word() & !escapes & !(escaped as u32);
         let before = (word << 1) | u32::from(in_word);
-        let begin = masks.digits | masks.letters & (words | masks.digit_third);
+        let begin = (masks.digits | masks.letters & (words | masks.digit_third)) & !(escaped as u32);
         let mut places = (begin & !before) | masks.at;
         while places != 0 {
             let place = base + places.trailing_zeros() as usize;
@@ -138,6 +144,7 @@ fn next(text: &[u8], from: usize, to: usize, done: &mut usize) -> Option<(Kind, 
         }
         in_word = word >> (block::BYTES - 1) != 0;
         after_backslash = masks.backslash >> (block::BYTES - 1) != 0;
+        escaped >>= block::BYTES;
         base += block::BYTES;
     }
     None
@@ -167,11 +174,10 @@ pub(crate) fn is_word(byte: u8) -> bool {
     block::is_word(byte)
 }
 
-/// Whether the byte at this place belongs to a word. The letter of an escape does not: in JSON that is quoted in a
+/// Whether the byte at this place belongs to a word. That of an escape does not: in JSON that is quoted in a
 /// prompt a line end is the two characters `\n`, and what follows them begins a line.
 pub(crate) fn is_in_word(text: &[u8], place: usize) -> bool {
-    let is_escape = text[place].is_ascii_alphabetic() && place > 0 && text[place - 1] == b'\\';
-    is_word(text[place]) && !is_escape
+    is_word(text[place]) && !escape::covers(text, place)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod phone;
 
 use std::ops::Range;
 
-use super::{Kind, is_in_word, is_word};
+use super::{Kind, escape, is_in_word, is_word};
 
 /// The least digits that any rule takes.
 const DIGITS_MIN: usize = 7;
@@ -97,7 +97,7 @@ pub(crate) fn range(text: &[u8], place: usize) -> Range<usize> {
     let start = match place.checked_sub(1).map(|before| (before, text[before])) {
         Some((before, b'+')) => before,
         Some((before, b'(')) if text[place..end].contains(&b')') => before,
-        _ => place,
+        _ => escape::of_before(text, place, '+').unwrap_or(place),
     };
     start..end
 }
@@ -117,6 +117,9 @@ impl Before {
     fn of(text: &[u8], place: usize) -> Self {
         let byte = |back: usize| place.checked_sub(back).map(|at| text[at]);
         let word_before_last = place.checked_sub(2).is_some_and(|at| is_in_word(text, at));
+        if escape::of_before(text, place, '+').is_some() {
+            return Self { plus: true, counts_something: false, is_inside_a_name: false };
+        }
         match byte(1) {
             Some(b'+') => Self {
                 plus: !word_before_last && byte(2) != Some(b'+'),

@@ -21,6 +21,14 @@ pub(crate) const PERSONAL: &[(&str, Kind)] = &[
     ("ali@xn--mller-kva.xn--p1ai", Email),
     ("Schreib an\nlisa@uni-bonn.de\nbitte", Email),
 
+    (r#"{"from":"\u003canna.schmidt@posteo.de\u003e"}"#, Email),
+    (r#"{"from":"J\u00f6rg.M\u00fcller@m\u00fcller-soehne.de"}"#, Email),
+    (r#"{"to":"\u0022lisa@uni-bonn.de\u0022"}"#, Email),
+    (r#"{"phone":"\u002B49 151 12345678"}"#, Phone),
+    (r#"{"text":"erreichbar:\u00a00151 12345678"}"#, Phone),
+    (r#"{"card":"\u003c4111 1111 1111 1111"}"#, Card),
+    (r#"{"text":"\u201cDE89 3704 0044 0532 0130 00"}"#, Iban),
+
     ("+49 151 12345678", Phone),
     ("call +4915112345678 now", Phone),
     ("+49 (0)30 901820", Phone),
@@ -449,5 +457,36 @@ proptest! {
         let base = place - place % block::BYTES;
         let places = block::with_window(text.as_bytes(), base, words::places);
         prop_assert!(words::at(text.as_bytes(), place).is_none() || places >> (place - base) & 1 == 1);
+    }
+}
+
+#[test]
+fn an_escape_is_taken_whole_or_not_at_all() {
+    for (text, found) in [
+        (r#""\u003canna.schmidt@posteo.de\u003e""#, "anna.schmidt@posteo.de"),
+        (r#""J\u00f6rg@m\u00fcller.de\n""#, r"J\u00f6rg@m\u00fcller.de"),
+        (r#""\u00d6zg\u00fcr@posteo.de""#, r"\u00d6zg\u00fcr@posteo.de"),
+        (r#""\n\u00e9va@posteo.hu""#, r"\u00e9va@posteo.hu"),
+        (r#""\u002b49 151 12345678""#, r"\u002b49 151 12345678"),
+        (r#""\u003e0151 12345678\u003c""#, "0151 12345678"),
+    ] {
+        let ranges: Vec<_> = all(text).into_iter().map(|one| &text[one.range]).collect();
+        assert_eq!(ranges, [found], "{text}");
+    }
+}
+
+proptest! {
+    /// Wherever blocks lie, what an escape is written with begins and ends words alike.
+    #[test]
+    fn escapes_do_not_depend_on_where_blocks_begin(
+        padding in "[ x]{0,70}",
+        escape in prop::sample::select(vec![r"\u003c", r"\u00a0", r"\u201c", r"\n"]),
+        from in 0_usize..90,
+    ) {
+        let text = format!("{padding} {escape}0151 12345678");
+        prop_assert_eq!(find(&text), Some(Phone));
+        // Looked at from a place in the middle, as a long text is.
+        let from = from.min(text.len() - 13);
+        prop_assert_eq!(super::find_between(text.as_bytes(), from, text.len(), &mut 0), Some(Phone));
     }
 }
