@@ -90,7 +90,7 @@ expect = { never_locality = ["cloud"] }
     let scenario = &suite.scenarios[0];
     assert_eq!(
         (scenario.line, scenario.steps.len(), scenario.faults.len(), scenario.own.len()),
-        (34, 2, 1, 1)
+        (35, 2, 1, 1)
     );
     assert_eq!(scenario.steps[0].request.model, "auto");
     let expect = &scenario.steps[0].expect;
