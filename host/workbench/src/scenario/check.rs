@@ -52,9 +52,6 @@ pub(super) fn check(path: &Path, text: &str, file: File, decode: &Decode) -> Res
             checker.problem(&property.name, format!("a second property `{name}`"));
         }
     }
-    if file.targets.is_empty() {
-        checker.problem(&file.policy, "it has no [[target]], so that nothing could be asked: add one");
-    }
     for fault in &file.faults {
         if let Some(named) = &fault.scenario
             && !names.contains(&named.get_ref().as_str())

@@ -14,7 +14,7 @@ use super::file;
 use super::planned::PlannedLike;
 use crate::property::{Generators, Property, RUNS_DEFAULT, RUNS_MAX, When};
 use crate::session::End;
-use crate::world::{Answer, Failing, Reply, SimTarget, Tokens, tuned_id};
+use crate::world::{Answer, Failing, Reply, SimTarget, Tokens, filler, tuned_id};
 
 /// Names of localities.
 const LOCALITIES: [(&str, Locality); 3] =
@@ -128,12 +128,6 @@ impl Checker<'_> {
         {
             self.problem(text, "this text is never given: `error` comes in its place");
         }
-        if let (None, Some(Failing::CutAfter(1..)), Some(at)) = (&reply.text, error, &reply.error) {
-            self.problem(
-                at,
-                "the connection breaks after so many tokens of `text`, and there is none: add one",
-            );
-        }
         let is_share = |share: &f64| (0.0..=1.0).contains(share);
         if let Some(choose) = reply.choose.as_ref().filter(|shares| !shares.get_ref().iter().all(is_share)) {
             self.problem(choose, "choose has a probability for each continuation, 0 to 1");
@@ -176,7 +170,11 @@ impl Checker<'_> {
             times: reply.times,
             after: Duration::from_millis(reply.after_ms.unwrap_or(0)),
             answer: Answer {
-                text: reply.text.as_ref().map(|text| text.get_ref().clone()),
+                text: match (&reply.text, error) {
+                    (Some(text), _) => Some(text.get_ref().clone()),
+                    (None, Some(Failing::CutAfter(tokens))) => Some(filler(tokens)),
+                    (None, _) => None,
+                },
                 reasoning: reply.reasoning.clone(),
                 tool_calls: calls.collect(),
                 finish,

@@ -404,9 +404,9 @@ fn token(text: &str, logprob: f32) -> TokenLogprob {
     TokenLogprob { chosen, top: Vec::new() }
 }
 
-/// A text of so many tokens, for answers that break off.
+/// A text of so many tokens, for answers that break off; a long one breaks off earlier.
 pub(crate) fn filler(tokens: u32) -> String {
-    "and so on ".chars().cycle().take(tokens as usize * PIECE_BYTES).collect()
+    "and so on ".chars().cycle().take(tokens.min(100_000) as usize * PIECE_BYTES).collect()
 }
 
 /// A text in pieces of a few bytes, as a model writes it; no character is split.
