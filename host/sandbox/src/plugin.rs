@@ -127,8 +127,8 @@ impl Plugin {
         })
     }
 
-    /// Keeps a call's instance for the next one, or puts it away. It is kept if it may be: it has calls left, holds nothing of this one, and this one
-    /// ended well.
+    /// Keeps a call's instance for the next one, or puts it away, and another is made by `ahead`. It is kept if it may be:
+    /// it has calls left, holds nothing of this one, and this one ended well.
     pub(crate) fn keep(&self, begun: Begun, ahead: &Ahead, error: Option<&PolicyError>) {
         let Begun { mut store, instance, owner, calls_left, place } = begun;
         let is_well = matches!(error, None | Some(PolicyError::Refused { .. }));
