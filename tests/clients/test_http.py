@@ -14,6 +14,32 @@ def test_foreign_host_and_origin_are_refused(local):
         assert answer.json()["error"]["message"]
 
 
+def test_a_page_of_this_machine_may_read_its_answers_and_no_other_page(local):
+    """What a browser does for a page: it asks leave without a key, sends, and looks whether the page may read."""
+    url = f"{local.url}/v1/chat/completions"
+    wish = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+    page = {"Origin": "http://localhost:3000"}
+    leave = httpx.options(url, headers=page | wish)
+    assert leave.status_code == 204 and not leave.content
+    assert leave.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert leave.headers["access-control-allow-methods"] == "POST"
+    assert leave.headers["access-control-allow-headers"] == "authorization,content-type"
+    assert "origin" in leave.headers["vary"].lower()
+    body = {"model": "smollm2", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+    for answer in (httpx.post(url, json=body, headers=page), httpx.post(url, json={}, headers=page)):
+        assert answer.headers["access-control-allow-origin"] == "http://localhost:3000", answer.status_code
+        assert "x-lockgate-target" in answer.headers["access-control-expose-headers"]
+
+    for asked in (
+        httpx.options(url, headers={"Origin": "https://evil.example"} | wish),
+        httpx.post(url, json=body, headers={"Origin": "https://evil.example"}),
+        httpx.post(url, json=body, headers={"Origin": "null"}),
+        httpx.post(url, json=body),
+    ):
+        assert "access-control-allow-origin" not in asked.headers
+    assert httpx.options(f"{local.url}/v1/nothing", headers=page | wish).status_code == 404
+
+
 def test_broken_bodies_are_named(local):
     url = f"{local.url}/v1/chat/completions"
     headers = {"content-type": "application/json"}

@@ -17,7 +17,7 @@ use crate::headers::REQUEST_ID;
 use crate::linger::Lingering;
 use crate::routes::Route;
 use crate::state::{AppState, Serving};
-use crate::{access, chat, embeddings, metrics, openai};
+use crate::{access, chat, embeddings, metrics, openai, pages};
 
 /// What a handler knows of its request.
 pub(crate) struct Call {
@@ -29,6 +29,14 @@ pub(crate) struct Call {
     pub(crate) key: Option<Arc<Key>>,
 }
 
+/// What of a request is known once it is answered, however that ended.
+struct Seen {
+    /// Its route's name.
+    route: &'static str,
+    /// The web page that it comes from, where that is welcome.
+    page: Option<HeaderValue>,
+}
+
 /// Answers a request that came in over a loopback listener or another. Never fails: whatever goes wrong
 /// is an answer too.
 pub(crate) async fn respond(
@@ -38,15 +46,12 @@ pub(crate) async fn respond(
 ) -> Response<AnswerBody> {
     let began = Instant::now();
     let request_id = state.next_request_id();
-    let mut route = "unknown";
-    let answered = AssertUnwindSafe(dispatch(
-        Arc::clone(&state),
-        loopback,
-        Arc::clone(&request_id),
-        request,
-        &mut route,
-    ));
-    let mut response = match answered.catch_unwind().await {
+    let mut seen = Seen { route: "unknown", page: None };
+    let answered =
+        AssertUnwindSafe(dispatch(Arc::clone(&state), loopback, Arc::clone(&request_id), request, &mut seen));
+    let answered = answered.catch_unwind().await;
+    let Seen { route, page } = seen;
+    let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => failure(&error),
         Err(_) => {
@@ -54,6 +59,9 @@ pub(crate) async fn respond(
             failure(&ApiError::internal())
         }
     };
+    if let Some(page) = page {
+        pages::let_read(page, response.headers_mut());
+    }
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -68,14 +76,22 @@ async fn dispatch(
     loopback: bool,
     request_id: Arc<str>,
     request: Request<Incoming>,
-    name: &mut &'static str,
+    seen: &mut Seen,
 ) -> Result<Response<AnswerBody>, ApiError> {
     let (head, body) = request.into_parts();
     let waits = head.headers.contains_key(EXPECT);
     let body = Lingering::new(body, if waits { 0 } else { state.options.body_bytes_max.saturating_mul(4) });
     state.hosts.check(&head.headers, &head.uri, loopback)?;
+    seen.page = pages::page_of(&head.headers).cloned();
+    if let Some(method) = pages::asked_leave_for(&head.method, &head.headers) {
+        seen.route = Route::find(&method, head.uri.path())?.name();
+        let mut response = Response::new(AnswerBody::Whole(None));
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        pages::give_leave(&head.headers, &method, response.headers_mut());
+        return Ok(response);
+    }
     let route = Route::find(&head.method, head.uri.path())?;
-    *name = route.name();
+    seen.route = route.name();
     let serving = state.serving();
     let key = if route.needs_key() { access::authenticate(&serving.keys, &head.headers)? } else { None };
     let call = Call { state, serving, request_id, key };

@@ -14,6 +14,8 @@ const LOCALITY: HeaderName = HeaderName::from_static("x-lockgate-locality");
 const POLICY: HeaderName = HeaderName::from_static("x-lockgate-policy");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-lockgate-attempts");
 const LABELS: HeaderName = HeaderName::from_static("x-lockgate-labels");
+#[cfg(test)]
+pub(crate) const OWN: [HeaderName; 6] = [REQUEST_ID, TARGET, LOCALITY, POLICY, ATTEMPTS, LABELS];
 
 /// The labels that a request asks for, over all lines of its header.
 ///

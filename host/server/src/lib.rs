@@ -22,6 +22,7 @@ mod linger;
 mod metrics;
 mod openai;
 mod options;
+mod pages;
 mod routes;
 mod serve;
 mod state;

@@ -116,6 +116,18 @@ pub(super) fn accepts(request: &ChatRequest, model: &str) -> Result<(), Untransl
             return Err(unsupported(name.as_str(), no_parameter));
         }
     }
+    let mut spoken = request.messages.iter().enumerate().filter(|(_, message)| {
+        // What is said to the model apart from the conversation.
+        !matches!(message.role, Role::System | Role::Developer)
+    });
+    match spoken.next() {
+        None => return Err(unsupported("messages", "Converse wants a message of a user")),
+        Some((index, message)) if message.role == Role::Assistant => {
+            let field = format!("messages[{index}]");
+            return Err(unsupported(field, "a conversation begins with a user's message in Converse"));
+        }
+        Some(_) => {}
+    }
     for (index, message) in request.messages.iter().enumerate() {
         for (at, part) in message.content.iter().enumerate() {
             let Part::Image(source) = part else { continue };

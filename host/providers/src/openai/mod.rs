@@ -151,7 +151,8 @@ struct Sending {
 impl Sending {
     /// Asks for a chat answer, and returns one that has begun well.
     async fn open(&self) -> Result<Answer, BackendError> {
-        self.exchange("/chat/completions", request::body(&self.request, &self.target.model)).await
+        let body = request::body(&self.request, &self.target.model, self.server.length_field());
+        self.exchange("/chat/completions", body).await
     }
 
     /// Asks for embeddings and reads them.

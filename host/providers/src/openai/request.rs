@@ -11,14 +11,29 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 
-/// The body: streamed, with usage.
-pub(super) fn body(request: &ChatRequest, model: &str) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec(&Body { request, model })
+/// The body: streamed, with usage. The longest answer goes by the name `length_field`.
+pub(super) fn body(
+    request: &ChatRequest,
+    model: &str,
+    length_field: &'static str,
+) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&Body { request, model, length_field })
+}
+
+/// What the server at `authority` (`host` or `host:port`) calls the longest answer. Every server knows
+/// `max_tokens`, save that OpenAI's own models that reason refuse it.
+pub(super) fn length_field(authority: &str) -> &'static str {
+    let host = authority.split(':').next().unwrap_or_default();
+    let is_openai = ["openai.com", "openai.azure.com"]
+        .iter()
+        .any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
+    if is_openai { "max_completion_tokens" } else { "max_tokens" }
 }
 
 struct Body<'a> {
     request: &'a ChatRequest,
     model: &'a str,
+    length_field: &'static str,
 }
 
 /// Fields that the body sets itself or that would change how the answer comes: never taken from
@@ -77,7 +92,7 @@ impl Serialize for Body<'_> {
         if !sampling.stop.is_empty() {
             map.serialize_entry("stop", &sampling.stop)?;
         }
-        entry(&mut map, "max_tokens", sampling.max_tokens)?;
+        entry(&mut map, self.length_field, sampling.max_tokens)?;
         if let Some(alternatives) = request.logprobs {
             map.serialize_entry("logprobs", &true)?;
             map.serialize_entry("top_logprobs", &alternatives)?;

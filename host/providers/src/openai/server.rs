@@ -11,6 +11,7 @@ use lockgate_api::{AttemptContext, Locality};
 use tokio::time::Instant;
 
 use super::probe::{Meaning, Question, meaning};
+use super::request::length_field;
 use crate::http::{Answer, Connector, Endpoint, HttpClient, Proxy, SendError, tls_config};
 use crate::settings::{ProviderSettings, Secret, SettingsProblem};
 
@@ -28,6 +29,7 @@ pub(crate) struct Server {
     client: Arc<HttpClient>,
     headers: HeaderMap,
     origin: String,
+    length_field: &'static str,
     locality: Locality,
     air_gapped: bool,
     secret: Option<Secret>,
@@ -70,6 +72,7 @@ impl Server {
         })?;
         let endpoint = Endpoint::parse(endpoint, DEFAULT_PATH, locality).map_err(invalid("endpoint"))?;
         let origin = endpoint.origin();
+        let length_field = length_field(endpoint.authority());
         // Environment proxies are not even looked at for servers on this machine or network.
         let proxy = match locality {
             Locality::Cloud => Proxy::from_environment(&origin).map_err(invalid("endpoint"))?,
@@ -96,6 +99,7 @@ impl Server {
             client: Arc::new(client),
             headers,
             origin,
+            length_field,
             locality,
             air_gapped,
             secret: settings.api_key.clone(),
@@ -110,6 +114,11 @@ impl Server {
 
     pub(super) fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// What it calls the longest answer.
+    pub(super) fn length_field(&self) -> &'static str {
+        self.length_field
     }
 
     pub(super) fn secret(&self) -> Option<&Secret> {

@@ -44,6 +44,19 @@ fn result(id: &str) -> Message {
 }
 
 #[test]
+fn a_conversation_begins_with_a_user() {
+    let system = || Message::text(Role::System, "s");
+    for (messages, named) in
+        [(vec![system()], "messages"), (vec![system(), assistant("hello", &[]), user("hi")], "messages[1]")]
+    {
+        let refused = accepts(&ChatRequest::new("auto", messages), "m").unwrap_err();
+        let told = refused.into_error("far").to_string();
+        assert!(told.contains(&format!("`{named}`")) && told.contains("Converse"), "{told}");
+    }
+    accepts(&ChatRequest::new("auto", vec![system(), user("hi"), assistant("hello", &[])]), "m").unwrap();
+}
+
+#[test]
 fn neighbours_of_a_role_share_a_turn() {
     check(
         vec![

@@ -9,7 +9,7 @@ fn check(name: &str, request: &ChatRequest, expected: Value) {
     for (key, value) in common.as_object().unwrap() {
         expected[key] = value.clone();
     }
-    let found: Value = serde_json::from_slice(&body(request, "m").unwrap()).unwrap();
+    let found: Value = serde_json::from_slice(&body(request, "m", "max_tokens").unwrap()).unwrap();
     assert_eq!(found, expected, "{name}");
 }
 
@@ -161,4 +161,23 @@ fn extra_fields_pass_but_never_replace_ours() {
         json!({"messages": [{"role": "user", "content": "Hi"}], "user": "ann",
                "chat_template_kwargs": {"enable_thinking": false}}),
     );
+}
+
+#[test]
+fn the_longest_answer_goes_by_the_servers_name_for_it() {
+    for (authority, name) in [
+        ("api.openai.com", "max_completion_tokens"),
+        ("eu.api.openai.com:443", "max_completion_tokens"),
+        ("mine.openai.azure.com", "max_completion_tokens"),
+        ("notopenai.com", "max_tokens"),
+        ("openai.com.example", "max_tokens"),
+        ("127.0.0.1:11434", "max_tokens"),
+        ("[::1]:8000", "max_tokens"),
+    ] {
+        assert_eq!(length_field(authority), name, "{authority}");
+    }
+    let mut request = hello();
+    request.sampling.max_tokens = Some(7);
+    let sent: Value = serde_json::from_slice(&body(&request, "m", "max_completion_tokens").unwrap()).unwrap();
+    assert_eq!((sent["max_completion_tokens"].as_u64(), sent.get("max_tokens")), (Some(7), None));
 }
