@@ -8,6 +8,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(all(target_arch = "x86_64", feature = "emulated-avx512"))]
+pub(crate) mod emulated;
 pub(crate) mod plain;
 pub(crate) mod simd;
 mod threads;
@@ -16,6 +18,12 @@ mod threads;
 mod tests;
 
 pub use threads::default_threads;
+
+/// What the kernels for AVX-512 are written in.
+#[cfg(all(target_arch = "x86_64", feature = "emulated-avx512"))]
+pub(crate) use emulated as intrinsics;
+#[cfg(all(target_arch = "x86_64", not(feature = "emulated-avx512")))]
+pub(crate) use std::arch::x86_64 as intrinsics;
 
 /// Proof that a level's features were found on this processor; nobody else can make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +65,7 @@ impl Level {
         match self {
             Level::Scalar => "scalar",
             Level::Avx2(_) => "avx2",
+            Level::Avx512(_) if cfg!(feature = "emulated-avx512") => "avx512-vnni, emulated",
             Level::Avx512(_) => "avx512-vnni",
         }
     }
@@ -69,6 +78,11 @@ fn has_avx2() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
+    cfg!(feature = "emulated-avx512") || has_avx512_registers()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512_registers() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")

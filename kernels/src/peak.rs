@@ -113,10 +113,10 @@ fn int8_products(level: Level, iterations: usize) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::*;
     use std::hint::black_box;
 
     use super::INT8_ACCUMULATORS;
+    use crate::cpu::intrinsics::*;
 
     /// Without VNNI a product takes three instructions: pairs of bytes, pairs of pairs, the sum. The exclusive-or
     /// stands for the load of a real loop and keeps the product from being the same for all sums.
@@ -134,7 +134,8 @@ mod x86 {
         black_box(sums);
     }
 
-    #[target_feature(enable = "avx512f,avx512vnni")]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[cfg_attr(not(feature = "emulated-avx512"), target_feature(enable = "avx512f,avx512vnni"))]
     pub(super) fn avx512(iterations: usize) {
         let (a, b) = (_mm512_set1_epi8(black_box(3)), _mm512_set1_epi8(black_box(5)));
         let mut sums: [_; INT8_ACCUMULATORS] = std::array::from_fn(|index| _mm512_set1_epi32(index as i32));

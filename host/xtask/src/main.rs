@@ -60,6 +60,10 @@ fn test(root: &Path) -> Result<()> {
         .args(["test", "--release", "--workspace", "--no-fail-fast"])
         .env("LOCKGATE_TEST_MODEL", &model))?;
 
+    step("the kernels for AVX-512, with its instructions emulated");
+    let features = ["--features", "lockgate-kernels/emulated-avx512"];
+    run(cargo(root).args(["test", "--release", "--workspace", "--test", "emulated-avx512"]).args(features))?;
+
     step("scenarios of the shipped plugins");
     run(Command::new(&binary)
         .args(["policy", "test"])

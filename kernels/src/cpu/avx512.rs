@@ -4,11 +4,10 @@
     reason = "calls vector instructions; an Avx512 value is made only from a detection's proof"
 )]
 
-use std::arch::x86_64::*;
-
 use half::f16;
 
 use super::Detected;
+use super::intrinsics::*;
 use super::simd::{LANES, Operation, Simd};
 
 /// Proof that the features of [`super::Level::Avx512`] exist on this processor.
@@ -21,7 +20,8 @@ pub(super) fn run<O: Operation>(_: Detected, operation: O) -> O::Output {
     unsafe { enter(operation) }
 }
 
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx2,fma,f16c")]
+#[cfg_attr(not(feature = "emulated-avx512"), target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl"))]
 fn enter<O: Operation>(operation: O) -> O::Output {
     operation.run(Avx512(()))
 }

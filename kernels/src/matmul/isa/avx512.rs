@@ -1,11 +1,9 @@
 //! [`Isa`] on AVX-512 with VNNI: one register a vector, four products a lane and instruction.
 #![allow(unsafe_code, reason = "every operation is an instruction that the processor is known to have")]
 
-use std::arch::asm;
-use std::arch::x86_64::*;
-
 use super::{Isa, Kernel, Sized, TileKernel};
 use crate::cpu::Level;
+use crate::cpu::intrinsics::*;
 
 /// Proof of AVX-512 F, BW, DQ, VL and VNNI.
 #[derive(Clone, Copy)]
@@ -26,11 +24,20 @@ macro_rules! op {
     };
 }
 
+#[cfg(not(feature = "emulated-avx512"))]
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn pin(mut value: __m512i) -> __m512i {
     // SAFETY: no instruction at all.
-    unsafe { asm!("/* {0} */", inout(zmm_reg) value, options(nostack, preserves_flags)) };
+    unsafe { std::arch::asm!("/* {0} */", inout(zmm_reg) value, options(nostack, preserves_flags)) };
+    value
+}
+
+/// There is no register to keep an emulated vector in.
+#[cfg(feature = "emulated-avx512")]
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pin(value: __m512i) -> __m512i {
     value
 }
 
@@ -43,7 +50,11 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) {
-        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[cfg_attr(
+            not(feature = "emulated-avx512"),
+            target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+        )]
         fn inner<K: Kernel>(isa: Avx512, kernel: K) {
             kernel.run(isa);
         }
