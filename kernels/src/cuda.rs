@@ -20,6 +20,7 @@ pub mod modules;
 mod pinned;
 pub mod planes;
 pub mod products;
+mod random;
 pub mod reference;
 pub mod rows;
 pub mod sample;

@@ -11,7 +11,7 @@ use crate::{binary, cargo, run, step};
 
 /// Tests that run on a card where `LOCKGATE_CARD` names one: of each kernel, and, in `it`, of whole models.
 const TESTS: [(&str, &[&str]); 2] = [
-    ("lockgate-emulator", &["adapters", "attention", "limits", "products", "rows", "sampling"]),
+    ("lockgate-emulator", &["adapters", "attention", "limits", "products", "random", "rows", "sampling"]),
     ("lockgate-engine", &["it"]),
 ];
 /// The whole archive, so that it can be sent anywhere.

@@ -3,7 +3,9 @@
 use super::driver::DriverError;
 use super::memory::{Device, DeviceBuffer};
 use super::planes::{self, PlaneFormat};
+use super::random;
 use crate::formats::Format;
+use crate::random::RandomWeights;
 
 /// How a device matrix stores its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,24 @@ impl DeviceMatrix {
         Ok(DeviceMatrix { format, rows, cols, bytes })
     }
 
+    /// A matrix of random weights, which the device makes: the same as an upload of what [`RandomWeights::read`] gives in
+    /// the format that is stored so there.
+    ///
+    /// # Errors
+    /// No model is stored in such a format, no kernel takes the shape, or there is no memory.
+    pub fn random(
+        device: &Device,
+        format: MatrixFormat,
+        rows: usize,
+        cols: usize,
+        weights: RandomWeights,
+    ) -> Result<DeviceMatrix, DriverError> {
+        // Between planes there are zeros.
+        let mut matrix = DeviceMatrix::zeros(device, format, rows, cols)?;
+        random::fill(device, format, [rows, cols], weights, &mut matrix.bytes)?;
+        Ok(matrix)
+    }
+
     /// A matrix whose bytes are all zero.
     ///
     /// # Errors
@@ -139,6 +159,14 @@ impl DeviceMatrix {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.bytes()
+    }
+
+    /// Its bytes, as they lie there.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn to_vec(&self) -> Result<Vec<u8>, DriverError> {
+        self.bytes.to_vec()
     }
 
     /// Its numbers.

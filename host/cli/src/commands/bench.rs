@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_engine::bench::Bench;
 use lockgate_engine::gguf::{Gguf, Metadata};
-use lockgate_engine::model::{CardChoice, GpuLayers, KvFormat, Mix, Model, Shape, random_model};
+use lockgate_engine::model::{CardChoice, GpuLayers, KvFormat, Mix, Model, Shape, random_model_made_there};
 use lockgate_kernels::bandwidth;
 use lockgate_kernels::cpu::{Level, default_threads};
 use lockgate_kernels::cuda::cards::{Cards as _, OpenCard, SystemCards};
@@ -98,7 +98,7 @@ fn source(args: &BenchArgs) -> Result<(Gguf, String), Failure> {
         (None, Some(shape), Some(quant)) => {
             let (of, mix) = (Shape::named(shape)?, Mix::named(quant)?);
             Ok((
-                random_model(&of, mix, WEIGHTS_SEED, &Metadata::new())?,
+                random_model_made_there(&of, mix, WEIGHTS_SEED, &Metadata::new())?,
                 format!("{shape} {quant} (random weights)"),
             ))
         }

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use lockgate_kernels::random::RandomWeights;
+
 /// Bytes that can be read at any position.
 pub trait ReadAt: Send + Sync {
     /// The size in bytes, as it was when the source was opened.
@@ -18,6 +20,12 @@ pub trait ReadAt: Send + Sync {
     /// `UnexpectedEof` when the source ends first (also when it shrank after it was opened); whatever the system
     /// reports otherwise.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// The rule by which whoever computes with the matrix at `offset` may make it, in the place of reading it. A file has
+    /// none.
+    fn rule_at(&self, _offset: u64) -> Option<RandomWeights> {
+        None
+    }
 }
 
 /// A regular file, opened for reading.

@@ -11,6 +11,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use lockgate_kernels::random::RandomWeights;
+
 use super::cursor::Cursor;
 use super::error::{GgufError, Problem};
 use super::limits::{ALIGNMENT_BYTES_MAX, ALIGNMENT_BYTES_MIN, DIMENSIONS_MAX, Limits};
@@ -118,6 +120,11 @@ impl Gguf {
             }
         };
         Err(GgufError { file: self.file.clone(), problem })
+    }
+
+    /// The rule by which the matrix `tensor` may be made where it is computed with, if it has one.
+    pub(crate) fn rule(&self, tensor: &TensorInfo) -> Option<RandomWeights> {
+        self.source.rule_at(tensor.offset)
     }
 }
 

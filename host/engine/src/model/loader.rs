@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use lockgate_kernels::formats::{self, Format};
 use lockgate_kernels::matmul::{PackError, PackedMatrix, PanelMut};
 use lockgate_kernels::pool::ThreadPool;
+use lockgate_kernels::random::RandomWeights;
 
 use super::config::Config;
 use super::error::LoadProblem;
@@ -208,6 +209,16 @@ impl StoredMatrix<'_> {
         LoadProblem::Pack { tensor: self.tensor.name.clone(), reason }
     }
 
+    /// The rule by which it may be made in the place of being read. Who follows it reports that as read.
+    pub(crate) fn rule(&self) -> Option<RandomWeights> {
+        self.source.gguf.rule(self.tensor)
+    }
+
+    /// Reports it as read.
+    pub(crate) fn made(&self) {
+        self.source.report(self.tensor.size_bytes);
+    }
+
     /// Its rows as they are stored, read on all threads.
     pub(crate) fn read(&self) -> Result<Vec<u8>, LoadProblem> {
         let (source, tensor) = (self.source, self.tensor);
@@ -305,7 +316,15 @@ pub(super) fn packed_bytes(tensor: &TensorInfo) -> u64 {
 
 /// The kernels' format of a tensor.
 pub(crate) fn format_of(tensor: &TensorInfo) -> Result<Format, LoadProblem> {
-    Ok(match tensor.tensor_type {
+    computed(tensor.tensor_type).ok_or_else(|| {
+        let (tensor, found) = (tensor.name.clone(), tensor.tensor_type.name());
+        LoadProblem::Format { tensor, found, known: &Format::ALL }
+    })
+}
+
+/// The kernels' format of a stored type; nothing for those that they do not compute with.
+pub(super) fn computed(tensor_type: TensorType) -> Option<Format> {
+    Some(match tensor_type {
         TensorType::F32 => Format::F32,
         TensorType::F16 => Format::F16,
         TensorType::BF16 => Format::Bf16,
@@ -317,9 +336,6 @@ pub(crate) fn format_of(tensor: &TensorInfo) -> Result<Format, LoadProblem> {
         TensorType::Q4_K => Format::Q4K,
         TensorType::Q5_K => Format::Q5K,
         TensorType::Q6_K => Format::Q6K,
-        other => {
-            let (tensor, found) = (tensor.name.clone(), other.name());
-            return Err(LoadProblem::Format { tensor, found, known: &Format::ALL });
-        }
+        _ => return None,
     })
 }

@@ -23,7 +23,7 @@ pub use error::{LoadError, LoadProblem, NoMemory};
 pub use loader::{OnProgress, Progress};
 pub use lockgate_kernels::attention::KvFormat;
 pub use plan::MemoryPlan;
-pub use random::{RandomSource, random_model};
+pub use random::{RandomSource, random_model, random_model_made_there};
 pub use shapes::{Mix, Shape, ShapeError};
 
 pub(crate) use loader::{Loader, StoredMatrix, format_of};

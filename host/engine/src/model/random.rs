@@ -2,12 +2,15 @@
 //!
 //! They go through the same reader and loader as files on disk, so that what benchmarks and tests compute is what
 //! the product computes. The same seed gives the same bytes, whatever the order and size of reads. Weights are of
-//! the size that keeps activations near one; a block is random bytes under a scale that gives that size.
+//! the size that keeps activations near one. The bytes of a matrix are the kernels' rule
+//! ([`RandomWeights`]), which a card can follow as well ([`random_model_made_there`]).
 
 use std::io;
 
-use half::f16;
+use lockgate_kernels::formats::Format;
+use lockgate_kernels::random::{Random, RandomWeights, scramble};
 
+use super::loader::computed;
 use super::shapes::{Mix, Role, Shape, ShapeError};
 use crate::gguf::{Gguf, GgufWriter, Limits, Metadata, ReadAt, TensorType};
 
@@ -17,7 +20,24 @@ use crate::gguf::{Gguf, GgufWriter, Limits, Metadata, ReadAt, TensorType};
 /// # Errors
 /// The shape is none that a model file may have.
 pub fn random_model(shape: &Shape, mix: Mix, seed: u64, extra: &Metadata) -> Result<Gguf, ShapeError> {
-    let source = RandomSource::new(shape, mix, seed, extra);
+    open(RandomSource::new(shape, mix, seed, extra), shape)
+}
+
+/// The same model, of which a card makes its matrices itself: nothing of them is made here and sent there, so that a
+/// large one is ready in seconds. For benchmarks: what a file's weights pass through on their way is left out.
+///
+/// # Errors
+/// As [`random_model`].
+pub fn random_model_made_there(
+    shape: &Shape,
+    mix: Mix,
+    seed: u64,
+    extra: &Metadata,
+) -> Result<Gguf, ShapeError> {
+    open(RandomSource { made_there: true, ..RandomSource::new(shape, mix, seed, extra) }, shape)
+}
+
+fn open(source: RandomSource, shape: &Shape) -> Result<Gguf, ShapeError> {
     let name = format!("random {} model", shape.architecture);
     Ok(Gguf::read(Box::new(source), name, &Limits::default())?)
 }
@@ -28,6 +48,8 @@ pub struct RandomSource {
     directory: Vec<u8>,
     pieces: Vec<Piece>,
     file_bytes: u64,
+    /// Whether rules are told, beside the bytes that they stand for.
+    made_there: bool,
 }
 
 /// The data of one tensor.
@@ -41,7 +63,7 @@ struct Piece {
 #[derive(Debug)]
 enum Content {
     Given(Vec<u8>),
-    Random { tensor_type: TensorType, deviation: f32, seed: u64 },
+    Random(Format, RandomWeights),
 }
 
 impl RandomSource {
@@ -65,10 +87,14 @@ impl RandomSource {
                 Values::Weights => {
                     // Sums of as many products as there are inputs come out near one.
                     let deviation = 1.0 / (tensor.dimensions[0] as f32).sqrt();
-                    Content::Random { tensor_type, deviation, seed }
+                    match computed(tensor_type) {
+                        Some(format) => Content::Random(format, RandomWeights { deviation, seed }),
+                        // No mix names a type that nothing computes with.
+                        None => Content::Given(Vec::new()),
+                    }
                 }
                 Values::Near(mean) => {
-                    let mut random = Random(seed);
+                    let mut random = Random::new(seed);
                     let value = |_| mean + 0.2 * random.symmetric();
                     Content::Given((0..tensor.dimensions[0]).map(value).flat_map(f32::to_le_bytes).collect())
                 }
@@ -82,7 +108,7 @@ impl RandomSource {
         let places = directory.offsets.iter().copied().zip(ends);
         let pieces =
             places.zip(contents).map(|((start, end), content)| Piece { start, end, content }).collect();
-        Self { directory: directory.bytes, pieces, file_bytes: directory.file_bytes }
+        Self { directory: directory.bytes, pieces, file_bytes: directory.file_bytes, made_there: false }
     }
 }
 
@@ -111,11 +137,19 @@ impl ReadAt for RandomSource {
         }
         Ok(())
     }
+
+    fn rule_at(&self, offset: u64) -> Option<RandomWeights> {
+        let piece = self.pieces.binary_search_by_key(&offset, |piece| piece.start).ok()?;
+        match self.pieces[piece].content {
+            Content::Random(_, weights) if self.made_there => Some(weights),
+            _ => None,
+        }
+    }
 }
 
 impl Content {
     /// Fills `target` from byte `start` of the data on; beyond the data there is padding.
-    fn read(&self, mut target: &mut [u8], start: u64) {
+    fn read(&self, target: &mut [u8], start: u64) {
         match self {
             Self::Given(bytes) => {
                 let given = bytes.get(start as usize..).unwrap_or_default();
@@ -123,105 +157,9 @@ impl Content {
                 target[..count].copy_from_slice(&given[..count]);
                 target[count..].fill(0);
             }
-            Self::Random { tensor_type, deviation, seed } => {
-                let unit_bytes = unit_elements(*tensor_type) / tensor_type.block_elements() as usize
-                    * tensor_type.block_bytes() as usize;
-                let mut number = start / unit_bytes as u64;
-                let mut skip = (start % unit_bytes as u64) as usize;
-                while !target.is_empty() {
-                    let random = Random(scramble(seed.wrapping_add(number)));
-                    let count = (unit_bytes - skip).min(target.len());
-                    let (now, later) = target.split_at_mut(count);
-                    if count == unit_bytes {
-                        fill_unit(*tensor_type, *deviation, random, now);
-                    } else {
-                        let mut unit = [0; UNIT_BYTES_MAX];
-                        fill_unit(*tensor_type, *deviation, random, &mut unit[..unit_bytes]);
-                        now.copy_from_slice(&unit[skip..skip + count]);
-                    }
-                    (target, number, skip) = (later, number + 1, 0);
-                }
-            }
+            Self::Random(format, weights) => weights.read(*format, start, target),
         }
     }
-}
-
-/// Elements that are made together: a block, and several where a block is a single number.
-fn unit_elements(tensor_type: TensorType) -> usize {
-    (tensor_type.block_elements() as usize).max(32)
-}
-
-/// A unit of the largest type, Q8_K.
-const UNIT_BYTES_MAX: usize = 292;
-
-/// Fills one unit with weights of about this standard deviation around zero.
-fn fill_unit(tensor_type: TensorType, deviation: f32, mut random: Random, out: &mut [u8]) {
-    let half = |value: f32| f16::from_f32(value).to_le_bytes();
-    let mut number = || random.symmetric() * deviation * 3f32.sqrt();
-    match tensor_type {
-        TensorType::F32 => out.as_chunks_mut().0.iter_mut().for_each(|bytes| *bytes = number().to_le_bytes()),
-        TensorType::F16 => out.as_chunks_mut().0.iter_mut().for_each(|bytes| *bytes = half(number())),
-        TensorType::BF16 => {
-            out.as_chunks_mut()
-                .0
-                .iter_mut()
-                .for_each(|bytes| *bytes = half::bf16::from_f32(number()).to_le_bytes());
-        }
-        _ => {
-            random.fill(out);
-            // What one step of the random bytes deviates by, where the minimum must stand for a mean of zero,
-            // and where the scale stands.
-            let (step_deviation, minimum, at) = match tensor_type {
-                TensorType::Q8_0 => (73.9, None, 0),
-                TensorType::Q4_0 => (4.61, None, 0),
-                TensorType::Q4_1 => (4.61, Some(-7.5), 0),
-                TensorType::Q5_0 => (9.23, None, 0),
-                TensorType::Q5_1 => (9.23, Some(-15.5), 0),
-                // Six-bit scales and minima are random as well.
-                TensorType::Q4_K => (258.0, Some(7.5), 0),
-                TensorType::Q5_K => (527.0, Some(15.5), 0),
-                TensorType::Q6_K => (1_366.0, None, 208),
-                // No mix names another type.
-                _ => return,
-            };
-            let scale = deviation / step_deviation;
-            out[at..at + 2].copy_from_slice(&half(scale));
-            if let Some(minimum) = minimum {
-                out[at + 2..at + 4].copy_from_slice(&half(scale * minimum));
-            }
-        }
-    }
-}
-
-/// A small generator of numbers that need to look random, not to be unpredictable (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        scramble(self.0)
-    }
-
-    /// From −1 to 1.
-    fn symmetric(&mut self) -> f32 {
-        // The upper 24 bits, as many as a float keeps.
-        (self.next() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-    }
-
-    fn fill(&mut self, out: &mut [u8]) {
-        let (words, rest) = out.as_chunks_mut::<8>();
-        for word in words {
-            *word = self.next().to_le_bytes();
-        }
-        let last = self.next().to_le_bytes();
-        rest.copy_from_slice(&last[..rest.len()]);
-    }
-}
-
-fn scramble(mut value: u64) -> u64 {
-    value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ value >> 31
 }
 
 struct Tensor {

@@ -13,6 +13,7 @@ mod cards;
 mod choices;
 mod invariance;
 mod lora;
+mod made_there;
 mod measures;
 mod mutations;
 mod one_adapted;

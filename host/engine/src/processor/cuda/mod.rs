@@ -43,9 +43,14 @@ impl Processor for Cuda {
     type Pass<'a> = CudaPass<'a>;
 
     fn matrix(device: &Device, stored: &StoredMatrix<'_>) -> Result<DeviceMatrix, LoadProblem> {
+        let format = format_there(stored.format);
+        if let Some(weights) = stored.rule() {
+            let matrix = DeviceMatrix::random(device, format, stored.rows, stored.columns, weights)?;
+            stored.made();
+            return Ok(matrix);
+        }
         let bytes = stored.read()?;
         let bytes = if stored.format == Format::F32 { rounded(&bytes) } else { bytes };
-        let format = format_there(stored.format);
         Ok(DeviceMatrix::upload(device, format, stored.rows, stored.columns, &bytes)?)
     }
 
