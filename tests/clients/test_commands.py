@@ -141,16 +141,19 @@ def test_bench_gives_json(model_path):
     for row in rows:
         assert row["tokens_per_second"] > 0 and row["device"] and row["model"]
     assert rows[1]["bytes_per_token"] > 50_000_000
-    several = ("--batch", "1,3", "--depth", "0,40")
+    several = ("--batch", "1,3", "--depth", "0,40", "--case", "2x70,1x9")
     result = lockgate("bench", "--model", model_path, "-p", "8", "-n", "4", "-r", "1", "--json", *several)
     cases = [(row["test"], row["batch"], row["depth"]) for row in json.loads(result.stdout)]
-    assert cases == [("pp8", 1, 0), ("tg4", 1, 0), ("tg4", 3, 0), ("tg4", 1, 40), ("tg4", 3, 40)]
+    assert cases == [("pp8", 1, 0), ("tg4", 1, 0), ("tg4", 3, 0), ("tg4", 1, 40), ("tg4", 3, 40), ("tg4", 2, 70), ("tg4", 1, 9)]
     result = lockgate("bench", "--model", model_path, "-p", "8", "-n", "4", "-r", "1", "-b", "1,2", "-d", "0,999999")
     lines = result.stdout.decode().splitlines()
     assert [line.split(" ")[0] for line in lines[2:]] == ["batch", "pp8", "tg4", "batch", "tg4", "batch", "batch"]
     assert lines[-1].startswith("batch 2, depth 999999: a context of 1000003 tokens")
     refused = lockgate("bench", "--model", model_path, "--device", "gpu")
     assert refused.returncode == 2 and b"use cpu, cuda or cuda:NUMBER" in refused.stderr
+    for case in ("8", "0x16", "2x", "-1x3"):
+        refused = lockgate("bench", "--model", model_path, f"--case={case}")
+        assert refused.returncode == 2 and b"as in 8x32704" in refused.stderr
     refused = lockgate("bench", "--model", model_path, "--device", "cuda:63")
     assert refused.returncode == 2 and b"device cuda:63" in refused.stderr
     refused = lockgate("bench", "--shape", "no-such-shape", "--quant", "q8_0")

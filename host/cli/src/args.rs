@@ -192,6 +192,9 @@ pub(crate) struct BenchArgs {
     /// Sequences decoded at once; several, as in 1,8,32, are measured at each depth.
     #[arg(short = 'b', long, value_name = "BATCH", value_delimiter = ',', default_value = "1")]
     pub(crate) batch: Vec<NonZeroUsize>,
+    /// Further batches at depths of their own, behind the others, as in 1x32704,8x32704.
+    #[arg(long = "case", value_name = "BATCHxDEPTH", value_delimiter = ',', value_parser = bench_case)]
+    pub(crate) cases: Vec<(NonZeroUsize, usize)>,
     /// Runs of each test.
     #[arg(short = 'r', default_value_t = NonZeroUsize::new(3).expect("3 is not 0"))]
     pub(crate) repetitions: NonZeroUsize,
@@ -207,6 +210,12 @@ pub(crate) struct BenchArgs {
     /// One JSON array on stdout.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn bench_case(text: &str) -> Result<(NonZeroUsize, usize), String> {
+    let numbers =
+        text.split_once('x').and_then(|(batch, depth)| Some((batch.parse().ok()?, depth.parse().ok()?)));
+    numbers.ok_or_else(|| "use a batch, x and a depth, as in 8x32704".to_owned())
 }
 
 /// How a benchmark's cache stores keys and values.

@@ -55,17 +55,21 @@ impl<'m> Bench<'m> {
         batch.saturating_mul(tokens.div_ceil(BLOCK_TOKENS))
     }
 
-    /// Begins anew with `batch` sequences, at least one, of `depth` tokens each. One is computed and the others are copies
-    /// of it, each in blocks of its own: how fast what follows is does not depend on what they hold.
+    /// Begins anew with `batch` sequences, at least one, of `depth` tokens each. One is computed, as far as it is not there
+    /// from before, and the others are copies of it, each in blocks of its own: how fast what follows is does not depend on
+    /// what they hold.
     ///
     /// # Errors
     /// The context or the cache ends before.
     pub fn begin(&mut self, batch: usize, depth: usize) -> Result<(), ForwardError> {
         let vocabulary = self.model.config().vocabulary as u32;
-        self.sequences.clear();
-        self.sequences.push(self.cache.sequence_with(self.adapter.clone()));
+        self.sequences.truncate(1);
+        if self.sequences.is_empty() {
+            self.sequences.push(self.cache.sequence_with(self.adapter.clone()));
+        }
+        self.rewind(depth);
         self.next = vec![0];
-        self.prefill(depth)?;
+        self.prefill(depth - self.depth())?;
         for _ in 1..batch {
             let copy = self.cache.duplicate(&self.sequences[0]).map_err(|error| match error {
                 ForkError::Blocks(error) => ForwardError::Blocks(error),

@@ -377,8 +377,11 @@ fn copied_pages_are_the_pages() {
     let mut scene = Scene::new(0, shape(2, 64, KvFormat::Q8_0), 4, &[16, 16]);
     let (from, to) = (scene.page(0, 0), scene.page(1, 0));
     let device = scene.device.clone();
-    scene.cache.copy_page(&device, from, to).expect("both exist");
-    assert!(scene.cache.copy_page(&device, from, PAGES as u32).is_err());
+    let last = PAGES as u32 - 1;
+    for (from, to, count) in [(from, last + 1, 1), (0, last, 2), (last, 0, 2), (0, 1, 2), (2, 0, 3)] {
+        assert!(scene.cache.copy_pages(&device, from, to, count).is_err(), "{count} from {from} to {to}");
+    }
+    scene.cache.copy_pages(&device, from, to, 1).expect("both exist");
     scene.keys[1] = scene.keys[0].clone();
     scene.values[1] = scene.values[0].clone();
     scene.check(&[1, 1], plain(64), true);

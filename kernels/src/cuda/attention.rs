@@ -76,20 +76,20 @@ impl DeviceKv {
         self.shape
     }
 
-    /// Makes page `to` what page `from` is.
+    /// Makes the `count` pages from `to` on what those from `from` on are.
     ///
     /// # Errors
-    /// One of them does not exist, or the driver's.
-    pub fn copy_page(&mut self, device: &Device, from: u32, to: u32) -> Result<(), DriverError> {
-        let (from, to) = (from as usize, to as usize);
-        if from >= self.pages || to >= self.pages {
-            let problem = format!("pages {from} and {to} are not of {}", self.pages);
-            return Err(DriverError::failed("copy of a page", problem));
+    /// One of them does not exist, some are both, or the driver's.
+    pub fn copy_pages(&mut self, device: &Device, from: u32, to: u32, count: u32) -> Result<(), DriverError> {
+        let [from, to, count] = [from, to, count].map(|pages| pages as usize);
+        if from.max(to) + count > self.pages || from.abs_diff(to) < count {
+            let problem = format!("{count} pages from {from} and from {to} on, of {}", self.pages);
+            return Err(DriverError::failed("copy of pages", problem));
         }
-        let bytes = self.keys.len() / self.pages;
+        let Some(bytes) = self.keys.len().checked_div(self.pages) else { return Ok(()) };
         let stream = super::driver::Stream::Compute;
         for buffer in [&self.keys, &self.values] {
-            device.driver().copy(stream, buffer.at(from * bytes), buffer.at(to * bytes), bytes)?;
+            device.driver().copy(stream, buffer.at(from * bytes), buffer.at(to * bytes), count * bytes)?;
         }
         Ok(())
     }

@@ -39,7 +39,7 @@ pub(super) fn bench(args: BenchArgs) -> Result<(), Failure> {
         BenchKv::F16 => KvFormat::F16,
         BenchKv::Q8_0 => KvFormat::Q8_0,
     };
-    let several = args.batch.len() * args.depth.len() > 1;
+    let several = cases.len() > 1;
     let Fitting { options, cases, refused } = Fitting::find(&gguf, choice.as_ref(), kv, cases)?;
     let model = models::Loading::named(format!("loading {name}"))
         .track(|progress| Model::load_on(&gguf, &options, choice.as_ref(), &pool, progress))?;

@@ -115,14 +115,15 @@ impl Cache {
         let mut child = self.sequence_with(parent.adapter.clone());
         child.blocks.share(&parent.pages[..shared], &mut child.pages);
         child.reserve(parent.tokens)?;
-        for block in shared..parent.tokens.div_ceil(BLOCK_TOKENS) {
-            let (from, to) = (parent.pages[block], child.pages[block]);
+        let copied = shared..parent.tokens.div_ceil(BLOCK_TOKENS);
+        let (from, to) = (&parent.pages[copied.clone()], &child.pages[copied]);
+        for (from, to) in from.iter().zip(to) {
             for LayerState::Attention(pages) in &mut self.layers {
-                pages.copy_page(from, to);
+                pages.copy_page(*from, *to);
             }
-            if let Some(card) = &mut self.card {
-                card.copy_page(from, to)?;
-            }
+        }
+        if let Some(card) = &mut self.card {
+            card.copy_pages(from, to)?;
         }
         (child.tokens, child.shared) = (parent.tokens, shared);
         Ok(child)

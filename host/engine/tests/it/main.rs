@@ -11,6 +11,7 @@ mod allocations;
 mod attacks;
 mod cards;
 mod choices;
+mod duplicates;
 mod invariance;
 mod lora;
 mod made_there;

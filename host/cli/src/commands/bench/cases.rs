@@ -19,11 +19,12 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// All of them, depth by depth. How fast a prompt is computed does not depend on how many come behind it, so that the
-    /// first case alone has that test.
+    /// All of them, depth by depth, and then those that were given one by one. How fast a prompt is computed does not
+    /// depend on how many come behind it, so that the first case alone has that test.
     pub(super) fn all(args: &BenchArgs) -> Vec<Self> {
         let pairs =
             args.depth.iter().flat_map(|depth| args.batch.iter().map(move |batch| (*depth, batch.get())));
+        let pairs = pairs.chain(args.cases.iter().map(|(batch, depth)| (*depth, batch.get())));
         let case = |(number, (depth, batch))| Self {
             batch,
             depth,

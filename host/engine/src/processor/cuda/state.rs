@@ -73,9 +73,18 @@ impl State {
         self.extent
     }
 
-    /// Makes page `to` what page `from` is, in every layer.
-    pub(crate) fn copy_page(&mut self, from: u32, to: u32) -> Result<(), DriverError> {
-        self.layers.iter_mut().try_for_each(|layer| layer.copy_page(&self.device, from, to))
+    /// Makes the pages `to` what the pages `from` are, as many of them, in every layer: at one stroke those that lie side
+    /// by side.
+    pub(crate) fn copy_pages(&mut self, from: &[u32], to: &[u32]) -> Result<(), DriverError> {
+        let pairs: Vec<(u32, u32)> = from.iter().copied().zip(to.iter().copied()).collect();
+        for run in pairs.chunk_by(|(from, to), next| *next == (from + 1, to + 1)) {
+            let (from, to) = run[0];
+            for layer in &mut self.layers {
+                // A page takes memory, so that there are fewer than 2³².
+                layer.copy_pages(&self.device, from, to, run.len() as u32)?;
+            }
+        }
+        Ok(())
     }
 
     /// The adapter's copy on the card, which is made the first time.
