@@ -13,6 +13,7 @@ pub mod memory;
 pub mod norm;
 pub mod peak;
 pub mod pool;
+pub mod random;
 pub mod rope;
 
 #[cfg(test)]
