@@ -113,9 +113,10 @@ fn greet(config: &Config, address: std::net::SocketAddr) {
     }
     terminal::note(&format!("listening on http://{address}; try:"));
     let key = if config.keys.is_empty() { "" } else { "-H \"authorization: Bearer $LOCKGATE_KEY\" " };
+    // A model as small as the quick start's talks nonsense at the API's own temperature of 1.
     terminal::note(&format!(
         "  curl http://{address}/v1/chat/completions -H 'content-type: application/json' {key}-d '{{\"model\": \
-         \"auto\", \"max_tokens\": 60, \"messages\": [{{\"role\": \"user\", \"content\": \"What is the capital of \
-         France? Answer in one short sentence.\"}}]}}'"
+         \"auto\", \"temperature\": 0, \"max_tokens\": 60, \"messages\": [{{\"role\": \"user\", \"content\": \"What is \
+         the capital of France? Answer in one short sentence.\"}}]}}'"
     ));
 }
