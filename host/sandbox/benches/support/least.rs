@@ -19,7 +19,7 @@ use wasmtime::{
 };
 
 /// Bytes of a guest's memory, and of a table, that stay resident between calls.
-const RESIDENT_BYTES: usize = 64 << 10;
+const RESIDENT_BYTES: usize = 128 << 10;
 const MEMORY_BYTES_MAX: usize = 64 << 20;
 const ROUTE: &str = "lockgate:plugin/route@0.1.0";
 
