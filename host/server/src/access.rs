@@ -3,7 +3,7 @@
 //! A web page cannot forge `Host` and `Origin`: a page whose own name was rebound to this machine still
 //! sends its own name. So on a loopback listener only loopback names and configured ones are served.
 //! Beyond loopback every request needs a key, which a page does not have; names are held to the
-//! configuration there only if it lists any. What a welcome page's browser is told is `pages`' to say.
+//! configuration there only if it lists any. What a welcome page's browser is told is `cors`' to say.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use crate::headers::REQUEST_ID;
 use crate::linger::Lingering;
 use crate::routes::Route;
 use crate::state::{AppState, Serving};
-use crate::{access, chat, embeddings, metrics, openai, pages};
+use crate::{access, chat, cors, embeddings, metrics, openai};
 
 /// What a handler knows of its request.
 pub(crate) struct Call {
@@ -60,7 +60,7 @@ pub(crate) async fn respond(
         }
     };
     if let Some(page) = page {
-        pages::let_read(page, response.headers_mut());
+        cors::let_read(page, response.headers_mut());
     }
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -82,12 +82,12 @@ async fn dispatch(
     let waits = head.headers.contains_key(EXPECT);
     let body = Lingering::new(body, if waits { 0 } else { state.options.body_bytes_max.saturating_mul(4) });
     state.hosts.check(&head.headers, &head.uri, loopback)?;
-    seen.page = pages::page_of(&head.headers).cloned();
-    if let Some(method) = pages::asked_leave_for(&head.method, &head.headers) {
+    seen.page = cors::page_of(&head.headers).cloned();
+    if let Some(method) = cors::asked_leave_for(&head.method, &head.headers) {
         seen.route = Route::find(&method, head.uri.path())?.name();
         let mut response = Response::new(AnswerBody::Whole(None));
         *response.status_mut() = StatusCode::NO_CONTENT;
-        pages::give_leave(&head.headers, &method, response.headers_mut());
+        cors::give_leave(&head.headers, &method, response.headers_mut());
         return Ok(response);
     }
     let route = Route::find(&head.method, head.uri.path())?;

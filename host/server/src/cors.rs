@@ -1,4 +1,4 @@
-//! What the browser of a welcome web page is told, so that the page may read its answers: CORS, by the Fetch
+//! CORS: what the browser of a welcome web page is told, so that the page may read its answers, by the Fetch
 //! standard (<https://fetch.spec.whatwg.org/#http-cors-protocol>). Which pages are welcome says `access`;
 //! credentials of a browser's own (cookies) are never asked for. Pure.
 
