@@ -31,7 +31,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::{Builder, JoinHandle};
@@ -61,7 +61,7 @@ const LOOK_EVERY: Duration = Duration::from_micros(500);
 #[derive(Debug)]
 pub(crate) struct Runner {
     name: Arc<str>,
-    jobs: Mutex<Option<Sender<Job>>>,
+    jobs: Mutex<Option<Sender<(Job, Preparing)>>>,
     threads: Vec<JoinHandle<()>>,
     counters: Arc<Counters>,
     closing: Arc<AtomicBool>,
@@ -129,6 +129,25 @@ impl Drop for Place {
     }
 }
 
+/// One of the requests whose prompts are being prepared, or are ready for the thread that owns the model. Dropped
+/// before anybody learns how the request went on, so that whoever reads an answer's end does not find it counted as
+/// waiting.
+#[derive(Debug)]
+struct Preparing(Arc<Counters>);
+
+impl Preparing {
+    fn new(counters: &Arc<Counters>) -> Self {
+        counters.preparing.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        self.0.preparing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Stream for Answer {
     type Item = Result<Event, BackendError>;
 
@@ -182,7 +201,7 @@ impl Runner {
         };
         let prepare = {
             let (name, closing) = (Arc::clone(&name), Arc::clone(&closing));
-            move || prepare(&name, &jobs_waiting, &works, &counters, &closing)
+            move || prepare(&name, &jobs_waiting, &works, &closing)
         };
         runner.threads.push(Builder::new().name("prompts".to_owned()).spawn(prepare)?);
         let compute = move || compute(&mut core, &name, &works_waiting, &closing);
@@ -250,13 +269,9 @@ impl Runner {
             return Err(error.retry_after(Some(self.counters.retry_after())));
         }
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        self.counters.preparing.fetch_add(1, Ordering::Relaxed);
-        match jobs.as_ref().map(|jobs| jobs.send(job)) {
+        match jobs.as_ref().map(|jobs| jobs.send((job, Preparing::new(&self.counters)))) {
             Some(Ok(())) => Ok(Answer { reader, _place: place }),
-            _ => {
-                self.counters.preparing.fetch_sub(1, Ordering::Relaxed);
-                Err(stopped(&self.name))
-            }
+            _ => Err(stopped(&self.name)),
         }
     }
 
@@ -284,51 +299,70 @@ fn stopped(name: &str) -> BackendError {
 /// The thread that prepares prompts, in the order of their arrival.
 fn prepare(
     name: &str,
-    jobs: &Receiver<Job>,
-    works: &Sender<Work>,
-    counters: &Counters,
+    jobs: &Receiver<(Job, Preparing)>,
+    works: &Sender<(Work, Preparing)>,
     closing: &AtomicBool,
 ) {
-    while let Ok(job) = jobs.recv() {
+    while let Ok((job, preparing)) = jobs.recv() {
+        let prepared = Preparation { name, closing, preparing };
         let work = match job {
-            Job::Answer(job, to) => prepared(name, job, to, closing).map(|(ask, to)| Work::Answer(ask, to)),
-            Job::Choose(job, to) => prepared(name, job, to, closing).map(|(ask, to)| Work::Choose(ask, to)),
-            Job::Embed(job, to) => prepared(name, job, to, closing).map(|(ask, to)| Work::Embed(ask, to)),
+            Job::Answer(job, to) => prepared.run(job, to, Work::Answer),
+            Job::Choose(job, to) => prepared.run(job, to, Work::Choose),
+            Job::Embed(job, to) => prepared.run(job, to, Work::Embed),
             Job::Count(job, to) => {
-                if let Some((count, to)) = prepared(name, job, to, closing) {
+                if let Some(((count, to), preparing)) = prepared.run(job, to, |count, to| (count, to)) {
+                    drop(preparing);
                     to.answer(count);
                 }
                 None
             }
         };
         if let Some(work) = work
-            && let Err(unsent) = works.send(work)
+            && let Err(SendError((unsent, preparing))) = works.send(work)
         {
-            unsent.0.fail(stopped(name));
+            drop(preparing);
+            unsent.fail(stopped(name));
         }
-        counters.preparing.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Prepares one request for whoever waits for it; nothing where nobody does, or where it failed.
-fn prepared<T, S: Sink>(name: &str, prepare: Prepare<T>, to: S, closing: &AtomicBool) -> Option<(T, S)> {
-    if closing.load(Ordering::Relaxed) {
-        to.fail(stopped(name));
-        return None;
-    }
-    if to.abandoned() {
-        return None;
-    }
-    match catch_unwind(AssertUnwindSafe(prepare)) {
-        Ok(Ok(ask)) => return Some((ask, to)),
-        Ok(Err(error)) => to.fail(error),
-        Err(_panic) => {
-            tracing::error!(model = name, "preparing a prompt failed");
-            let message = format!("model `{name}` failed to prepare the prompt: {PANIC}");
-            to.fail(BackendError::new(ErrorKind::Internal, message));
+/// One request's turn on the thread that prepares prompts.
+struct Preparation<'a> {
+    name: &'a str,
+    closing: &'a AtomicBool,
+    preparing: Preparing,
+}
+
+impl Preparation<'_> {
+    /// Prepares the request for whoever waits for it, and makes of both what goes on; nothing where nobody waits, or
+    /// where it failed.
+    fn run<T, S: Sink, W>(
+        self,
+        prepare: Prepare<T>,
+        to: S,
+        make: impl FnOnce(T, S) -> W,
+    ) -> Option<(W, Preparing)> {
+        let Self { name, closing, preparing } = self;
+        if to.abandoned() {
+            return None;
         }
+        let error = if closing.load(Ordering::Relaxed) {
+            stopped(name)
+        } else {
+            match catch_unwind(AssertUnwindSafe(prepare)) {
+                Ok(Ok(ask)) => return Some((make(ask, to), preparing)),
+                Ok(Err(error)) => error,
+                Err(_panic) => {
+                    tracing::error!(model = name, "preparing a prompt failed");
+                    let message = format!("model `{name}` failed to prepare the prompt: {PANIC}");
+                    BackendError::new(ErrorKind::Internal, message)
+                }
+            }
+        };
+        drop(preparing);
+        to.fail(error);
+        None
     }
-    None
 }
 
 impl Work {
@@ -340,7 +374,8 @@ impl Work {
         }
     }
 
-    fn begin<F: Forward>(self, core: &mut Core<F>) {
+    fn begin<F: Forward>(self, preparing: Preparing, core: &mut Core<F>) {
+        drop(preparing);
         match self {
             Self::Answer(ask, to) => core.submit(ask, to),
             Self::Choose(ask, to) => core.measure(|limits| Measuring::choosing(ask, to, limits)),
@@ -350,11 +385,16 @@ impl Work {
 }
 
 /// The thread that owns the model.
-fn compute<F: Forward>(core: &mut Core<F>, name: &str, works: &Receiver<Work>, closing: &AtomicBool) {
+fn compute<F: Forward>(
+    core: &mut Core<F>,
+    name: &str,
+    works: &Receiver<(Work, Preparing)>,
+    closing: &AtomicBool,
+) {
     loop {
         loop {
             match works.try_recv() {
-                Ok(work) => work.begin(core),
+                Ok((work, preparing)) => work.begin(preparing, core),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return core.fail_all(&stopped(name)),
             }
@@ -366,12 +406,12 @@ fn compute<F: Forward>(core: &mut Core<F>, name: &str, works: &Receiver<Work>, c
             Turn::Worked => {}
             Turn::Waiting => {
                 // Where nobody is left to send, the loop above finds out.
-                if let Ok(work) = works.recv_timeout(LOOK_EVERY) {
-                    work.begin(core);
+                if let Ok((work, preparing)) = works.recv_timeout(LOOK_EVERY) {
+                    work.begin(preparing, core);
                 }
             }
             Turn::Idle => match works.recv() {
-                Ok(work) => work.begin(core),
+                Ok((work, preparing)) => work.begin(preparing, core),
                 Err(_) => return,
             },
         }
