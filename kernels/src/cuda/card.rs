@@ -391,6 +391,8 @@ impl Driver for Card {
 impl Drop for Card {
     fn drop(&mut self) {
         if self.enter().is_err() {
+            // The driver has taken all of it back, and would not know what it is told of.
+            std::mem::forget(locked(&self.library).take());
             return;
         }
         // Nothing can be done about errors here: the card is gone, or earlier work failed.
@@ -408,9 +410,7 @@ impl Drop for Card {
             // SAFETY: it was made here; the driver finishes what is on it.
             let _ = unsafe { result::stream::destroy(stream) };
         }
-        if let Some(library) = locked(&self.library).take() {
-            library.close();
-        }
+        drop(locked(&self.library).take());
         self.transfers.close();
         for module in self.modules.drain(..) {
             // SAFETY: it was loaded here, and its kernels are used no longer.

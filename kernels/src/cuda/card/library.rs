@@ -1,7 +1,8 @@
 //! [`Library`]: cuBLASLt, NVIDIA's products of matrices, where it is on this machine. It is no part of the driver, so that
 //! a machine may have a card and no library.
 //!
-//! Owns its handle, its working memory, and which algorithm it takes for a shape, which it is asked once.
+//! Owns its handle, its working memory, and which algorithm it takes for a shape, which it is asked once. Whatever the
+//! library or the driver made is given back when its owner here is dropped, on every way out.
 #![allow(unsafe_code, reason = "the library is a C library")]
 
 use std::collections::HashMap;
@@ -19,20 +20,36 @@ const WORKSPACE_BYTES: usize = 32 << 20;
 /// A product's shape: rows, outputs, columns.
 type Shape = (usize, usize, usize);
 
+/// Something that the library or the driver made, and how it is given back.
+struct Owned<T: Copy, E> {
+    made: T,
+    give_back: unsafe fn(T) -> Result<(), E>,
+}
+
+impl<T: Copy, E> Drop for Owned<T, E> {
+    fn drop(&mut self) {
+        // SAFETY: it was made by what it is given back to, and nobody knows it any longer. An error is one of earlier work.
+        let _ = unsafe { (self.give_back)(self.made) };
+    }
+}
+
+type Object<T> = Owned<T, result::CublasError>;
+
 /// How a shape is multiplied.
 struct Plan {
-    description: sys::cublasLtMatmulDesc_t,
+    description: Object<sys::cublasLtMatmulDesc_t>,
     /// Of weights, activations and the output.
-    layouts: [sys::cublasLtMatrixLayout_t; 3],
+    layouts: [Object<sys::cublasLtMatrixLayout_t>; 3],
     algorithm: sys::cublasLtMatmulAlgo_t,
 }
 
-/// The open library. Whoever has it closes it, with the context current and nothing of it going on.
+/// The open library. Whoever has it drops it with the context current and nothing of it going on. Its plans are dropped
+/// before its handle.
 pub(super) struct Library {
-    handle: sys::cublasLtHandle_t,
-    workspace: CUdeviceptr,
     /// None for a shape that it does not multiply.
     plans: HashMap<Shape, Option<Plan>>,
+    workspace: Owned<CUdeviceptr, driver_result::DriverError>,
+    handle: Object<sys::cublasLtHandle_t>,
 }
 
 // SAFETY: its handles belong to no thread; the card uses it under a lock.
@@ -55,34 +72,31 @@ impl Library {
             return Ok(None);
         }
         let handle = result::create_handle().map_err(failed)?;
-        // SAFETY: the context is current; the memory is freed when the library is closed.
-        match unsafe { driver_result::malloc_sync(WORKSPACE_BYTES) } {
-            Ok(workspace) => Ok(Some(Library { handle, workspace, plans: HashMap::new() })),
-            Err(_) => {
-                // SAFETY: nobody else knows it.
-                let _ = unsafe { result::destroy_handle(handle) };
-                Err(DriverError::OutOfMemory { bytes: WORKSPACE_BYTES })
-            }
-        }
+        let handle = Owned { made: handle, give_back: result::destroy_handle };
+        // SAFETY: the context is current.
+        let workspace = unsafe { driver_result::malloc_sync(WORKSPACE_BYTES) };
+        let workspace = workspace.map_err(|_| DriverError::OutOfMemory { bytes: WORKSPACE_BYTES })?;
+        let workspace = Owned { made: workspace, give_back: driver_result::memory_free };
+        Ok(Some(Library { plans: HashMap::new(), workspace, handle }))
     }
 
     /// Multiplies on the stream; whether the library does that shape.
     pub(super) fn multiply(&mut self, product: &Product, stream: CUstream) -> Result<bool, DriverError> {
         let shape = (product.rows, product.outputs, product.columns);
         if !self.plans.contains_key(&shape) {
-            let plan = Plan::make(self.handle, shape).map_err(failed)?;
+            let plan = Plan::make(self.handle.made, shape).map_err(failed)?;
             self.plans.insert(shape, plan);
         }
         let Some(Some(plan)) = self.plans.get(&shape) else { return Ok(false) };
         let (one, old) = (1.0_f32, if product.add { 1.0_f32 } else { 0.0 });
         let number = |number: &f32| std::ptr::from_ref(number).cast::<c_void>();
         let there = |address: u64| address as *mut c_void;
-        let [weights, x, out] = plan.layouts;
+        let [weights, x, out] = plan.layouts.each_ref().map(|layout| layout.made);
         // SAFETY: the caller's addresses hold matrices of that shape; all else was made here and lives on.
         let done = unsafe {
             result::matmul(
-                self.handle,
-                plan.description,
+                self.handle.made,
+                plan.description.made,
                 number(&one),
                 number(&old),
                 there(product.weights.0),
@@ -94,19 +108,12 @@ impl Library {
                 there(product.out.0),
                 out,
                 &raw const plan.algorithm,
-                there(self.workspace),
+                there(self.workspace.made),
                 WORKSPACE_BYTES,
                 stream.cast(),
             )
         };
         done.map(|()| true).map_err(failed)
-    }
-
-    /// Gives all of it back.
-    pub(super) fn close(self) {
-        self.plans.into_values().flatten().for_each(Plan::free);
-        // SAFETY: both were made here. An error is one of earlier work.
-        let _ = unsafe { (driver_result::memory_free(self.workspace), result::destroy_handle(self.handle)) };
     }
 }
 
@@ -117,48 +124,37 @@ impl Plan {
         let (half, single) = (sys::cudaDataType::CUDA_R_16BF, sys::cudaDataType::CUDA_R_32F);
         // It counts down columns: a row of ours is a column to it, so that weights are what it turns around.
         let description = result::create_matmul_desc(sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, single)?;
-        let layouts = [
-            result::create_matrix_layout(half, columns, outputs, columns as i64)?,
-            result::create_matrix_layout(half, columns, rows, columns as i64)?,
-            result::create_matrix_layout(single, outputs, rows, outputs as i64)?,
-        ];
+        let description = Owned { made: description, give_back: result::destroy_matmul_desc };
+        let layout = |numbers, rows, columns: u64| -> Result<Object<_>, result::CublasError> {
+            let made = result::create_matrix_layout(numbers, columns, rows, columns as i64)?;
+            Ok(Owned { made, give_back: result::destroy_matrix_layout })
+        };
+        let layouts =
+            [layout(half, outputs, columns)?, layout(half, rows, columns)?, layout(single, rows, outputs)?];
         let turned: i32 = 1;
         let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSA;
         let value = (&raw const turned).cast::<c_void>();
         // SAFETY: the description was just made; the library copies the number.
-        unsafe { result::set_matmul_desc_attribute(description, attribute, value, size_of::<i32>()) }?;
-        let preference = result::create_matmul_pref()?;
+        unsafe { result::set_matmul_desc_attribute(description.made, attribute, value, size_of::<i32>()) }?;
+        let preference =
+            Owned { made: result::create_matmul_pref()?, give_back: result::destroy_matmul_pref };
         let attribute = sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
-        let (bytes, [weights, x, out]) = (WORKSPACE_BYTES, layouts);
+        let bytes = WORKSPACE_BYTES as u64;
         let value = (&raw const bytes).cast::<c_void>();
-        // SAFETY: all of these were just made; the library copies the number.
+        // SAFETY: the preference was just made; the library copies the number.
+        unsafe { result::set_matmul_pref_attribute(preference.made, attribute, value, size_of::<u64>()) }?;
+        let [weights, x, out] = layouts.each_ref().map(|layout| layout.made);
+        // SAFETY: all of these were just made.
         let found = unsafe {
-            result::set_matmul_pref_attribute(preference, attribute, value, size_of::<usize>())?;
-            let found =
-                result::get_matmul_algo_heuristic(handle, description, weights, x, out, out, preference);
-            result::destroy_matmul_pref(preference)?;
-            found
+            result::get_matmul_algo_heuristic(handle, description.made, weights, x, out, out, preference.made)
         };
         match found {
             Ok(found) => Ok(Some(Plan { description, layouts, algorithm: found.algo })),
-            Err(result::CublasError(sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)) => {
-                Plan::free_parts(description, layouts);
-                Ok(None)
-            }
+            Err(result::CublasError(sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)) => Ok(None),
             Err(error) => Err(error),
         }
     }
-
-    fn free(self) {
-        Plan::free_parts(self.description, self.layouts);
-    }
-
-    fn free_parts(description: sys::cublasLtMatmulDesc_t, layouts: [sys::cublasLtMatrixLayout_t; 3]) {
-        for layout in layouts {
-            // SAFETY: it was made here and is used no longer.
-            let _ = unsafe { result::destroy_matrix_layout(layout) };
-        }
-        // SAFETY: as above.
-        let _ = unsafe { result::destroy_matmul_desc(description) };
-    }
 }
+
+#[cfg(test)]
+mod tests;
