@@ -1,17 +1,18 @@
 // Causal attention over a paged cache, for decoding and for prompts: one algorithm, two ways to share it out.
 //
 //   queries f16 [rows][heads][DIM], rotated; cache as rope.cu writes it, f16 or 8 bits; out f32 [rows][heads][DIM]
-//   sequences u32 [sequences][4]: first row, rows, position of the first row, first of its page table
+//   sequences u32 [sequences][5]: first row, rows, position of the first row, first of its page table, tokens of a part
 //   pages u32: the page tables of all sequences
 //   score = q . k * scale, then cap * tanh(score / cap) where a cap is given; a row at position p sees the tokens
 //   p - window < t <= p; out = sum of softmax(score) * v
 //
 // The heads that share a key-value head are packed with the rows into the 16 rows of an mma tile: packed row
 // i is row i / GROUP, head i % GROUP. Four warps, each with one page (16 tokens) of keys and one of values in
-// shared memory, fetched by cp.async while the other of the two is used:
+// shared memory, fetched by cp.async while the other of the two is used. Pages in 8 bits arrive as they are stored, and are
+// widened to f16 once they are there, keys and values in turn in one place:
 //   decode   the block has 16 packed rows; each warp walks every fourth page on its own, without a barrier; the warps'
-//            results are merged at the end. The sequence is split over blocks at fixed positions; attention_merge
-//            puts the parts together by their log-sum-exp.
+//            results are merged at the end. A sequence is split over blocks by its own length alone
+//            (src/cuda/split.rs); attention_merge puts the parts together by their log-sum-exp.
 //   prefill  the block has 64 packed rows, 16 a warp; all warps use all four pages between two barriers.
 // Scores and weights are f32, the products f16 with f32 sums. The softmax is online, in powers of two.
 //
@@ -34,44 +35,65 @@ struct Task {
     uint32_t heads, kv_heads;
     float scale, cap;
     uint32_t window;
-    uint32_t split_tokens, splits;
+    uint32_t splits;
 };
+
+// Words of `sequences` for each.
+constexpr int SEQUENCE_WORDS = 5;
 
 // f16 numbers from one row of a tile to the next: 16 bytes more than the row, so that the eight rows that ldmatrix takes
 // at a time lie in different banks.
 template <int DIM>
 constexpr int STRIDE = DIM + 8;
 
-// Fetches the first `tokens` tokens of a page of one head into f16 rows of STRIDE; the others are zero, whatever the cache
-// holds there. f16 arrives with the copies' wait, 8 bits at once.
+// Bytes of a page of one head as it is stored in 8 bits: values, then a scale of every 32.
+template <int DIM>
+constexpr int NARROW_BYTES = PAGE_TOKENS * (DIM + DIM / 16);
+
+// What a warp has in shared memory: a tile of keys and one of values; or, in 8 bits, a tile for either and both as stored.
 template <int DIM, bool EIGHT_BITS>
-__device__ __forceinline__ void fetch_page(uint16_t* to, const uint8_t* cache, uint64_t place, uint32_t tokens) {
+constexpr int WARP_BYTES = EIGHT_BITS ? PAGE_TOKENS * STRIDE<DIM> * 2 + 2 * NARROW_BYTES<DIM> : 2 * PAGE_TOKENS * STRIDE<DIM> * 2;
+
+// Asks for the first `tokens` tokens of a page of one head, which is there with the copies' wait: as f16 rows of STRIDE in
+// `to`, the others zero whatever the cache holds there; or as it is stored in `narrow`, with what the cache holds.
+template <int DIM, bool EIGHT_BITS>
+__device__ __forceinline__ void fetch_page(uint16_t* to, uint8_t* narrow, const uint8_t* cache, uint64_t place,
+                                           uint32_t tokens) {
     const int lane = threadIdx.x % 32;
-    constexpr int CHUNKS = PAGE_TOKENS * DIM / 8;
     if constexpr (!EIGHT_BITS) {
         const uint16_t* from = reinterpret_cast<const uint16_t*>(cache) + place * (PAGE_TOKENS * DIM);
-        for (int chunk = lane; chunk < CHUNKS; chunk += 32) {
+        for (int chunk = lane; chunk < PAGE_TOKENS * DIM / 8; chunk += 32) {
             const uint32_t token = chunk / (DIM / 8);
             cp_async16(to + token * STRIDE<DIM> + chunk % (DIM / 8) * 8, from + chunk * 8, token < tokens ? 16 : 0);
         }
     } else {
-        constexpr int GROUPS = DIM / 32;
-        const uint8_t* from = cache + place * (PAGE_TOKENS * (DIM + 2 * GROUPS));
-        for (int chunk = lane; chunk < CHUNKS; chunk += 32) {
-            const uint32_t token = chunk / (DIM / 8), column = chunk % (DIM / 8) * 8;
-            unsigned words[4] = {0, 0, 0, 0};
-            if (token < tokens) {
-                const uint2 values = load<uint2>(from + chunk * 8);
-                const uint8_t* scales = from + PAGE_TOKENS * DIM;
-                const float scale = f16_to_f32(load<uint16_t>(scales + (token * GROUPS + column / 32) * 2));
-#pragma unroll
-                for (int word = 0; word < 4; ++word) {
-                    const unsigned pair = (word < 2 ? values.x : values.y) >> (16 * (word % 2));
-                    words[word] = pack_f16(scale * float(int8_t(pair)), scale * float(int8_t(pair >> 8)));
-                }
-            }
-            store(to + token * STRIDE<DIM> + column, make_uint4(words[0], words[1], words[2], words[3]));
+        const uint8_t* from = cache + place * NARROW_BYTES<DIM>;
+        for (int chunk = lane; chunk < NARROW_BYTES<DIM> / 16; chunk += 32) {
+            // Scales of several tokens share 16 bytes: of a page that is wanted, all of them.
+            const uint32_t token = chunk < DIM ? chunk / (DIM / 16) : 0;
+            cp_async16(narrow + chunk * 16, from + chunk * 16, token < tokens ? 16 : 0);
         }
+    }
+}
+
+// Widens the first `tokens` tokens of such a page into f16 rows of STRIDE; the others are zero, whatever stands there.
+template <int DIM>
+__device__ __forceinline__ void widen_page(uint16_t* to, const uint8_t* from, uint32_t tokens) {
+    constexpr int GROUPS = DIM / 32;
+    for (int chunk = threadIdx.x % 32; chunk < PAGE_TOKENS * DIM / 8; chunk += 32) {
+        const uint32_t token = chunk / (DIM / 8), column = chunk % (DIM / 8) * 8;
+        unsigned words[4] = {0, 0, 0, 0};
+        if (token < tokens) {
+            const uint2 values = load<uint2>(from + chunk * 8);
+            const uint8_t* scales = from + PAGE_TOKENS * DIM;
+            const float scale = f16_to_f32(load<uint16_t>(scales + (token * GROUPS + column / 32) * 2));
+#pragma unroll
+            for (int word = 0; word < 4; ++word) {
+                const unsigned pair = (word < 2 ? values.x : values.y) >> (16 * (word % 2));
+                words[word] = pack_f16(scale * float(int8_t(pair)), scale * float(int8_t(pair >> 8)));
+            }
+        }
+        store(to + token * STRIDE<DIM> + column, make_uint4(words[0], words[1], words[2], words[3]));
     }
 }
 
@@ -86,8 +108,9 @@ struct Rows {
 template <int DIM, bool EIGHT_BITS, bool SPLIT>
 __device__ void attend(const Task& task, const uint32_t* sequences) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const uint32_t* sequence = sequences + blockIdx.z * 4;
+    const uint32_t* sequence = sequences + blockIdx.z * SEQUENCE_WORDS;
     const uint32_t first_row = sequence[0], rows = sequence[1], first_position = sequence[2];
+    const uint32_t part_tokens = sequence[4];
     const uint32_t* pages = task.pages + sequence[3];
     const uint32_t group = task.heads / task.kv_heads, kv_head = blockIdx.y;
     const uint32_t packed = rows * group;
@@ -104,8 +127,12 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
     uint32_t begin = task.window && earliest > task.window ? earliest - task.window : 0;
     uint32_t part_end = end;
     if (SPLIT && task.splits > 1) {
-        begin = max(begin, part * task.split_tokens);
-        part_end = min(end, (part + 1) * task.split_tokens);
+        begin = max(begin, part * part_tokens);
+        part_end = min(end, (part + 1) * part_tokens);
+        // Of a sequence with fewer parts than another, or in front of the window: nobody asks for it.
+        if (begin >= part_end) {
+            return;
+        }
     }
     constexpr uint32_t STEP = PAGE_TOKENS * WARPS;
     const uint32_t seen_first = begin;
@@ -114,17 +141,22 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
     uint16_t* shared = dynamic_shared<uint16_t>();
     constexpr int PAGE = PAGE_TOKENS * STRIDE<DIM>;
     uint16_t* own_queries = shared + (SPLIT ? 0 : warp * PAGE);
-    uint16_t* tiles = shared + (SPLIT ? 1 : WARPS) * PAGE;
-    uint16_t* own_keys = tiles + warp * 2 * PAGE;
-    uint16_t* own_values = own_keys + PAGE;
+    uint8_t* warps = reinterpret_cast<uint8_t*>(shared + (SPLIT ? 1 : WARPS) * PAGE);
+    auto keys_of = [&](int of) { return reinterpret_cast<uint16_t*>(warps + of * WARP_BYTES<DIM, EIGHT_BITS>); };
+    auto values_of = [&](int of) { return keys_of(of) + (EIGHT_BITS ? 0 : PAGE); };
+    uint8_t* narrow_keys = reinterpret_cast<uint8_t*>(keys_of(warp) + PAGE);
+    uint8_t* narrow_values = narrow_keys + NARROW_BYTES<DIM>;
 
-    // This warp's page of the step at `from`. One that nobody sees is not looked up: it may belong to someone else.
-    auto fetch = [&](uint16_t* to, const uint8_t* cache, uint32_t from) {
+    // Tokens of this warp's page of the step at `from`, none of one that nobody sees.
+    auto tokens_of = [&](uint32_t from) -> uint32_t {
         const uint32_t first = from + warp * PAGE_TOKENS;
-        const bool seen = first < part_end && first + PAGE_TOKENS > seen_first;
-        const uint64_t page = seen ? pages[first / PAGE_TOKENS] : 0;
-        const uint32_t tokens = seen ? part_end - first : 0;
-        fetch_page<DIM, EIGHT_BITS>(to, cache, page * task.kv_heads + kv_head, tokens);
+        return first < part_end && first + PAGE_TOKENS > seen_first ? part_end - first : 0;
+    };
+    // A page that nobody sees is not looked up: it may belong to someone else.
+    auto fetch = [&](uint16_t* to, uint8_t* narrow, const uint8_t* cache, uint32_t from) {
+        const uint32_t tokens = tokens_of(from);
+        const uint64_t page = tokens ? pages[from / PAGE_TOKENS + warp] : 0;
+        fetch_page<DIM, EIGHT_BITS>(to, narrow, cache, page * task.kv_heads + kv_head, tokens);
         cp_async_commit();
     };
     auto meet = [] {
@@ -134,9 +166,19 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
             __syncthreads();
         }
     };
+    // Waits for the older of the two copies that are on their way, the one that `to` is for.
+    auto arrive = [&](uint16_t* to, const uint8_t* narrow, uint32_t from) {
+        cp_async_wait<1>();
+        if constexpr (EIGHT_BITS) {
+            // For the other lanes' copies too.
+            __syncwarp();
+            widen_page<DIM>(to, narrow, tokens_of(from));
+        }
+        meet();
+    };
 
-    fetch(own_keys, task.keys, begin);
-    fetch(own_values, task.values, begin);
+    fetch(keys_of(warp), narrow_keys, task.keys, begin);
+    fetch(values_of(warp), narrow_values, task.values, begin);
     // The queries of this warp's 16 packed rows; in a split all warps have the same and share the work.
     for (int chunk = SPLIT ? threadIdx.x : lane; chunk < PAGE_TOKENS * DIM / 8; chunk += SPLIT ? WARPS * 32 : 32) {
         const int row = chunk / (DIM / 8), column = chunk % (DIM / 8) * 8;
@@ -166,14 +208,13 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
         sees_end[half] = at < packed ? min(position + 1, part_end) : 0;
         sees_begin[half] = task.window && position + 1 > task.window ? position + 1 - task.window : 0;
         if (SPLIT && task.splits > 1) {
-            sees_begin[half] = max(sees_begin[half], part * task.split_tokens);
+            sees_begin[half] = max(sees_begin[half], part * part_tokens);
         }
     }
 
     constexpr int PAGES = SPLIT ? 1 : WARPS;
     for (uint32_t from = begin; from < part_end; from += STEP) {
-        cp_async_wait<1>();
-        meet();
+        arrive(keys_of(warp), narrow_keys, from);
         // scores[2 * page + half]: tokens 8 * half .. of the page.
         float scores[2 * PAGES][4];
 #pragma unroll
@@ -186,7 +227,7 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
             ldmatrix_x4(query, own_queries + lane % 16 * STRIDE<DIM> + column + lane / 16 * 8);
 #pragma unroll
             for (int page = 0; page < PAGES; ++page) {
-                const uint16_t* keys = SPLIT ? own_keys : tiles + page * 2 * PAGE;
+                const uint16_t* keys = keys_of(SPLIT ? warp : page);
                 unsigned key[4];
                 ldmatrix_x4(key, keys + (lane % 8 + lane / 16 * 8) * STRIDE<DIM> + column + lane / 8 % 2 * 8);
                 mma_f16(scores[2 * page], query, key[0], key[1]);
@@ -195,7 +236,7 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
         }
         meet();
         if (from + STEP < part_end) {
-            fetch(own_keys, task.keys, from + STEP);
+            fetch(keys_of(warp), narrow_keys, task.keys, from + STEP);
         } else {
             cp_async_commit();
         }
@@ -247,11 +288,10 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
             }
         }
 
-        cp_async_wait<1>();
-        meet();
+        arrive(values_of(warp), narrow_values, from);
 #pragma unroll
         for (int page = 0; page < PAGES; ++page) {
-            const uint16_t* values = SPLIT ? own_values : tiles + page * 2 * PAGE + PAGE;
+            const uint16_t* values = values_of(SPLIT ? warp : page);
 #pragma unroll
             for (int column = 0; column < DIM; column += 16) {
                 unsigned value[4];
@@ -262,7 +302,7 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
         }
         meet();
         if (from + STEP < part_end) {
-            fetch(own_values, task.values, from + STEP);
+            fetch(values_of(warp), narrow_values, task.values, from + STEP);
         } else {
             cp_async_commit();
         }
@@ -292,7 +332,8 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
         // The warps' results side by side, where their pages were.
         SHARED(float, greatest, WARPS * 16);
         SHARED(float, weight, WARPS * 16);
-        float* sums = reinterpret_cast<float*>(own_keys);
+        static_assert(16 * DIM * 4 <= WARP_BYTES<DIM, EIGHT_BITS>);
+        float* sums = reinterpret_cast<float*>(keys_of(warp));
         __syncwarp();
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
@@ -321,7 +362,7 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
                 for (int other = 0; other < WARPS; ++other) {
                     const float fade = exp2f(greatest[other * 16 + row] - best);
                     total += fade * weight[other * 16 + row];
-                    sum += fade * reinterpret_cast<const float*>(tiles + other * 2 * PAGE)[row * DIM + column];
+                    sum += fade * reinterpret_cast<const float*>(keys_of(other))[row * DIM + column];
                 }
                 const uint64_t head = uint64_t(first_row + row / group) * task.heads + kv_head * group + row % group;
                 if (task.splits == 1) {
@@ -348,10 +389,9 @@ constexpr int prefill_blocks(int dim) { return dim <= 128 ? 3 : 2; }
         attention_decode_##DIM##_##NAME(const uint16_t* queries, const uint8_t* keys, const uint8_t* values,          \
                                         const uint32_t* sequences, const uint32_t* pages, float* out, float* partial, \
                                         uint32_t heads, uint32_t kv_heads, float scale, float cap, uint32_t window,   \
-                                        uint32_t split_tokens, uint32_t splits) {                                     \
+                                        uint32_t splits) {                                                            \
         grid_dependency_wait();                                                                                       \
-        const Task task{queries, keys, values, pages, out, partial, heads, kv_heads, scale, cap, window,              \
-                        split_tokens, splits};                                                                        \
+        const Task task{queries, keys, values, pages, out, partial, heads, kv_heads, scale, cap, window, splits};     \
         attend<DIM, EIGHT_BITS, true>(task, sequences);                                                               \
     }                                                                                                                 \
     EXPORT(attention_decode_##DIM##_##NAME)                                                                           \
@@ -361,7 +401,7 @@ constexpr int prefill_blocks(int dim) { return dim <= 128 ? 3 : 2; }
                                          uint32_t heads, uint32_t kv_heads, float scale, float cap,                   \
                                          uint32_t window) {                                                           \
         grid_dependency_wait();                                                                                       \
-        const Task task{queries, keys, values, pages, out, nullptr, heads, kv_heads, scale, cap, window, 0, 1};       \
+        const Task task{queries, keys, values, pages, out, nullptr, heads, kv_heads, scale, cap, window, 1};          \
         attend<DIM, EIGHT_BITS, false>(task, sequences);                                                              \
     }                                                                                                                 \
     EXPORT(attention_prefill_##DIM##_##NAME)
@@ -381,14 +421,14 @@ ATTENTION(256, q8_0, true)
 // One block a row and head. Reads the parts once: a little beside the cache that made them.
 extern "C" __global__ void __launch_bounds__(128)
     attention_merge(const float* partial, const uint32_t* sequences, float* out, uint32_t heads, uint32_t dim,
-                    uint32_t window, uint32_t split_tokens, uint32_t splits) {
+                    uint32_t window, uint32_t splits) {
     grid_dependency_wait();
-    const uint32_t* sequence = sequences + blockIdx.z * 4;
-    const uint32_t row = blockIdx.y, head = blockIdx.x;
+    const uint32_t* sequence = sequences + blockIdx.z * SEQUENCE_WORDS;
+    const uint32_t row = blockIdx.y, head = blockIdx.x, part_tokens = sequence[4];
     if (row < sequence[1]) {
         const uint32_t position = sequence[2] + row;
-        const uint32_t first = window && position + 1 > window ? (position + 1 - window) / split_tokens : 0;
-        const uint32_t parts = min(position / split_tokens + 1, splits);
+        const uint32_t first = window && position + 1 > window ? (position + 1 - window) / part_tokens : 0;
+        const uint32_t parts = min(position / part_tokens + 1, splits);
         const float* from = partial + (uint64_t(sequence[0] + row) * heads + head) * splits * (dim + 2);
         float best = NEGATIVE_INFINITY;
         for (uint32_t part = first; part < parts; ++part) {

@@ -25,6 +25,7 @@ pub mod reference;
 pub mod rows;
 pub mod sample;
 pub mod seen;
+pub mod split;
 #[cfg(any(feature = "cuda", test))]
 mod staging;
 pub mod tuning;

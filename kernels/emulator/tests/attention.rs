@@ -12,6 +12,7 @@ use lockgate_kernels::cuda::attention::{
 };
 use lockgate_kernels::cuda::memory::{Device, DeviceBuffer};
 use lockgate_kernels::cuda::reference::{self, Weighing};
+use lockgate_kernels::cuda::split::Splitting;
 use lockgate_kernels::rope::Pairing;
 
 const PAGES: usize = 128;
@@ -44,6 +45,8 @@ struct Scene {
     keys: Vec<Vec<f32>>,
     values: Vec<Vec<f32>>,
     tokens: Vec<usize>,
+    /// How far the pages of a sequence lie apart.
+    stride: usize,
 }
 
 fn still(device: &Device, head_dim: usize) -> DeviceRope {
@@ -68,6 +71,7 @@ impl Scene {
             keys: story(10 + number as u64),
             values: story(900 + number as u64),
             tokens: tokens.to_vec(),
+            stride: tokens.len(),
         };
         let everywhere: Vec<u32> = (0..(PAGES * PAGE_TOKENS) as u32).collect();
         let nan = vec![f32::NAN; everywhere.len() * width];
@@ -84,7 +88,7 @@ impl Scene {
 
     /// Pages lie scattered, and no sequence's beside its own.
     fn page(&self, sequence: usize, index: usize) -> u32 {
-        ((sequence + index * self.tokens.len()) * 37 % PAGES) as u32
+        ((sequence + index * self.stride) * 37 % PAGES) as u32
     }
 
     fn keep(&mut self, slots: &[u32], keys: &[f32], values: &[f32]) {
@@ -106,15 +110,17 @@ impl Scene {
         rope_and_keep(&device, &heads, &still(&device, dim), &mut self.cache, &mut queries).expect("it runs");
     }
 
-    /// Computes the last `rows[i]` rows of each sequence and compares each with the reference.
-    fn check(&self, rows: &[usize], weighing: Weighing, split: bool) {
+    /// Computes the last `rows[i]` rows of each sequence and compares each with the reference; what came of it.
+    fn check(&self, rows: &[usize], weighing: Weighing, split: bool) -> Vec<f32> {
         let dim = self.shape.head_dim;
         let (total, width) = (rows.iter().sum::<usize>(), self.heads * dim);
         let queries: Vec<f32> = numbers(77, total * width).iter().map(|&query| half(2.0 * query)).collect();
         let bits: Vec<u16> = queries.iter().map(|&query| f16::from_f32(query).to_bits()).collect();
         let (mut sequences, mut pages, mut first) = (Vec::new(), Vec::new(), 0);
+        let splitting = Splitting::new(self.device.multiprocessors(), self.shape.kv_heads);
         for (sequence, (&tokens, &rows)) in self.tokens.iter().zip(rows).enumerate() {
             sequences.extend([first, rows as u32, (tokens - rows) as u32, pages.len() as u32]);
+            sequences.push(splitting.part_tokens(tokens) as u32);
             first += rows as u32;
             let needed = tokens.div_ceil(PAGE_TOKENS);
             pages.extend((0..needed).map(|index| {
@@ -126,7 +132,7 @@ impl Scene {
         }
         let upload = |numbers: &[u32]| self.device.upload(numbers).expect("memory");
         let (queries_there, sequences) = (self.device.upload(&bits).expect("memory"), upload(&sequences));
-        let tokens_max = self.tokens.iter().copied().max().unwrap_or(0);
+        let parts = self.tokens.iter().map(|&tokens| splitting.parts(tokens)).max().unwrap_or(1);
         let job = DeviceAttention {
             heads: self.heads,
             rows: total,
@@ -138,17 +144,19 @@ impl Scene {
             pages: &upload(&pages),
             count: rows.len(),
             rows_max: rows.iter().copied().max().unwrap_or(0),
-            tokens_max,
+            parts,
         };
         let mut out: DeviceBuffer<f32> = self.device.allocate(total * width).expect("memory");
         if split {
-            let scratch = decode_scratch(total, self.heads, dim, tokens_max);
+            let scratch = decode_scratch(total, self.heads, dim, parts);
             let mut scratch = self.device.allocate(scratch).expect("memory");
             decode(&self.device, &job, &self.cache, &mut scratch, &mut out).expect("it runs");
         } else {
             prefill(&self.device, &job, &self.cache, &mut out).expect("it runs");
         }
-        self.compare(rows, weighing, &queries, &out.to_vec().expect("there"));
+        let out = out.to_vec().expect("there");
+        self.compare(rows, weighing, &queries, &out);
+        out
     }
 
     fn compare(&self, rows: &[usize], weighing: Weighing, queries: &[f32], out: &[f32]) {
@@ -220,12 +228,38 @@ fn decoding_equals_the_reference_on_every_head_size_group_and_length() {
 #[test]
 fn long_sequences_are_split_and_put_together() {
     for (number, format) in [KvFormat::F16, KvFormat::Q8_0].into_iter().enumerate() {
-        let scene = Scene::new(number, shape(1, 64, format), 3, &[600, 5, 513]);
+        let mut scene = Scene::new(number, shape(1, 64, format), 3, &[600, 5, 513]);
         scene.check(&[1, 1, 1], plain(64), true);
         scene.check(&[1, 1, 1], Weighing { window: 80, ..plain(64) }, true);
         scene.check(&[1, 1, 1], Weighing { window: 200, cap: 3.0, ..plain(64) }, true);
         // A few rows at once, as in drafting ahead.
         scene.check(&[4, 2, 5], plain(64), true);
+        // On cards that have more to do at once: parts of 128 and of 64.
+        for multiprocessors in [5, 100] {
+            scene.device = scene.device.with_multiprocessors(multiprocessors);
+            scene.check(&[1, 1, 1], plain(64), true);
+            scene.check(&[1, 1, 1], Weighing { window: 80, ..plain(64) }, true);
+            scene.check(&[4, 2, 5], plain(64), true);
+        }
+    }
+}
+
+/// How a sequence is split is its own affair: what comes of it has the same bits whoever else is in the batch.
+#[test]
+fn a_sequence_is_split_by_its_own_length_alone() {
+    for (number, format) in [KvFormat::F16, KvFormat::Q8_0].into_iter().enumerate() {
+        // Alone it has three parts, one, or three; beside it are sequences of eleven, or of longer ones.
+        for (lengths, multiprocessors) in [([130, 660, 40], 9), ([40, 130, 660], 30), ([257, 5, 600], 3)] {
+            let mut scene = Scene::new(number, shape(1, 64, format), 3, &lengths);
+            scene.device = scene.device.with_multiprocessors(multiprocessors);
+            let together = scene.check(&[1; 3], plain(64), true);
+            scene.tokens.truncate(1);
+            // Its pages lie where they lay.
+            scene.stride = lengths.len();
+            let alone = scene.check(&[1], plain(64), true);
+            let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&alone), bits(&together[..alone.len()]), "{format:?}, {lengths:?}");
+        }
     }
 }
 
@@ -327,14 +361,13 @@ fn heads_are_normed_rotated_and_kept() {
             }
         }
         // Attention of one token gives its value back; two tokens tell the keys by their weights.
-        let sequences = device.upload(&[0_u32, 1, 0, 0]).expect("memory");
         let mut scratch = device.allocate(0).expect("memory");
         for (row, slot) in [(1, slots[1]), (2, slots[2])] {
             assert_eq!(slot % 16, [0, 3, 15][row]);
             let key = turned(&k[row * kv_heads * dim..][..dim], &k_norm, positions[row]);
             let bits: Vec<u16> = (0..heads * dim).map(|d| f16::from_f64(key[d % dim]).to_bits()).collect();
             let pages = device.upload(&[slot / 16]).expect("memory");
-            let sequence = device.upload(&[0_u32, 1, slot % 16, 0]).expect("memory");
+            let sequence = device.upload(&[0_u32, 1, slot % 16, 0, 64]).expect("memory");
             let attention = DeviceAttention {
                 heads,
                 rows: 1,
@@ -346,7 +379,7 @@ fn heads_are_normed_rotated_and_kept() {
                 pages: &pages,
                 count: 1,
                 rows_max: 1,
-                tokens_max: 16,
+                parts: 1,
             };
             let mut wrong = device.allocate::<f32>(heads * dim).expect("memory");
             // 5 heads do not share 2.
@@ -368,7 +401,6 @@ fn heads_are_normed_rotated_and_kept() {
                 );
             }
         }
-        drop(sequences);
     }
 }
 

@@ -13,8 +13,8 @@ pub const HEAD_DIMS: [usize; 5] = [64, 80, 96, 128, 256];
 /// Query heads that may share a key-value head.
 pub const GROUP_MAX: usize = 16;
 
-/// Tokens of a part of a decode, for sequences long enough to be split.
-pub const SPLIT_TOKENS: usize = 512;
+/// Words of [`DeviceAttention::sequences`] for each.
+pub const SEQUENCE_WORDS: usize = 5;
 
 /// A slot that stores nothing: that of a row that only pads a batch.
 pub const NO_SLOT: u32 = u32::MAX;
@@ -198,8 +198,9 @@ pub struct DeviceAttention<'a> {
     pub window: usize,
     /// Rotated queries, `[rows][heads][head_dim]` in f16.
     pub queries: &'a DeviceBuffer<u16>,
-    /// For each sequence its first row, rows, the position of its first row, and the first of its page table in `pages`.
-    /// What they say must be so, which nothing checks.
+    /// For each sequence its first row, rows, the position of its first row, the first of its page table in `pages`, and,
+    /// for a decode, the [tokens of a part](super::split::Splitting::part_tokens) of it. What they say must be so, which
+    /// nothing checks.
     pub sequences: &'a DeviceBuffer<u32>,
     /// Page tables.
     pub pages: &'a DeviceBuffer<u32>,
@@ -207,8 +208,8 @@ pub struct DeviceAttention<'a> {
     pub count: usize,
     /// Rows of the sequence that has the most.
     pub rows_max: usize,
-    /// Tokens of the longest sequence, those of this batch included.
-    pub tokens_max: usize,
+    /// For a decode, as many [parts](super::split::Splitting::parts) as the sequence that has the most, or more.
+    pub parts: usize,
 }
 
 impl DeviceAttention<'_> {
@@ -222,7 +223,7 @@ impl DeviceAttention<'_> {
         call.require(fits(self.queries.len()) && fits(out.len()), || {
             format!("there is no room for {} rows of {width}", self.rows)
         })?;
-        call.require(self.sequences.len() >= 4 * self.count, || {
+        call.require(self.sequences.len() >= SEQUENCE_WORDS * self.count, || {
             format!("fewer than {} sequences", self.count)
         })?;
         Ok(group)
@@ -235,24 +236,22 @@ impl DeviceAttention<'_> {
     }
 }
 
-/// Bytes of shared memory: the queries' tiles, then a page of keys and one of values for each of four warps.
-fn shared_bytes(head_dim: usize, query_tiles: usize) -> usize {
-    (query_tiles + 8) * PAGE_TOKENS * (head_dim + 8) * 2
+/// Bytes of shared memory: the queries' tiles, then of each of four warps a page of keys and one of values in f16, or a page
+/// of either and both as they are stored.
+fn shared_bytes(shape: KvShape, query_tiles: usize) -> usize {
+    let KvShape { head_dim, format, .. } = shape;
+    let wide = PAGE_TOKENS * (head_dim + 8) * 2;
+    let warp = match format {
+        KvFormat::F16 => 2 * wide,
+        KvFormat::Q8_0 => wide + 2 * PAGE_TOKENS * (head_dim + head_dim / 32 * 2),
+    };
+    query_tiles * wide + 4 * warp
 }
 
-/// Parts that the longest sequence of a decode is split into.
+/// Numbers of scratch that a decode of `rows` rows in so many parts needs.
 #[must_use]
-pub fn decode_splits(tokens_max: usize) -> usize {
-    tokens_max.div_ceil(SPLIT_TOKENS).max(1)
-}
-
-/// Numbers of scratch that a decode of `rows` rows needs.
-#[must_use]
-pub fn decode_scratch(rows: usize, heads: usize, head_dim: usize, tokens_max: usize) -> usize {
-    match decode_splits(tokens_max) {
-        1 => 0,
-        splits => rows * heads * splits * (head_dim + 2),
-    }
+pub fn decode_scratch(rows: usize, heads: usize, head_dim: usize, parts: usize) -> usize {
+    if parts <= 1 { 0 } else { rows * heads * parts * (head_dim + 2) }
 }
 
 /// Attention for few rows a sequence: rows · heads sharing one must be at most 16. Each part of a sequence has a block of
@@ -273,18 +272,18 @@ pub fn decode(
     call.require(group * job.rows_max <= 16, || {
         format!("{} rows of {group} heads that share one are more than 16", job.rows_max)
     })?;
-    let splits = decode_splits(job.tokens_max);
-    let needed = decode_scratch(job.rows, job.heads, shape.head_dim, job.tokens_max);
+    call.require(job.parts > 0, || "a decode in no parts".to_owned())?;
+    let needed = decode_scratch(job.rows, job.heads, shape.head_dim, job.parts);
     call.require(scratch.len() >= needed, || {
         format!("a scratch of {} where {needed} are needed", scratch.len())
     })?;
     let mut arguments = job.arguments(cache, out);
     arguments.extend([scratch.argument(), size(job.heads)?, size(shape.kv_heads)?]);
     arguments.extend([Argument::F32(job.scale), Argument::F32(job.cap), size(job.window)?]);
-    arguments.extend([size(SPLIT_TOKENS)?, size(splits)?]);
-    let grid = [splits, shape.kv_heads, job.count];
-    call.launch(device, grid, 128, shared_bytes(shape.head_dim, 1), arguments)?;
-    if splits == 1 {
+    arguments.push(size(job.parts)?);
+    let grid = [job.parts, shape.kv_heads, job.count];
+    call.launch(device, grid, 128, shared_bytes(shape, 1), arguments)?;
+    if job.parts == 1 {
         return Ok(());
     }
     let merge = Call { kernel: "attention_merge" };
@@ -295,8 +294,7 @@ pub fn decode(
         size(job.heads)?,
         size(shape.head_dim)?,
         size(job.window)?,
-        size(SPLIT_TOKENS)?,
-        size(splits)?,
+        size(job.parts)?,
     ];
     merge.launch(device, [job.heads, job.rows_max, job.count], 128, 0, arguments)
 }
@@ -318,7 +316,7 @@ pub fn prefill(
     arguments.extend([size(job.heads)?, size(shape.kv_heads)?, Argument::F32(job.scale)]);
     arguments.extend([Argument::F32(job.cap), size(job.window)?]);
     let tiles = (job.rows_max * group).div_ceil(64);
-    call.launch(device, [tiles, shape.kv_heads, job.count], 128, shared_bytes(shape.head_dim, 4), arguments)
+    call.launch(device, [tiles, shape.kv_heads, job.count], 128, shared_bytes(shape, 4), arguments)
 }
 
 fn decode_kernel(shape: KvShape) -> Result<&'static str, DriverError> {

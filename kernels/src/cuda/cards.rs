@@ -21,6 +21,8 @@ pub struct CardInfo {
     pub driver_version: i32,
     /// Its memory in bytes.
     pub memory_bytes: usize,
+    /// Its multiprocessors, each of which runs blocks of threads of its own.
+    pub multiprocessors: usize,
 }
 
 impl CardInfo {
@@ -91,7 +93,7 @@ impl Cards for SystemCards {
     fn open(&self, number: usize, kernels: Option<&Path>) -> Result<OpenCard, DriverError> {
         let card = super::card::Card::open(number, &super::modules::modules(kernels)?)?;
         let (info, (free, _)) = (card.info().clone(), card.memory()?);
-        let device = Device::new(std::sync::Arc::new(card));
+        let device = Device::new(std::sync::Arc::new(card)).with_multiprocessors(info.multiprocessors);
         let products = products_of(number, &device)?;
         Ok(OpenCard { info, device: device.with_eight_bit_products(products), free_bytes: free as u64 })
     }
@@ -147,6 +149,7 @@ mod tests {
             capability: (8, 0),
             driver_version: 13_000,
             memory_bytes: 16 << 30,
+            multiprocessors: 40,
         };
         assert_eq!(card.check(), Ok(()));
         let old = CardInfo { driver_version: 12_080, ..card.clone() };

@@ -15,6 +15,7 @@ use crate::memory::Number;
 pub struct Device {
     driver: Arc<dyn Driver>,
     eight_bit_products: Arc<EightBitProducts>,
+    multiprocessors: usize,
 }
 
 /// Numbers in the device's memory.
@@ -29,7 +30,7 @@ impl Device {
     /// The device behind a driver.
     #[must_use]
     pub fn new(driver: Arc<dyn Driver>) -> Device {
-        Device { driver, eight_bit_products: Arc::default() }
+        Device { driver, eight_bit_products: Arc::default(), multiprocessors: 1 }
     }
 
     /// The same device, for which it is known which products it does in 8 bits.
@@ -42,6 +43,18 @@ impl Device {
     #[must_use]
     pub fn eight_bit_products(&self) -> &EightBitProducts {
         &self.eight_bit_products
+    }
+
+    /// The same device, of which it is known how many multiprocessors it has.
+    #[must_use]
+    pub fn with_multiprocessors(self, multiprocessors: usize) -> Device {
+        Device { multiprocessors: multiprocessors.max(1), ..self }
+    }
+
+    /// How many multiprocessors it has: one until it is told.
+    #[must_use]
+    pub fn multiprocessors(&self) -> usize {
+        self.multiprocessors
     }
 
     /// Its driver, for streams, events and graphs.

@@ -111,6 +111,7 @@ mod tests {
             capability: (9, 0),
             driver_version: 13_000,
             memory_bytes: 80 << 30,
+            multiprocessors: 1,
         };
         let old = CardInfo { capability: (7, 5), ..card.clone() };
         let lines = cards(&Machine(Ok(vec![card, old])));

@@ -21,4 +21,5 @@ mod one_adapted;
 mod one_decode;
 mod real_model;
 mod reference;
+mod splits;
 mod support;

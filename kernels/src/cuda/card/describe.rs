@@ -26,6 +26,10 @@ pub(super) fn describe(ordinal: i32) -> Result<(sys::CUdevice, CardInfo), Driver
             attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         ),
         driver_version,
+        multiprocessors: usize::try_from(attribute(
+            sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+        )?)
+        .unwrap_or(1),
         // SAFETY: the device exists.
         memory_bytes: unsafe { result::device::total_mem(device) }.map_err(failed("memory of the card"))?,
     };

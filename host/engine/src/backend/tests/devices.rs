@@ -40,7 +40,13 @@ impl Cards for Machine {
 }
 
 fn card() -> CardInfo {
-    CardInfo { name: "a card".to_owned(), capability: (9, 0), driver_version: 13_000, memory_bytes: 1 << 30 }
+    CardInfo {
+        name: "a card".to_owned(),
+        capability: (9, 0),
+        driver_version: 13_000,
+        memory_bytes: 1 << 30,
+        multiprocessors: 4,
+    }
 }
 
 impl Machine {

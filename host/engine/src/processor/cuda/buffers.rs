@@ -1,6 +1,6 @@
 //! The buffers of passes on a card, all of them made at once for the largest pass that may come.
 
-use lockgate_kernels::cuda::attention::decode_scratch;
+use lockgate_kernels::cuda::attention::{SEQUENCE_WORDS, decode_scratch};
 use lockgate_kernels::cuda::driver::DriverError;
 use lockgate_kernels::cuda::known::KnownWords;
 use lockgate_kernels::cuda::lora::{AdapterTables, RowAdapters};
@@ -8,6 +8,7 @@ use lockgate_kernels::cuda::memory::{Device, DeviceBuffer};
 use lockgate_kernels::cuda::products::BATCH_MAX;
 use lockgate_kernels::cuda::rows::{DeviceRows, Forms};
 use lockgate_kernels::cuda::sample::Draws;
+use lockgate_kernels::cuda::split::Splitting;
 
 use super::plan::Extent;
 use crate::adapter::{Module, RANK_MAX};
@@ -61,7 +62,8 @@ impl Buffers {
         let Extent { rows, wanted, context } = extent;
         let width = config.heads * config.head_dim;
         let kv_width = config.kv_heads * config.head_dim;
-        let per_row = decode_scratch(1, config.heads, config.head_dim, context) * size_of::<f32>();
+        let parts = Splitting::new(device.multiprocessors(), config.kv_heads).parts_max(context);
+        let per_row = decode_scratch(1, config.heads, config.head_dim, parts) * size_of::<f32>();
         let parts_rows = match DECODE_BYTES_MAX.checked_div(per_row) {
             None => rows,
             Some(affordable) => affordable.clamp(BATCH_MAX, DECODE_ROWS_MAX).min(rows),
@@ -78,8 +80,8 @@ impl Buffers {
             row_adapters: RowAdapters::new(device, rows)?,
             order: indices(wanted)?,
             kept_adapters: RowAdapters::new(device, wanted)?,
-            decoding: indices(4 * rows)?,
-            prefilling: indices(4 * rows)?,
+            decoding: indices(SEQUENCE_WORDS * rows)?,
+            prefilling: indices(SEQUENCE_WORDS * rows)?,
             pages: indices(rows.saturating_mul(context.div_ceil(BLOCK_TOKENS)))?,
             residual: numbers(rows, config.hidden)?,
             kept: numbers(wanted, config.hidden)?,
@@ -91,7 +93,7 @@ impl Buffers {
             values: numbers(rows, kv_width)?,
             rotated: device.allocate(rows * width)?,
             attended: numbers(rows, width)?,
-            parts: device.allocate(decode_scratch(parts_rows, config.heads, config.head_dim, context))?,
+            parts: device.allocate(decode_scratch(parts_rows, config.heads, config.head_dim, parts))?,
             parts_rows,
             gate: numbers(rows, config.feed_forward)?,
             up: numbers(rows, config.feed_forward)?,

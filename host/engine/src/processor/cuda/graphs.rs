@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 
-use lockgate_kernels::cuda::attention::{SPLIT_TOKENS, decode_splits};
+use lockgate_kernels::attention::Sequence;
 use lockgate_kernels::cuda::driver::{DriverError, Graph};
 use lockgate_kernels::cuda::memory::Device;
 use lockgate_kernels::cuda::products::BATCH_MAX;
+use lockgate_kernels::cuda::split::Splitting;
 use tracing::warn;
 
 use super::plan::Extent;
@@ -21,14 +22,14 @@ use crate::processor::Batch;
 pub(super) struct Key {
     /// Rows, those that are added included.
     pub(super) rows: usize,
-    /// Parts of the longest sequence.
-    splits: usize,
+    /// Parts of the sequence that has the most, or more.
+    pub(super) parts: usize,
 }
 
 impl Key {
     /// The key of a batch that a graph can compute: single tokens of as many sequences, with logits wanted after each and
     /// no adapters. `room` is how many rows the buffers have room for.
-    pub(super) fn of(batch: &Batch<'_>, extent: Extent, room: usize) -> Option<Self> {
+    pub(super) fn of(batch: &Batch<'_>, extent: Extent, room: usize, splitting: Splitting) -> Option<Self> {
         let rows = batch.positions.len();
         let is_decode = batch.sequences.len() == rows
             && batch.wanted.iter().copied().eq(0..rows)
@@ -38,14 +39,10 @@ impl Key {
         if !is_decode || padded > room.min(extent.rows).min(extent.wanted) {
             return None;
         }
-        let longest = batch.sequences.iter().map(|sequence| sequence.first_position + 1).max()?;
-        let splits = decode_splits(longest).next_power_of_two().min(decode_splits(extent.context));
-        Some(Self { rows: padded, splits })
-    }
-
-    /// Tokens of the longest sequence that it covers.
-    pub(super) fn tokens_max(self) -> usize {
-        self.splits * SPLIT_TOKENS
+        let parts_of = |sequence: &Sequence<'_>| splitting.parts(sequence.first_position + 1);
+        let most = batch.sequences.iter().map(parts_of).max()?;
+        let parts = most.next_power_of_two().min(splitting.parts_max(extent.context));
+        Some(Self { rows: padded, parts })
     }
 }
 

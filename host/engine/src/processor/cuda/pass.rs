@@ -13,6 +13,7 @@ use lockgate_kernels::cuda::matrix::{DeviceMatrix, MatrixFormat};
 use lockgate_kernels::cuda::memory::{Device, DeviceBuffer};
 use lockgate_kernels::cuda::products::{Job, gemv, gemv_swiglu};
 use lockgate_kernels::cuda::rows::{activate, embed, gather, rms_norm};
+use lockgate_kernels::cuda::split::Splitting;
 
 use super::buffers::{Buffers, Inputs};
 use super::graphs::{Graphs, Key, Way};
@@ -35,6 +36,7 @@ pub(crate) struct CudaPass<'a> {
     key: Option<Key>,
     /// Heads that share one of keys.
     group: usize,
+    splitting: Splitting,
     pub(super) vocabulary: usize,
     /// Rows in the residual stream.
     rows: usize,
@@ -54,7 +56,8 @@ pub(crate) struct CudaPass<'a> {
 struct Sequences {
     count: usize,
     rows_max: usize,
-    tokens_max: usize,
+    /// Of the one that has the most, where each is split.
+    parts: usize,
 }
 
 /// The rows of heads that a decode's tile has room for.
@@ -73,7 +76,8 @@ impl<'a> CudaPass<'a> {
     ) -> Result<Self, PassError> {
         let State { device, first_layer, graphs, layers, buffers, extent, vocabulary } = state;
         let few = heads.0 / heads.1 <= DECODE_TILE_ROWS;
-        let key = Key::of(batch, *extent, buffers.parts_rows).filter(|_| few);
+        let splitting = Splitting::new(device.multiprocessors(), heads.1);
+        let key = Key::of(batch, *extent, buffers.parts_rows, splitting).filter(|_| few);
         let mut pass = Self {
             device: device.clone(),
             first_layer: *first_layer,
@@ -86,6 +90,7 @@ impl<'a> CudaPass<'a> {
             prefilling: Sequences::default(),
             key,
             group: heads.0 / heads.1,
+            splitting,
             vocabulary: *vocabulary,
             rows: key.map_or(batch.positions.len(), |key| key.rows),
             order: Vec::new(),
@@ -190,20 +195,21 @@ impl<'a> CudaPass<'a> {
                 true => (&mut decoding, &mut decoding_kind),
                 false => (&mut prefilling, &mut prefilling_kind),
             };
-            let numbers = [first_row, sequence.rows, first_position, pages.len()];
+            let part_tokens = self.splitting.part_tokens(tokens);
+            let numbers = [first_row, sequence.rows, first_position, pages.len(), part_tokens];
             list.extend(numbers.map(|number| number as u32));
             kind.count += 1;
             kind.rows_max = kind.rows_max.max(sequence.rows);
-            kind.tokens_max = kind.tokens_max.max(tokens);
+            kind.parts = kind.parts.max(self.splitting.parts(tokens));
             pages.extend_from_slice(&sequence.pages[..tokens.div_ceil(PAGE_TOKENS)]);
             first_row = end;
         }
         if let Some(key) = self.key {
             // Rows that were added see the first token of the first sequence.
             for row in first_row..key.rows {
-                decoding.extend([row as u32, 1, 0, 0]);
+                decoding.extend([row as u32, 1, 0, 0, self.splitting.part_tokens(1) as u32]);
             }
-            decoding_kind = Sequences { count: key.rows, rows_max: 1, tokens_max: key.tokens_max() };
+            decoding_kind = Sequences { count: key.rows, rows_max: 1, parts: key.parts };
         }
         if later == 0 {
             (self.decoding, self.prefilling) = (decoding_kind, prefilling_kind);
@@ -368,7 +374,7 @@ impl Pass<Cuda> for CudaPass<'_> {
             pages: pages.there(),
             count: of.count,
             rows_max: of.rows_max,
-            tokens_max: of.tokens_max,
+            parts: of.parts,
         };
         if self.decoding.count > 0 {
             let job = job(decoding.there(), &self.decoding, rows.min(*parts_rows));

@@ -105,7 +105,7 @@ impl CardLoad<'_> {
         };
         let reserve = (choice.free_bytes / 20).clamp(RESERVE_BYTES.start, RESERVE_BYTES.end);
         let budget = choice.free_bytes.saturating_sub(reserve);
-        let working_bytes = self.working_bytes()?;
+        let working_bytes = self.working_bytes(choice.device.multiprocessors())?;
         let mut least = None;
         for layers in layers.rev() {
             let block_bytes = self.block_bytes(layers)?;
@@ -151,8 +151,11 @@ impl CardLoad<'_> {
         Ok(2 * page as u64 * layers as u64)
     }
 
-    fn working_bytes(&self) -> Result<u64, LoadProblem> {
-        let buffers = measure(|device| Buffers::new(device, self.config, self.extent))?;
+    fn working_bytes(&self, multiprocessors: usize) -> Result<u64, LoadProblem> {
+        let buffers = measure(|device| {
+            let device = device.clone().with_multiprocessors(multiprocessors);
+            Buffers::new(&device, self.config, self.extent)
+        })?;
         let angles = self.extent.context as u64 * self.config.rope.dimensions as u64;
         Ok(buffers + angles * size_of::<f32>() as u64)
     }
