@@ -1,7 +1,7 @@
 // Random weights, made where they are computed with: the rule and its reference are src/random.rs, bit for bit.
 //
 //   random_planes   the planes (planes.cuh) of a quantized matrix, whose stored blocks are random bytes under one
-//                   `scale` and `minimum` (bits of f16)
+//                   `scale` and `minimum` (bits of f16; of MXFP4 an exponent, and below which random byte it is one more)
 //   random_numbers  f16 or bf16 [count], uniform in +-sqrt(3) * deviation; count is a multiple of 8
 //
 // Word i of unit n (a block, or 32 numbers) is that of SplitMix64 from scramble(seed + n) on: each can be computed alone.
@@ -44,7 +44,7 @@ __device__ __forceinline__ unsigned stored_value(const Unit& unit, uint32_t grou
         return low | (unit.byte(128 + part * 32, column) >> (quarter * 2) & 3) << 4;
     } else {
         // Behind scale, minimum and fifth bits, as far as there are any.
-        constexpr int FIFTH = F == Format::Q4_1 || F == Format::Q5_1 ? 4 : 2;
+        constexpr int FIFTH = F == Format::MXFP4 ? 1 : F == Format::Q4_1 || F == Format::Q5_1 ? 4 : 2;
         constexpr int LOW = F == Format::Q5_0 || F == Format::Q5_1 ? FIFTH + 4 : FIFTH;
         const unsigned low = unit.byte(0, LOW + column % 16) >> (column / 16 * 4) & 15;
         return LOW == FIFTH ? low : low | (unit.byte(0, FIFTH + column / 8) >> (column % 8) & 1) << 4;
@@ -106,6 +106,8 @@ __device__ __forceinline__ void make_group(uint8_t* start, const Planes& planes,
         if (group == 0) {
             store(meta + at / 8 * 16, six_bit_meta(unit, scale | minimum << 16));
         }
+    } else if constexpr (F == Format::MXFP4) {
+        store(meta + at, uint8_t(scale + (unit.byte(0, 0) < minimum)));
     } else if constexpr (META_BYTES<F> == 4) {
         store(meta + at * 4, scale | minimum << 16);
     } else {
@@ -121,10 +123,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const uint64_t at = uint64_t(blockIdx.x) * 128 + threadIdx.x;
     if (at < uint64_t(rows) * groups) {
         with_format(format, [&]<Format F>() {
-            // No model is stored in MXFP4 by rule.
-            if constexpr (F != Format::MXFP4) {
-                make_group<F>(planes, planes_of<F>(planes, rows, groups), at, seed, scale, minimum);
-            }
+            make_group<F>(planes, planes_of<F>(planes, rows, groups), at, seed, scale, minimum);
         });
     }
 }

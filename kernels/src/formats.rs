@@ -34,6 +34,8 @@ pub enum Format {
     Q5_0,
     /// 32 elements of 5 bits, a scale and a minimum.
     Q5_1,
+    /// 32 elements of 4 bits that are floats themselves (a sign, an exponent of two bits and a bit), and a power of two.
+    Mxfp4,
     /// 256 elements of 4 bits; scale and minimum of 6 bits for every 32.
     Q4K,
     /// 256 elements of 5 bits; scale and minimum of 6 bits for every 32.
@@ -44,7 +46,7 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 11] = [
+    pub const ALL: [Format; 12] = [
         Format::F32,
         Format::F16,
         Format::Bf16,
@@ -53,6 +55,7 @@ impl Format {
         Format::Q4_1,
         Format::Q5_0,
         Format::Q5_1,
+        Format::Mxfp4,
         Format::Q4K,
         Format::Q5K,
         Format::Q6K,
@@ -63,7 +66,7 @@ impl Format {
     pub const fn block_len(self) -> usize {
         match self {
             Format::F32 | Format::F16 | Format::Bf16 => 1,
-            Format::Q8_0 | Format::Q4_0 | Format::Q4_1 | Format::Q5_0 | Format::Q5_1 => 32,
+            Format::Q8_0 | Format::Q4_0 | Format::Q4_1 | Format::Q5_0 | Format::Q5_1 | Format::Mxfp4 => 32,
             Format::Q4K | Format::Q5K | Format::Q6K => 256,
         }
     }
@@ -79,6 +82,7 @@ impl Format {
             Format::Q4_1 => 20,
             Format::Q5_0 => 22,
             Format::Q5_1 => 24,
+            Format::Mxfp4 => 17,
             Format::Q4K => 144,
             Format::Q5K => 176,
             Format::Q6K => 210,
@@ -106,6 +110,7 @@ impl Format {
             Format::Q4_1 => "q4_1",
             Format::Q5_0 => "q5_0",
             Format::Q5_1 => "q5_1",
+            Format::Mxfp4 => "mxfp4",
             Format::Q4K => "q4_k",
             Format::Q5K => "q5_k",
             Format::Q6K => "q6_k",

@@ -98,6 +98,11 @@ impl RandomWeights {
             }
             _ => {
                 random.fill(out);
+                if format == Format::Mxfp4 {
+                    let Powers { exponent, greater } = self.powers();
+                    out[0] = exponent + u8::from(u16::from(out[0]) < greater);
+                    return;
+                }
                 let Scales { scale, minimum } = self.scales(format);
                 let at = if format == Format::Q6K { 208 } else { 0 };
                 out[at..at + 2].copy_from_slice(&scale.to_le_bytes());
@@ -108,7 +113,17 @@ impl RandomWeights {
         }
     }
 
-    /// What stands in every block of a quantized format, so that random bytes below it deviate as they should.
+    /// The power of two that stands in each block of MXFP4.
+    pub(crate) fn powers(self) -> Powers {
+        // Of the floats of 4 bits that random codes are.
+        let scale = self.deviation / 2.926;
+        let exponent = scale.log2().floor().clamp(-126.0, 126.0);
+        // As many blocks have twice the scale as make it what it should be on the whole.
+        let share = ((scale / exponent.exp2()).powi(2) - 1.0) / 3.0;
+        Powers { exponent: (exponent + 127.0) as u8, greater: (share * 256.0).round() as u16 }
+    }
+
+    /// What stands in every block of another quantized format, so that random bytes below it deviate as they should.
     pub(crate) fn scales(self, format: Format) -> Scales {
         // What one step of the random bytes deviates by, and where the minimum must stand for a mean of zero. Six-bit
         // scales and minima are random as well.
@@ -121,12 +136,19 @@ impl RandomWeights {
             Format::Q4K => (258.0, Some(7.5)),
             Format::Q5K => (527.0, Some(15.5)),
             Format::Q6K => (1_366.0, None),
-            Format::F32 | Format::F16 | Format::Bf16 => (1.0, None),
+            Format::Mxfp4 | Format::F32 | Format::F16 | Format::Bf16 => (1.0, None),
         };
         let scale = self.deviation / step_deviation;
         let half = |value: f32| f16::from_f32(value);
         Scales { scale: half(scale), minimum: minimum.map(|minimum| half(scale * minimum)) }
     }
+}
+
+/// What blocks of MXFP4 have: a power of two by its exponent plus 127, or the one after it where the random byte in its
+/// place is below `greater`.
+pub(crate) struct Powers {
+    pub(crate) exponent: u8,
+    pub(crate) greater: u16,
 }
 
 /// The scale of a stored block, and its minimum in formats that have one.

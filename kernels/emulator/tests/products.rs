@@ -32,18 +32,16 @@ impl Weights {
     fn new(format: MatrixFormat, rows: usize, cols: usize, seed: u64) -> Weights {
         let mut values = numbers(seed, rows * cols);
         let stored = match format {
-            MatrixFormat::Planes(planes) => match planes.stored() {
-                Some(format) => {
-                    let row_bytes = format.row_bytes(cols).expect("whole blocks");
-                    let mut stored = vec![0; rows * row_bytes];
-                    for (row, out) in values.chunks_mut(cols).zip(stored.chunks_mut(row_bytes)) {
-                        quantize_row(format, row, out);
-                        dequantize_row(format, out, row);
-                    }
-                    stored
+            MatrixFormat::Planes(planes) => {
+                let format = planes.stored();
+                let row_bytes = format.row_bytes(cols).expect("whole blocks");
+                let mut stored = vec![0; rows * row_bytes];
+                for (row, out) in values.chunks_mut(cols).zip(stored.chunks_mut(row_bytes)) {
+                    quantize_row(format, row, out);
+                    dequantize_row(format, out, row);
                 }
-                None => mxfp4(&mut values),
-            },
+                stored
+            }
             MatrixFormat::F16 => {
                 values.iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
                 values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect()
@@ -61,23 +59,6 @@ impl Weights {
         DeviceMatrix::upload(device, self.format, self.rows, self.cols, &self.stored)
             .expect("it has a layout")
     }
-}
-
-/// Blocks of MXFP4 whose codes and exponents look random; writes their values.
-fn mxfp4(values: &mut [f32]) -> Vec<u8> {
-    const CODES: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
-    let mut stored = Vec::new();
-    for (number, block) in values.chunks_mut(32).enumerate() {
-        let exponent = 120 + (number * 7 % 9) as u8;
-        let codes: Vec<u8> = block.iter().map(|value| ((value + 1.0) * 7.99) as u8).collect();
-        stored.push(exponent);
-        stored.extend((0..16).map(|index| codes[index] | codes[index + 16] << 4));
-        for (value, code) in block.iter_mut().zip(codes) {
-            let sign = if code & 8 == 0 { 1.0 } else { -1.0 };
-            *value = sign * CODES[usize::from(code & 7)] * 2_f32.powi(i32::from(exponent) - 127);
-        }
-    }
-    stored
 }
 
 /// Rows of activations on the device, and the numbers that they stand for there.

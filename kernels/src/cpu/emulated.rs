@@ -108,6 +108,10 @@ intrinsics! {
     fn _mm512_set1_epi8(value: i8) -> __m512i { __m512i([i32::from_ne_bytes([value as u8; 4]); 16]) }
     fn _mm512_setzero_ps() -> __m512 { __m512([0.0; 16]) }
     fn _mm512_setzero_si512() -> __m512i { __m512i([0; 16]) }
+    fn _mm512_broadcast_i32x4(value: __m128i) -> __m512i {
+        let four: [i32; 4] = reinterpret!(value);
+        __m512i(from_fn(|lane| four[lane % 4]))
+    }
     fn _mm512_castps_si512(value: __m512) -> __m512i { __m512i(value.0.map(|lane| lane.to_bits() as i32)) }
     fn _mm512_castsi512_ps(value: __m512i) -> __m512 { __m512(value.0.map(|lane| f32::from_bits(lane as u32))) }
     fn _mm512_castps512_ps256(value: __m512) -> __m256 { _mm512_extractf32x8_ps::<0>(value) }
@@ -181,6 +185,16 @@ intrinsics! {
     }
     fn _mm512_srli_epi16<const BITS: u32>(value: __m512i) -> __m512i {
         each_word(value, |word| (word as u16).checked_shr(BITS).unwrap_or(0) as i16)
+    }
+    // The low four bits of a byte say which of the sixteen bytes around it; with the uppermost there is none.
+    fn _mm512_shuffle_epi8(value: __m512i, places: __m512i) -> __m512i {
+        let bytes = |lane: usize| value.0[lane].to_le_bytes();
+        let chosen = |lane: usize, place: u8| {
+            let at = usize::from(place % 16);
+            if place < 128 { bytes(lane / 4 * 4 + at / 4)[at % 4] } else { 0 }
+        };
+        let lane = |lane: usize| i32::from_le_bytes(places.0[lane].to_le_bytes().map(|place| chosen(lane, place)));
+        __m512i(from_fn(lane))
     }
     // A bit of the result is the constant's bit whose number the three operands' bits make, the first one highest.
     fn _mm512_ternarylogic_epi32<const TABLE: i32>(a: __m512i, b: __m512i, c: __m512i) -> __m512i {

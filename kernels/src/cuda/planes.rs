@@ -3,7 +3,8 @@
 
 use half::f16;
 
-use crate::formats::{Format, block::Block};
+use crate::formats::Format;
+use crate::formats::block::{Block, MXFP4_DOUBLED};
 
 /// A quantized format that devices compute on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +25,9 @@ pub enum PlaneFormat {
     Q5K,
     /// See [`Format::Q6K`].
     Q6K,
-    /// 32 elements of 4 bits (a sign, an exponent of 2 bits and a bit) and a power of two.
+    /// See [`Format::Mxfp4`].
     Mxfp4,
 }
-
-/// Twice the values of MXFP4's 16 codes.
-const MXFP4_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 const GROUP: usize = 32;
 
@@ -56,6 +54,7 @@ impl PlaneFormat {
             Format::Q4_1 => PlaneFormat::Q4_1,
             Format::Q5_0 => PlaneFormat::Q5_0,
             Format::Q5_1 => PlaneFormat::Q5_1,
+            Format::Mxfp4 => PlaneFormat::Mxfp4,
             Format::Q8_0 => PlaneFormat::Q8_0,
             Format::Q4K => PlaneFormat::Q4K,
             Format::Q5K => PlaneFormat::Q5K,
@@ -63,10 +62,20 @@ impl PlaneFormat {
         })
     }
 
-    /// The format as it is stored; nothing for MXFP4, which the processor's kernels do not have.
+    /// The format as it is stored.
     #[must_use]
-    pub fn stored(self) -> Option<Format> {
-        Format::ALL.into_iter().find(|&format| PlaneFormat::of(format) == Some(self))
+    pub fn stored(self) -> Format {
+        match self {
+            PlaneFormat::Q4_0 => Format::Q4_0,
+            PlaneFormat::Q4_1 => Format::Q4_1,
+            PlaneFormat::Q5_0 => Format::Q5_0,
+            PlaneFormat::Q5_1 => Format::Q5_1,
+            PlaneFormat::Q8_0 => Format::Q8_0,
+            PlaneFormat::Q4K => Format::Q4K,
+            PlaneFormat::Q5K => Format::Q5K,
+            PlaneFormat::Q6K => Format::Q6K,
+            PlaneFormat::Mxfp4 => Format::Mxfp4,
+        }
     }
 
     /// Its number in `cuda/planes.cuh`.
@@ -77,13 +86,13 @@ impl PlaneFormat {
     /// Elements of a stored block.
     #[must_use]
     pub fn block_len(self) -> usize {
-        self.stored().map_or(GROUP, Format::block_len)
+        self.stored().block_len()
     }
 
     /// Bytes of a stored block.
     #[must_use]
     pub fn block_bytes(self) -> usize {
-        self.stored().map_or(1 + GROUP / 2, Format::block_bytes)
+        self.stored().block_bytes()
     }
 
     /// Bytes that one group of 32 columns has in the planes `low`, `high` and `meta`, and a block of 256 in `super`.
@@ -234,14 +243,7 @@ impl<'a> Part<'a> {
 
 fn take_apart(format: PlaneFormat, bytes: &[u8]) -> Groups {
     let mut block = Block::new();
-    let Some(stored) = format.stored() else {
-        // MXFP4: the exponent, then byte i holds element i below element i + 16.
-        for (index, byte) in bytes[1..].iter().enumerate() {
-            (block.values[index], block.values[index + 16]) = (byte & 15, byte >> 4);
-        }
-        return Groups { values: block.values, meta: vec![bytes[0]], above: [0; 2] };
-    };
-    block.read(stored, bytes);
+    block.read(format.stored(), bytes);
     let d = block.d.to_le_bytes();
     let (mut meta, mut above) = (d.to_vec(), [0; 2]);
     match format {
@@ -261,6 +263,8 @@ fn take_apart(format: PlaneFormat, bytes: &[u8]) -> Groups {
                 meta.extend(word.to_le_bytes());
             }
         }
+        // The exponent alone.
+        PlaneFormat::Mxfp4 => meta = vec![bytes[0]],
         PlaneFormat::Q6K => {
             meta = block.scales.iter().map(|&scale| scale as u8).collect();
             above = d;

@@ -4,7 +4,8 @@ use super::driver::{Argument, DriverError};
 use super::matrix::MatrixFormat;
 use super::memory::{Device, DeviceBuffer};
 use super::{Call, size};
-use crate::random::RandomWeights;
+use crate::formats::Format;
+use crate::random::{Powers, RandomWeights, Scales};
 
 const THREADS: usize = 128;
 /// Numbers that a thread makes.
@@ -30,10 +31,18 @@ pub(super) fn fill(
     let (code, seed) = (Argument::U32(format.code()), Argument::U64(seed));
     let (threads, arguments) = match format {
         MatrixFormat::Planes(planes) => {
-            let stored = planes.stored().ok_or_else(|| no_rule(&call, format))?;
-            let scales = weights.scales(stored);
-            let half = |half: half::f16| Argument::U32(half.to_bits().into());
-            let (scale, minimum) = (half(scales.scale), half(scales.minimum.unwrap_or_default()));
+            let stored = planes.stored();
+            let (scale, minimum) = match stored {
+                Format::Mxfp4 => {
+                    let Powers { exponent, greater } = weights.powers();
+                    (u16::from(exponent), greater)
+                }
+                _ => {
+                    let Scales { scale, minimum } = weights.scales(stored);
+                    (scale.to_bits(), minimum.unwrap_or_default().to_bits())
+                }
+            };
+            let [scale, minimum] = [scale, minimum].map(|bits| Argument::U32(bits.into()));
             // Of 32 columns each; the product of a shape that has bytes does not overflow.
             let groups = rows * (cols / 32);
             (groups, vec![bytes.argument(), size(rows)?, size(cols)?, code, seed, scale, minimum])

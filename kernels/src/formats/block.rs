@@ -1,12 +1,16 @@
 //! One quantized block taken apart into plain integers: the only place that knows the bit layouts of stored blocks.
 //! Packing and the naive references read blocks through it. Slow and obvious.
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::Format;
 
 /// The numbers of a block. Element i is `d * scale * (value - offset) - dmin * min`, with the scale and minimum of
 /// i's group; formats of 32 elements have one group of scale 1, and `dmin` of min 1 (stored with its sign turned).
+///
+/// MXFP4's values are codes, of which each stands for twice a float of 4 bits ([`MXFP4_DOUBLED`]). Its scales, half a
+/// power of two, are beyond half precision: `d` has the bits of their upper halves in single precision, which are all
+/// that is not zero.
 pub(crate) struct Block {
     pub(crate) values: [u8; 256],
     pub(crate) scales: [i8; 16],
@@ -15,12 +19,23 @@ pub(crate) struct Block {
     pub(crate) dmin: f16,
 }
 
-/// What an element's stored value is centred on.
+/// What MXFP4's codes stand for, doubled so that all are whole.
+pub(crate) const MXFP4_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// What an element's value stands for, before it is scaled.
+pub(crate) const fn whole(format: Format, value: u8) -> i32 {
+    match format {
+        Format::Mxfp4 => MXFP4_DOUBLED[value as usize % 16] as i32,
+        _ => value as i32 - offset(format),
+    }
+}
+
+/// What an element's stored value is centred on; MXFP4's, once it is looked up.
 pub(crate) const fn offset(format: Format) -> i32 {
     match format {
         Format::Q8_0 => 128,
         Format::Q4_0 => 8,
-        Format::Q5_0 => 16,
+        Format::Q5_0 | Format::Mxfp4 => 16,
         Format::Q6K => 32,
         _ => 0,
     }
@@ -67,6 +82,12 @@ impl Block {
                 self.nibbles_16(&bytes[8..24]);
                 self.high_bits_32(&bytes[4..8]);
             }
+            Format::Mxfp4 => {
+                // The least two are not normal numbers.
+                let exponent = u16::from(bytes[0]);
+                self.d = f16::from_bits(if exponent < 2 { 0x20 << exponent } else { (exponent - 1) << 7 });
+                self.nibbles_16(&bytes[1..17]);
+            }
             Format::Q4K => {
                 (self.d, self.dmin) = (half(0), half(2));
                 self.scales_6_bits(&bytes[4..16]);
@@ -102,15 +123,23 @@ impl Block {
         }
     }
 
+    /// What `d` is.
+    pub(crate) fn scale(&self, format: Format) -> f32 {
+        match format {
+            Format::Mxfp4 => bf16::from_bits(self.d.to_bits()).to_f32(),
+            _ => self.d.to_f32(),
+        }
+    }
+
     /// The elements as floats; `out` is as long as a block.
     pub(crate) fn floats(&self, format: Format, out: &mut [f32]) {
         let group_len = group_len(format);
         let groups = out.chunks_exact_mut(group_len).zip(self.values.chunks_exact(group_len));
         for (group, (out, values)) in groups.enumerate() {
-            let scale = self.d.to_f32() * f32::from(self.scales[group]);
+            let scale = self.scale(format) * f32::from(self.scales[group]);
             let minimum = self.mins.get(group).map_or(0.0, |&min| self.dmin.to_f32() * f32::from(min));
             for (out, value) in out.iter_mut().zip(values) {
-                *out = scale * f32::from(i16::from(*value) - offset(format) as i16) - minimum;
+                *out = scale * whole(format, *value) as f32 - minimum;
             }
         }
     }

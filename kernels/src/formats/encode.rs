@@ -4,6 +4,7 @@
 use half::{bf16, f16};
 
 use super::Format;
+use super::block::MXFP4_DOUBLED;
 
 /// Stores `row` in `format`. Values that are not finite are stored as their format can, or as zero.
 ///
@@ -58,8 +59,28 @@ pub fn quantize_row(format: Format, row: &[f32], out: &mut [u8]) {
                 store_nibbles_32(&values, &mut out[48..]);
             }
             Format::Q6K => six_bits(block, out),
+            Format::Mxfp4 => {
+                let (exponent, codes) = powers(block);
+                out[0] = exponent;
+                store_nibbles_16(&codes, &mut out[1..]);
+            }
         }
     }
+}
+
+/// Floats of 4 bits under a power of two that leaves the extreme between the greatest of them, 6, and 4, or beyond by less
+/// than a third: the power, as its exponent plus 127, and the codes of the nearest.
+fn powers(block: &[f32]) -> (u8, [u8; 32]) {
+    let extreme = extreme(block).abs();
+    let exponent = if extreme > 0.0 { (extreme.log2().floor() as i32 - 2).clamp(-127, 127) } else { -127 };
+    let doubled = 2.0 / 2_f64.powi(exponent);
+    let mut codes = [0; 32];
+    for (code, x) in codes.iter_mut().zip(block) {
+        let distance =
+            |code: &u8| (f64::from(*x) * doubled - f64::from(MXFP4_DOUBLED[usize::from(*code)])).abs();
+        *code = (0..16).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0);
+    }
+    ((exponent + 127) as u8, codes)
 }
 
 /// The largest magnitude of the finite values, with its sign.

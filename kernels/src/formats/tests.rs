@@ -2,12 +2,13 @@ use super::*;
 use proptest::prelude::*;
 
 /// Hashes of the bits and the outer elements of what the `gguf` Python package (0.17) decodes from [`pattern`].
-const DECODED: [(Format, u64, f32, f32); 10] = [
+const DECODED: [(Format, u64, f32, f32); 11] = [
     (Format::Q8_0, 0x63dd_f9a7_8651_3b25, 0.007488966, 10.507324),
     (Format::Q4_0, 0x57f2_980b_6c59_6c25, -0.00022244453, 0.0042624474),
     (Format::Q4_1, 0xf855_65a5_9e9c_69e5, -0.048845053, 0.041353226),
     (Format::Q5_0, 0xa10d_24ec_f27a_2225, 0.0009639263, 0.12806702),
     (Format::Q5_1, 0x8b49_464f_100e_2527, -0.048029423, -0.29174113),
+    (Format::Mxfp4, 0x1e00_96ed_733d_0825, 1.9807041e28, 1.1444092e-5),
     (Format::Q4K, 0x9dc8_ed96_8619_8d80, 1.3195765, -0.08129072),
     (Format::Q5K, 0x2c63_8b8d_f134_fd21, 1.3471596, 0.1709156),
     (Format::Q6K, 0xc416_622d_24de_451f, -2653.3828, -1006.4619),
@@ -74,6 +75,7 @@ fn tolerance(format: Format) -> f32 {
         Format::Q6K => 0.035,
         Format::Q5_0 | Format::Q5_1 | Format::Q5K => 0.07,
         Format::Q4_0 | Format::Q4_1 | Format::Q4K => 0.14,
+        Format::Mxfp4 => 0.25,
     }
 }
 

@@ -144,6 +144,8 @@ pub(super) trait Isa: Copy + Send + Sync {
     fn low_nibbles(self, bytes: Self::Int) -> Self::Int;
     /// The high four bits of each byte, moved down.
     fn high_nibbles(self, bytes: Self::Int) -> Self::Int;
+    /// The numbers of `table` that the bytes of `codes`, each below 16, name.
+    fn look_up(self, codes: Self::Int, table: &[u8; 16]) -> Self::Int;
     /// `low` with the bits of `plane` under `mask`, once they are moved up by four.
     fn with_low_bits(self, low: Self::Int, plane: Self::Int, mask: u8) -> Self::Int;
     /// `low` with the bits of `plane` under `mask`.

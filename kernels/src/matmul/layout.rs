@@ -8,8 +8,9 @@
 //! unit    blocks of 32 (two a unit):  pairs or steps of both, planes of both, scales of both, minimums of both
 //!         blocks of 256 (one a unit): pairs, planes, group scales, group minimums, scales d and dmin
 //! ```
-//! Scales and minimums are half precision, 16 rows side by side; group scales are 16 signed bytes a group; group
-//! minimums are bytes, row by row two neighbouring groups. Float formats have one column of 16 rows after the other.
+//! Scales and minimums are half precision (MXFP4's scales the upper halves of singles), 16 rows side by side; group
+//! scales are 16 signed bytes a group; group minimums are bytes, row by row two neighbouring groups. Float formats have
+//! one column of 16 rows after the other.
 //! A vector of 16 lanes thus holds one row a lane, and sums never cross lanes.
 
 use crate::formats::{Format, block};
@@ -55,7 +56,7 @@ impl Layout {
             Format::F32 => (32, false),
             Format::F16 | Format::Bf16 => (16, false),
             Format::Q8_0 => (8, false),
-            Format::Q4_0 => (4, false),
+            Format::Q4_0 | Format::Mxfp4 => (4, false),
             Format::Q4_1 | Format::Q4K => (4, true),
             Format::Q5_0 => (5, false),
             Format::Q5_1 | Format::Q5K => (5, true),
@@ -121,6 +122,7 @@ const _: () = {
     assert!(Layout::of(Format::Q4_1).unit_bytes == 640);
     assert!(Layout::of(Format::Q5_0).unit_bytes == 704);
     assert!(Layout::of(Format::Q5_1).unit_bytes == 768);
+    assert!(Layout::of(Format::Mxfp4).unit_bytes == 576);
     assert!(Layout::of(Format::Q4K).unit_bytes == 2368);
     assert!(Layout::of(Format::Q5K).unit_bytes == 2880);
     assert!(Layout::of(Format::Q6K).unit_bytes == 3392);

@@ -65,16 +65,16 @@ pub fn dot(format: Format, weights: &[u8], x: &[f32]) -> f32 {
 }
 
 fn add_block(format: Format, block: &Block, x: &QuantizedBlock, sum: f32) -> f32 {
-    let (d, dmin) = (block.d.to_f32(), block.dmin.to_f32());
+    let (d, dmin) = (block.scale(format), block.dmin.to_f32());
     let (mut product, mut minimum) = (0, 0);
     for (index, &x) in x.values.iter().enumerate() {
         let group = index / block::group_len(format);
-        let value = i32::from(block.values[index]) - block::offset(format);
+        let value = block::whole(format, block.values[index]);
         product += i32::from(block.scales[group]) * value * i32::from(x);
         minimum += block.mins.get(group).map_or(0, |&min| i32::from(min)) * i32::from(x);
     }
     match format {
-        Format::Q8_0 | Format::Q4_0 | Format::Q5_0 | Format::Q6K => {
+        Format::Q8_0 | Format::Q4_0 | Format::Q5_0 | Format::Mxfp4 | Format::Q6K => {
             (product as f32).mul_add(d * x.scale, sum)
         }
         Format::Q4_1 | Format::Q5_1 => {

@@ -146,6 +146,7 @@ fn panels_of<I: Isa, const PANELS: usize>(
         Format::Q4_1 => quantized_panels::<I, source::Q4_1, PANELS>(isa, plan, product, panels, x),
         Format::Q5_0 => quantized_panels::<I, source::Q5_0, PANELS>(isa, plan, product, panels, x),
         Format::Q5_1 => quantized_panels::<I, source::Q5_1, PANELS>(isa, plan, product, panels, x),
+        Format::Mxfp4 => quantized_panels::<I, source::Mxfp4, PANELS>(isa, plan, product, panels, x),
         Format::Q4K => quantized_panels::<I, source::Q4K, PANELS>(isa, plan, product, panels, x),
         Format::Q5K => quantized_panels::<I, source::Q5K, PANELS>(isa, plan, product, panels, x),
         Format::Q6K => quantized_panels::<I, source::Q6K, PANELS>(isa, plan, product, panels, x),

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use super::isa::{Isa, Kernel};
 use super::layout::{LINE, Layout, PANEL_ROWS};
-use crate::formats::Format;
+use crate::formats::{Format, block};
 
 /// How far ahead of its use a packed panel is fetched, in bytes.
 const PREFETCH_BYTES: usize = 8192;
@@ -21,6 +21,8 @@ pub(super) trait Quantized: Copy + Send + Sync {
     /// Whether groups have integer scales, and minimums in pairs.
     const SCALED_GROUPS: bool = Self::LAYOUT.block_len == 256;
     const WIDE: bool = Self::LAYOUT.bits == 8;
+    /// Whether values are codes, to be looked up, and scales powers of two.
+    const CODED: bool = matches!(Self::LAYOUT.format, Format::Mxfp4);
 }
 
 macro_rules! quantized {
@@ -34,7 +36,18 @@ macro_rules! quantized {
         )*
     };
 }
-quantized!(Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4K, Q5K, Q6K);
+quantized!(Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Mxfp4, Q4K, Q5K, Q6K);
+
+/// What MXFP4's codes stand for, centred as [`Layout::offset`] says.
+const CODES: [u8; 16] = {
+    let mut codes = [0; 16];
+    let mut code = 0;
+    while code < 16 {
+        codes[code] = (block::MXFP4_DOUBLED[code] as i32 + block::offset(Format::Mxfp4)) as u8;
+        code += 1;
+    }
+    codes
+};
 
 /// The weights of one tile: the rows of one or more panels. All reads are of block `block` of panel `panel`.
 ///
@@ -123,6 +136,9 @@ impl<I: Isa, F: Quantized> Source<I> for Packed<F> {
         // SAFETY: a group has a line for each pair.
         let nibbles = unsafe { isa.load(from.add(pair * LINE)) };
         let (low, high) = (isa.low_nibbles(nibbles), isa.high_nibbles(nibbles));
+        if F::CODED {
+            return [isa.look_up(low, &CODES), isa.look_up(high, &CODES)];
+        }
         match F::LAYOUT.bits {
             5 => {
                 let steps = [isa.with_low_bits(low, *plane, 0x10), isa.with_high_bits(high, *plane, 0x10)];
@@ -154,7 +170,10 @@ impl<I: Isa, F: Quantized> Source<I> for Packed<F> {
     unsafe fn d(self, isa: I, panel: usize, block: usize) -> I::Float {
         let first = if F::SCALED_GROUPS { F::LAYOUT.d_at } else { F::LAYOUT.scales_at };
         // SAFETY: within the unit of that block.
-        unsafe { isa.load_halves(self.unit(panel, block).add(first + block % Self::BLOCKS * 2 * PANEL_ROWS)) }
+        unsafe {
+            let at = self.unit(panel, block).add(first + block % Self::BLOCKS * 2 * PANEL_ROWS);
+            if F::CODED { isa.load_upper_halves(at) } else { isa.load_halves(at) }
+        }
     }
 
     #[inline(always)]

@@ -303,7 +303,7 @@ pub(super) fn find<'a>(gguf: &'a Gguf, name: &str) -> Result<&'a TensorInfo, Loa
 }
 
 /// An estimate from above of what a tensor takes once it is loaded: rows of matrices fill up panels of 16, and some
-/// formats grow by up to a thirty-second.
+/// formats grow by up to a sixteenth.
 pub(super) fn packed_bytes(tensor: &TensorInfo) -> u64 {
     if tensor.rows() == 1 {
         return tensor.elements().saturating_mul(size_of::<f32>() as u64);
@@ -311,7 +311,7 @@ pub(super) fn packed_bytes(tensor: &TensorInfo) -> u64 {
     let row_bytes = tensor.size_bytes / tensor.rows();
     let padded = tensor.rows().checked_next_multiple_of(16).and_then(|rows| rows.checked_mul(row_bytes));
     let padded = padded.unwrap_or(u64::MAX);
-    padded.saturating_add(padded / 32)
+    padded.saturating_add(padded / if tensor.tensor_type == TensorType::MXFP4 { 16 } else { 32 })
 }
 
 /// The kernels' format of a tensor.
@@ -333,6 +333,7 @@ pub(super) fn computed(tensor_type: TensorType) -> Option<Format> {
         TensorType::Q4_1 => Format::Q4_1,
         TensorType::Q5_0 => Format::Q5_0,
         TensorType::Q5_1 => Format::Q5_1,
+        TensorType::MXFP4 => Format::Mxfp4,
         TensorType::Q4_K => Format::Q4K,
         TensorType::Q5_K => Format::Q5K,
         TensorType::Q6_K => Format::Q6K,

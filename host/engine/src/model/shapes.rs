@@ -158,9 +158,9 @@ pub struct Mix {
     more_bits: TensorType,
 }
 
-use TensorType::{BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+use TensorType::{BF16, F16, F32, MXFP4, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
 
-const MIXES: [(&str, Mix); 13] = [
+const MIXES: [(&str, Mix); 14] = [
     ("f32", Mix::pure(F32)),
     ("f16", Mix::pure(F16)),
     ("bf16", Mix::pure(BF16)),
@@ -172,6 +172,7 @@ const MIXES: [(&str, Mix); 13] = [
     ("q4_1", Mix { plain: Q4_1, output: Q6_K, more_bits: Q4_1 }),
     ("q5_0", Mix { plain: Q5_0, output: Q6_K, more_bits: Q5_0 }),
     ("q5_1", Mix { plain: Q5_1, output: Q6_K, more_bits: Q5_1 }),
+    ("mxfp4", Mix::pure(MXFP4)),
     ("q4_k", Mix::pure(Q4_K)),
     ("q5_k", Mix::pure(Q5_K)),
 ];

@@ -355,7 +355,7 @@ fn progress_ends_with_every_byte() {
 
 #[test]
 fn random_bytes_do_not_depend_on_how_they_are_read() {
-    for mix in ["q4_k_m", "q8_0", "f16", "f32", "q5_1"] {
+    for mix in ["q4_k_m", "q8_0", "f16", "f32", "q5_1", "mxfp4"] {
         let shape = Shape { hidden: 256, feed_forward: 256, head_dim: 64, ..TINY };
         let source = RandomSource::new(&shape, Mix::named(mix).unwrap(), 9, &Metadata::new());
         let mut whole = vec![0; source.size_bytes() as usize];
@@ -387,6 +387,22 @@ fn random_weights_are_of_the_size_that_they_should_be() {
         let mean = values.iter().sum::<f32>() / values.len() as f32;
         let deviation = (values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32).sqrt();
         assert!(mean.abs() < 0.01 && (0.05..0.075).contains(&deviation), "{name}: {mean} ± {deviation}");
+    }
+}
+
+#[test]
+fn what_is_planned_for_a_matrix_is_enough_and_little_more() {
+    use lockgate_kernels::formats::Format;
+    use lockgate_kernels::matmul::PackedMatrix;
+    for format in Format::ALL {
+        let name = format.name().to_uppercase();
+        let tensor_type =
+            (0..40).filter_map(TensorType::from_number).find(|known| known.name() == name).unwrap();
+        let shape = Shape { hidden: 256, feed_forward: 256, vocabulary: 512, ..TINY };
+        let gguf = random_model(&shape, Mix::pure(tensor_type), 3, &Metadata::new()).unwrap();
+        let planned = super::loader::packed_bytes(gguf.tensor("token_embd.weight").unwrap());
+        let taken = PackedMatrix::new(format, 512, 256).unwrap().bytes() as u64;
+        assert!((taken..taken + taken / 20).contains(&planned), "{name}: {planned} planned, {taken} taken");
     }
 }
 

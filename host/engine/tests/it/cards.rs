@@ -41,7 +41,7 @@ pub(crate) const WIDE_QWEN2: Shape =
 
 pub(crate) fn mixes() -> Vec<Mix> {
     let pure = [TensorType::F16, TensorType::BF16, TensorType::F32, TensorType::Q4_0, TensorType::Q5_1];
-    let named = ["q4_k_m", "q5_k_m", "q8_0"].map(|name| Mix::named(name).expect("a known mix"));
+    let named = ["q4_k_m", "q5_k_m", "q8_0", "mxfp4"].map(|name| Mix::named(name).expect("a known mix"));
     pure.map(Mix::pure).into_iter().chain(named).collect()
 }
 

@@ -224,6 +224,7 @@ fn logits_agree_with_a_naive_model_for_every_format() {
             (TensorType::Q4_1, QUANTIZED_BOUND),
             (TensorType::Q5_0, QUANTIZED_BOUND),
             (TensorType::Q5_1, QUANTIZED_BOUND),
+            (TensorType::MXFP4, QUANTIZED_BOUND),
             (TensorType::Q4_K, K_QUANTIZED_BOUND),
             (TensorType::Q5_K, K_QUANTIZED_BOUND),
             (TensorType::Q6_K, K_QUANTIZED_BOUND),

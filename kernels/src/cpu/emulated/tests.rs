@@ -129,6 +129,7 @@ fn arithmetic_on_floats() {
 #[test]
 fn arithmetic_on_integers() {
     integers_agree!(_mm512_and_si512, _mm256_and_si256, 0, 1);
+    integers_agree!(_mm512_shuffle_epi8, _mm256_shuffle_epi8, 0, 1);
     integers_agree!(_mm512_add_epi32, _mm256_add_epi32, 0, 1);
     integers_agree!(_mm512_mullo_epi32, _mm256_mullo_epi32, 0, 1);
     integers_agree!(_mm512_madd_epi16, _mm256_madd_epi16, 0, 1);

@@ -157,6 +157,11 @@ impl Isa for Avx2 {
         self.low_nibbles(self.move_down::<4>(bytes))
     }
     #[inline(always)]
+    fn look_up(self, codes: Int, table: &[u8; 16]) -> Int {
+        let table = op!(_mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())));
+        both!(codes => _mm256_shuffle_epi8(table, codes))
+    }
+    #[inline(always)]
     fn with_low_bits(self, low: Int, plane: Int, mask: u8) -> Int {
         self.with_high_bits(low, both!(plane => _mm256_slli_epi16::<4>(plane)), mask)
     }

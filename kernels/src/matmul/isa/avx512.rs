@@ -127,6 +127,10 @@ impl Isa for Avx512 {
         op!(_mm512_and_si512(_mm512_srli_epi16::<4>(bytes), _mm512_set1_epi8(0xF)))
     }
     #[inline(always)]
+    fn look_up(self, codes: __m512i, table: &[u8; 16]) -> __m512i {
+        op!(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), codes))
+    }
+    #[inline(always)]
     fn with_low_bits(self, low: __m512i, plane: __m512i, mask: u8) -> __m512i {
         self.with_high_bits(low, op!(_mm512_slli_epi16::<4>(plane)), mask)
     }

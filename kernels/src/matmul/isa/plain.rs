@@ -107,6 +107,10 @@ impl Isa for Plain {
         per_byte(bytes, |byte| byte >> 4)
     }
     #[inline(never)]
+    fn look_up(self, codes: Lanes<i32>, table: &[u8; 16]) -> Lanes<i32> {
+        per_byte(codes, |code| table[usize::from(code) % 16])
+    }
+    #[inline(never)]
     fn with_low_bits(self, low: Lanes<i32>, plane: Lanes<i32>, mask: u8) -> Lanes<i32> {
         let high = per_byte(plane, |byte| byte << 4 & mask);
         lanes(|lane| low[lane] | high[lane])

@@ -12,7 +12,7 @@ fn a_sound_card_passes_with_room_to_spare() {
     let pool = Arc::new(ThreadPool::new(NonZeroUsize::new(2).expect("two")));
     let device = Device::new(Arc::new(Emulator::new(Schedule::InOrder)));
     let card = CardChoice { device, free_bytes: 1 << 30, layers: GpuLayers::Auto };
-    let formats = [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K];
+    let formats = [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, MXFP4];
     let heads = [(64, 1), (80, 3), (96, 4), (128, 7), (256, 2)];
     for (number, format) in formats.into_iter().enumerate() {
         let (head_dim, group) = heads[number % heads.len()];
