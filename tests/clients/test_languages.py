@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import httpx
@@ -70,3 +72,66 @@ def test_a_folder_that_does_not_build_says_why(tmp_path):
     (tmp_path / "policy.toml").write_text('built = ["sh"]\n')
     done = lockgate("policy", "test", tmp_path)
     assert done.returncode == 2 and b"policy.toml:1:1" in done.stderr, done.stderr
+
+
+# It asks the host while it is made, before it is called, and again when it is.
+EARLY = """
+#include <stdlib.h>
+#include <string.h>
+#include "policy.h"
+
+static size_t early;
+
+static size_t targets(void) {
+    policy_list_string_t ids;
+    lockgate_plugin_catalog_ids(&ids);
+    return ids.len;
+}
+
+__attribute__((constructor)) static void begin(void) { early = targets(); }
+
+bool exports_lockgate_plugin_route_route(
+    exports_lockgate_plugin_route_borrow_request_t request,
+    exports_lockgate_plugin_route_own_plan_t *plan,
+    exports_lockgate_plugin_route_own_refusal_t *refusal) {
+    (void)plan;
+    static char words[] = "first 0, then 0";
+    words[6] = (char)('0' + early);
+    words[14] = (char)('0' + targets());
+    policy_string_t reason;
+    policy_string_set(&reason, words);
+    *refusal = lockgate_plugin_plan_constructor_refusal(&reason);
+    lockgate_plugin_request_request_drop_borrow(request);
+    return false;
+}
+"""
+
+
+def test_a_component_that_asks_before_it_is_called_asks_for_its_request(tmp_path, start):
+    project = tmp_path / "early"
+    shutil.copytree(ROOT / "plugins/c/best-fit", project)
+    (project / "policy.c").write_text(EARLY)
+    component = project / "build/early.wasm"
+    script = (project / "build.sh").read_text()
+    (project / "build.sh").write_text(re.sub("^out=.*$", f"out={component}", script, flags=re.MULTILINE))
+    environment = os.environ | {"LOCKGATE": str(BINARY)}
+    built = subprocess.run(["sh", "build.sh"], cwd=project, env=environment, capture_output=True, text=True)
+    if missing(built.stderr):
+        pytest.skip(built.stderr)
+    assert built.returncode == 0, built.stderr
+    house = Upstream(deltas=[{"content": "Fine."}])
+    try:
+        policy = f'[[plugin]]\nid = "early"\npath = "{component}"\nworld = "router"\n'
+        server = start(house.target() + policy)
+        body = {"model": "auto", "messages": [{"role": "user", "content": "How are you?"}]}
+        for _ in range(5):
+            answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=30)
+            assert (answer.status_code, "first 1, then 1" in answer.text) == (403, True), answer.text
+            # Long enough for an instance that is made ahead.
+            time.sleep(0.05)
+        # None is, as it would have asked before there was a request.
+        ahead = 'lockgate_plugin_ahead_calls_total{plugin="early",world="router"} '
+        counts = [line.removeprefix(ahead) for line in httpx.get(f"{server.url}/metrics").text.splitlines() if line.startswith(ahead)]
+        assert counts == ["0"]
+    finally:
+        house.close()

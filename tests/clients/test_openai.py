@@ -129,6 +129,7 @@ def test_bad_fields_are_named(client, fields, words):
     error = caught.value
     assert words in error.message
     assert error.type == "invalid_request_error"
+    assert (error.param or "").startswith(words)
 
 
 def test_a_prompt_over_the_context_is_refused_with_both_counts(client):

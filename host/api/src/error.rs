@@ -86,6 +86,8 @@ pub struct BackendError {
     /// For people: names the target or field and what to do. Carries no credential, no URL with
     /// credentials and no text of the conversation.
     pub message: String,
+    /// The request's field that is at fault, where one is and the kind does not say it.
+    pub field: Option<String>,
     /// When the target wants to be asked again.
     pub retry_after: Option<Duration>,
     /// Whether any byte of the request may have reached the target, so that it may bill for it.
@@ -95,12 +97,18 @@ pub struct BackendError {
 impl BackendError {
     /// An error before anything was sent.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, dispatched: false }
+        Self { kind, message: message.into(), field: None, retry_after: None, dispatched: false }
     }
 
     /// The same error after the request was sent.
     pub fn dispatched(mut self) -> Self {
         self.dispatched = true;
+        self
+    }
+
+    /// The same error as one about a field of the request.
+    pub fn about(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
         self
     }
 

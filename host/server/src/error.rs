@@ -267,7 +267,7 @@ impl ApiError {
         let param = match &error.kind {
             ErrorKind::Unsupported { field } => Some(field.clone()),
             ErrorKind::ContextExceeded { .. } => Some("messages".to_owned()),
-            _ => None,
+            _ => error.field.clone(),
         };
         let message = match &error.kind {
             // Both counts, whatever the target's own words are.

@@ -158,6 +158,7 @@ impl Prompts {
 
     pub(super) fn invalid(&self, field: &str, problem: impl std::fmt::Display) -> BackendError {
         BackendError::new(ErrorKind::InvalidRequest, format!("{field}: {problem} (model `{}`)", self.id))
+            .about(field)
     }
 }
 

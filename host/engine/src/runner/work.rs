@@ -434,6 +434,7 @@ impl<F: Forward> Core<F> {
             }
             Refused::TooManyChoices { .. } => {
                 BackendError::new(ErrorKind::InvalidRequest, format!("n: model `{name}`: {refused}"))
+                    .about("n")
             }
             Refused::TooLong { .. } => BackendError::new(
                 ErrorKind::Internal,

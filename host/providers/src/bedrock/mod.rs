@@ -313,5 +313,6 @@ fn untranslatable(target: &str, field: &str, why: &str, is_unsupported: bool) ->
         BackendError::new(ErrorKind::Unsupported { field: field.to_owned() }, message)
     } else {
         BackendError::new(ErrorKind::InvalidRequest, format!("target `{target}`: `{field}` {why}"))
+            .about(field)
     }
 }

@@ -254,12 +254,12 @@ fn a_call_that_never_returns_keeps_the_models_thread_for_a_tick() {
     let (mut next, polled, first) = asked(hook);
     assert!(polled.is_pending());
     // A tick is 2 ms; a machine may be busy.
-    assert!(first < Duration::from_millis(500), "{first:?}");
+    assert!(first < Duration::from_millis(1500), "{first:?}");
     let began = Instant::now();
     let outcome = loop {
         let start = Instant::now();
         let polled = next.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        assert!(start.elapsed() < Duration::from_millis(500), "looking again costs nothing");
+        assert!(start.elapsed() < Duration::from_millis(1500), "looking again costs nothing");
         match polled {
             Poll::Ready(outcome) => break outcome.map(drop),
             Poll::Pending => std::thread::sleep(Duration::from_millis(1)),
