@@ -9,7 +9,8 @@
 // The heads that share a key-value head are packed with the rows into the 16 rows of an mma tile: packed row
 // i is row i / GROUP, head i % GROUP. Four warps, each with one page (16 tokens) of keys and one of values in
 // shared memory, fetched by cp.async while the other of the two is used. Pages in 8 bits arrive as they are stored, and are
-// widened to f16 once they are there, keys and values in turn in one place:
+// widened to f16 once they are there, keys and values in turn in one place; in prefill with heads of 256, for which smaller
+// cards have no room, they are widened on their way:
 //   decode   the block has 16 packed rows; each warp walks every fourth page on its own, without a barrier; the warps'
 //            results are merged at the end. A sequence is split over blocks by its own length alone
 //            (src/cuda/split.rs); attention_merge puts the parts together by their log-sum-exp.
@@ -50,33 +51,15 @@ constexpr int STRIDE = DIM + 8;
 template <int DIM>
 constexpr int NARROW_BYTES = PAGE_TOKENS * (DIM + DIM / 16);
 
-// What a warp has in shared memory: a tile of keys and one of values; or, in 8 bits, a tile for either and both as stored.
-template <int DIM, bool EIGHT_BITS>
-constexpr int WARP_BYTES = EIGHT_BITS ? PAGE_TOKENS * STRIDE<DIM> * 2 + 2 * NARROW_BYTES<DIM> : 2 * PAGE_TOKENS * STRIDE<DIM> * 2;
+template <int DIM, bool EIGHT_BITS, bool SPLIT>
+constexpr bool STAGED = EIGHT_BITS && (SPLIT || DIM <= 128);
 
-// Asks for the first `tokens` tokens of a page of one head, which is there with the copies' wait: as f16 rows of STRIDE in
-// `to`, the others zero whatever the cache holds there; or as it is stored in `narrow`, with what the cache holds.
-template <int DIM, bool EIGHT_BITS>
-__device__ __forceinline__ void fetch_page(uint16_t* to, uint8_t* narrow, const uint8_t* cache, uint64_t place,
-                                           uint32_t tokens) {
-    const int lane = threadIdx.x % 32;
-    if constexpr (!EIGHT_BITS) {
-        const uint16_t* from = reinterpret_cast<const uint16_t*>(cache) + place * (PAGE_TOKENS * DIM);
-        for (int chunk = lane; chunk < PAGE_TOKENS * DIM / 8; chunk += 32) {
-            const uint32_t token = chunk / (DIM / 8);
-            cp_async16(to + token * STRIDE<DIM> + chunk % (DIM / 8) * 8, from + chunk * 8, token < tokens ? 16 : 0);
-        }
-    } else {
-        const uint8_t* from = cache + place * NARROW_BYTES<DIM>;
-        for (int chunk = lane; chunk < NARROW_BYTES<DIM> / 16; chunk += 32) {
-            // Scales of several tokens share 16 bytes: of a page that is wanted, all of them.
-            const uint32_t token = chunk < DIM ? chunk / (DIM / 16) : 0;
-            cp_async16(narrow + chunk * 16, from + chunk * 16, token < tokens ? 16 : 0);
-        }
-    }
-}
+// What a warp has in shared memory: a tile of keys and one of values; or, staged, a tile for either and both as stored.
+template <int DIM, bool STAGE>
+constexpr int WARP_BYTES = STAGE ? PAGE_TOKENS * STRIDE<DIM> * 2 + 2 * NARROW_BYTES<DIM> : 2 * PAGE_TOKENS * STRIDE<DIM> * 2;
 
-// Widens the first `tokens` tokens of such a page into f16 rows of STRIDE; the others are zero, whatever stands there.
+// Widens the first `tokens` tokens of a page of one head in 8 bits into f16 rows of STRIDE; the others are zero, whatever
+// stands there.
 template <int DIM>
 __device__ __forceinline__ void widen_page(uint16_t* to, const uint8_t* from, uint32_t tokens) {
     constexpr int GROUPS = DIM / 32;
@@ -94,6 +77,30 @@ __device__ __forceinline__ void widen_page(uint16_t* to, const uint8_t* from, ui
             }
         }
         store(to + token * STRIDE<DIM> + column, make_uint4(words[0], words[1], words[2], words[3]));
+    }
+}
+
+// Asks for the first `tokens` tokens of a page of one head, which is there with the copies' wait: as f16 rows of STRIDE in
+// `to`, the others zero whatever the cache holds there; or, staged, as it is stored in `narrow`, with what the cache holds.
+template <int DIM, bool EIGHT_BITS, bool STAGE>
+__device__ __forceinline__ void fetch_page(uint16_t* to, uint8_t* narrow, const uint8_t* cache, uint64_t place,
+                                           uint32_t tokens) {
+    const int lane = threadIdx.x % 32;
+    if constexpr (!EIGHT_BITS) {
+        const uint16_t* from = reinterpret_cast<const uint16_t*>(cache) + place * (PAGE_TOKENS * DIM);
+        for (int chunk = lane; chunk < PAGE_TOKENS * DIM / 8; chunk += 32) {
+            const uint32_t token = chunk / (DIM / 8);
+            cp_async16(to + token * STRIDE<DIM> + chunk % (DIM / 8) * 8, from + chunk * 8, token < tokens ? 16 : 0);
+        }
+    } else if constexpr (!STAGE) {
+        widen_page<DIM>(to, cache + place * NARROW_BYTES<DIM>, tokens);
+    } else {
+        const uint8_t* from = cache + place * NARROW_BYTES<DIM>;
+        for (int chunk = lane; chunk < NARROW_BYTES<DIM> / 16; chunk += 32) {
+            // Scales of several tokens share 16 bytes: of a page that is wanted, all of them.
+            const uint32_t token = chunk < DIM ? chunk / (DIM / 16) : 0;
+            cp_async16(narrow + chunk * 16, from + chunk * 16, token < tokens ? 16 : 0);
+        }
     }
 }
 
@@ -140,10 +147,11 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
 
     uint16_t* shared = dynamic_shared<uint16_t>();
     constexpr int PAGE = PAGE_TOKENS * STRIDE<DIM>;
+    constexpr bool STAGE = STAGED<DIM, EIGHT_BITS, SPLIT>;
     uint16_t* own_queries = shared + (SPLIT ? 0 : warp * PAGE);
     uint8_t* warps = reinterpret_cast<uint8_t*>(shared + (SPLIT ? 1 : WARPS) * PAGE);
-    auto keys_of = [&](int of) { return reinterpret_cast<uint16_t*>(warps + of * WARP_BYTES<DIM, EIGHT_BITS>); };
-    auto values_of = [&](int of) { return keys_of(of) + (EIGHT_BITS ? 0 : PAGE); };
+    auto keys_of = [&](int of) { return reinterpret_cast<uint16_t*>(warps + of * WARP_BYTES<DIM, STAGE>); };
+    auto values_of = [&](int of) { return keys_of(of) + (STAGE ? 0 : PAGE); };
     uint8_t* narrow_keys = reinterpret_cast<uint8_t*>(keys_of(warp) + PAGE);
     uint8_t* narrow_values = narrow_keys + NARROW_BYTES<DIM>;
 
@@ -156,7 +164,7 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
     auto fetch = [&](uint16_t* to, uint8_t* narrow, const uint8_t* cache, uint32_t from) {
         const uint32_t tokens = tokens_of(from);
         const uint64_t page = tokens ? pages[from / PAGE_TOKENS + warp] : 0;
-        fetch_page<DIM, EIGHT_BITS>(to, narrow, cache, page * task.kv_heads + kv_head, tokens);
+        fetch_page<DIM, EIGHT_BITS, STAGE>(to, narrow, cache, page * task.kv_heads + kv_head, tokens);
         cp_async_commit();
     };
     auto meet = [] {
@@ -169,7 +177,7 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
     // Waits for the older of the two copies that are on their way, the one that `to` is for.
     auto arrive = [&](uint16_t* to, const uint8_t* narrow, uint32_t from) {
         cp_async_wait<1>();
-        if constexpr (EIGHT_BITS) {
+        if constexpr (STAGE) {
             // For the other lanes' copies too.
             __syncwarp();
             widen_page<DIM>(to, narrow, tokens_of(from));
@@ -332,7 +340,7 @@ __device__ void attend(const Task& task, const uint32_t* sequences) {
         // The warps' results side by side, where their pages were.
         SHARED(float, greatest, WARPS * 16);
         SHARED(float, weight, WARPS * 16);
-        static_assert(16 * DIM * 4 <= WARP_BYTES<DIM, EIGHT_BITS>);
+        static_assert(16 * DIM * 4 <= WARP_BYTES<DIM, STAGE>);
         float* sums = reinterpret_cast<float*>(keys_of(warp));
         __syncwarp();
 #pragma unroll

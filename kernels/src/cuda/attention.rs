@@ -236,14 +236,16 @@ impl DeviceAttention<'_> {
     }
 }
 
-/// Bytes of shared memory: the queries' tiles, then of each of four warps a page of keys and one of values in f16, or a page
-/// of either and both as they are stored.
+/// Bytes of shared memory: the queries' tiles, then of each of four warps a page of keys and one of values in f16, or, where
+/// pages in 8 bits are staged, a page of either and both as they are stored.
 fn shared_bytes(shape: KvShape, query_tiles: usize) -> usize {
     let KvShape { head_dim, format, .. } = shape;
     let wide = PAGE_TOKENS * (head_dim + 8) * 2;
     let warp = match format {
-        KvFormat::F16 => 2 * wide,
-        KvFormat::Q8_0 => wide + 2 * PAGE_TOKENS * (head_dim + head_dim / 32 * 2),
+        KvFormat::Q8_0 if query_tiles == 1 || head_dim <= 128 => {
+            wide + 2 * PAGE_TOKENS * (head_dim + head_dim / 32 * 2)
+        }
+        KvFormat::F16 | KvFormat::Q8_0 => 2 * wide,
     };
     query_tiles * wide + 4 * warp
 }
@@ -347,4 +349,25 @@ fn prefill_kernel(shape: KvShape) -> Result<&'static str, DriverError> {
         (KvFormat::Q8_0, 256) => "attention_prefill_256_q8_0",
         _ => return Err(DriverError::failed("attention", format!("no kernel takes {shape:?}"))),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a block may have on the smallest of the cards that kernels are built for (8.6, 8.9 and 12.0).
+    const SHARED_BYTES_MAX: usize = 99 << 10;
+
+    #[test]
+    fn every_card_has_room_for_every_shape() {
+        for head_dim in HEAD_DIMS {
+            for format in [KvFormat::F16, KvFormat::Q8_0] {
+                let shape = KvShape { kv_heads: 1, head_dim, format };
+                for query_tiles in [1, 4].into_iter().filter(|_| shape.page_bytes().is_some()) {
+                    let bytes = shared_bytes(shape, query_tiles);
+                    assert!(bytes <= SHARED_BYTES_MAX, "{shape:?}, {query_tiles} tiles: {bytes}");
+                }
+            }
+        }
+    }
 }
