@@ -18,5 +18,7 @@ mod retry_after;
 mod settings;
 mod sse;
 
+#[cfg(fuzzing)]
+pub use openai::fuzzing;
 pub use provider::Provider;
 pub use settings::{ProviderKind, ProviderSettings, Secret, SettingsError, SettingsProblem};

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::chat::{ChatProblem, ChatState};
 use super::wire::Chunk;
-use crate::sse::{SseDecoder, SseEvent};
+use crate::sse::{EventTooLong, SseDecoder, SseEvent};
 
 /// The most bytes of an answer that is one JSON document.
 const DOCUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -47,8 +47,8 @@ pub(super) struct AnswerDecoder {
 
 #[derive(Debug)]
 enum Framing {
-    /// Nothing but white space yet.
-    Undecided,
+    /// Nothing but white space yet, read as events are: it may begin the first line.
+    Undecided(SseDecoder),
     Events(SseDecoder),
     Document(Vec<u8>),
 }
@@ -56,7 +56,7 @@ enum Framing {
 impl AnswerDecoder {
     /// A decoder for the answer that `chat` will hold.
     pub(super) fn new(chat: ChatState) -> Self {
-        Self { framing: Framing::Undecided, chat, done: false, forwards_to: None }
+        Self { framing: Framing::Undecided(SseDecoder::default()), chat, done: false, forwards_to: None }
     }
 
     /// Whether the answer is complete and whatever follows does not matter.
@@ -71,16 +71,16 @@ impl AnswerDecoder {
 
     /// Decodes the next bytes. Events before a problem are still added.
     pub(super) fn push(&mut self, bytes: &[u8], events: &mut VecDeque<Event>) -> Result<(), AnswerProblem> {
-        if let Framing::Undecided = self.framing {
-            self.framing = match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-                // Blank lines mean nothing to events, and white space nothing to a document.
-                None => return Ok(()),
+        if let Framing::Undecided(blank) = &mut self.framing {
+            self.framing = match bytes.iter().find(|byte| !b" \t\r\n".contains(byte)) {
+                // What JSON calls white space completes no event, and means nothing to a document.
+                None => return blank.push(bytes, drop).map_err(too_much),
                 Some(b'{' | b'[') => Framing::Document(Vec::new()),
-                Some(_) => Framing::Events(SseDecoder::default()),
+                Some(_) => Framing::Events(std::mem::take(blank)),
             };
         }
         match &mut self.framing {
-            Framing::Undecided => Ok(()),
+            Framing::Undecided(_) => Ok(()),
             Framing::Document(document) => {
                 if document.len() + bytes.len() > DOCUMENT_BYTES_MAX {
                     let what = format!("its answer is longer than {DOCUMENT_BYTES_MAX} bytes");
@@ -95,9 +95,7 @@ impl AnswerDecoder {
                 for event in complete {
                     self.event(event, events)?;
                 }
-                pushed.map_err(|error| {
-                    AnswerProblem::Broken(ErrorKind::Upstream, format!("it sent too much: {error}"))
-                })
+                pushed.map_err(too_much)
             }
         }
     }
@@ -112,8 +110,8 @@ impl AnswerDecoder {
             return Ok(());
         }
         let mut half = false;
-        match std::mem::replace(&mut self.framing, Framing::Undecided) {
-            Framing::Undecided => {}
+        match std::mem::replace(&mut self.framing, Framing::Undecided(SseDecoder::default())) {
+            Framing::Undecided(_) => {}
             Framing::Document(document) => {
                 if let Some(broken) = broken {
                     return Err(cut(format!("the connection ended in the middle of its answer ({broken})")));
@@ -185,6 +183,10 @@ impl AnswerDecoder {
 }
 
 /// An object: a list would be taken for a chunk's fields in their order.
+fn too_much(error: EventTooLong) -> AnswerProblem {
+    AnswerProblem::Broken(ErrorKind::Upstream, format!("it sent too much: {error}"))
+}
+
 fn parse(json: &[u8]) -> Option<Chunk> {
     json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
 }

@@ -8,6 +8,8 @@ mod answer;
 mod chat;
 mod embeddings;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod probe;
 mod request;
 mod server;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 
+#[derive(Debug, PartialEq)]
 struct Decoded {
     events: Vec<Event>,
     problem: Option<AnswerProblem>,
@@ -414,4 +415,17 @@ fn check_order(decoded: &Decoded) {
         }
     }
     assert_eq!(decoded.problem.is_none(), finished && decoded.done);
+}
+
+#[test]
+fn white_space_in_front_means_the_same_in_any_pieces() {
+    for text in
+        ["  data: {}\n\n", "\n\n\u{feff}data: {}\n\n", " \r\n\t\r\ndata: {\"choices\":[]}\r\n\r\n", " \n {}"]
+    {
+        let whole = decode(1, text);
+        for size in 1..text.len() {
+            let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            assert_eq!(decode_chunks(1, &pieces, None), whole, "{text:?} in pieces of {size}");
+        }
+    }
 }
