@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -27,6 +28,26 @@ def missing(output: str) -> bool:
     return os.environ.get("CI") != "true" and re.search(r"^missing: | is needed \(", output, re.MULTILINE) is not None
 
 
+@contextmanager
+def deciding(start, plugin: str, component: Path, more: str = ""):
+    """A server with one target, for which the component decides; `more` stands in the plugin's block."""
+    house = Upstream(deltas=[{"content": "Fine."}])
+    try:
+        policy = f'[[plugin]]\nid = "{plugin}"\npath = "{component}"\nworld = "router"\n{more}'
+        yield start(house.target() + policy)
+    finally:
+        house.close()
+
+
+def ask(server) -> httpx.Response:
+    body = {"model": "auto", "messages": [{"role": "user", "content": "How are you?"}]}
+    return httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=30)
+
+
+def metrics(server) -> list[str]:
+    return httpx.get(f"{server.url}/metrics").text.splitlines()
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_project_builds_and_passes_its_scenarios(language, tmp_path):
     environment = os.environ | {"PATH": f"{BINARY.parent}{os.pathsep}{os.environ['PATH']}"}
@@ -47,21 +68,14 @@ def test_a_shipped_example_serves(plugin, start):
         pytest.skip("its tools are not installed")
     # Compiles it, which may take longer than a server is waited for.
     subprocess.run([BINARY, "plugin", "check", component], check=True, capture_output=True)
-    house = Upstream(deltas=[{"content": "Fine."}])
     grants = '["clock"]' if plugin == "office-hours" else "[]"
-    try:
-        policy = f'[[plugin]]\nid = "{plugin}"\npath = "{component}"\nworld = "router"\ngrants = {grants}\nreuse = 10\n'
-        server = start(house.target() + policy)
-        body = {"model": "auto", "messages": [{"role": "user", "content": "How are you?"}]}
+    with deciding(start, plugin, component, f"grants = {grants}\nreuse = 10\n") as server:
         for _ in range(3):
-            answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=30)
+            answer = ask(server)
             assert answer.json()["choices"][0]["message"]["content"] == "Fine."
             assert answer.headers["x-lockgate-policy"] == plugin
-        metrics = httpx.get(f"{server.url}/metrics").text
         warm = f'lockgate_plugin_warm_calls_total{{plugin="{plugin}",world="router"}} 2'
-        assert warm in metrics, [line for line in metrics.splitlines() if "plugin" in line]
-    finally:
-        house.close()
+        assert warm in metrics(server), [line for line in metrics(server) if "plugin" in line]
 
 
 def test_a_folder_that_does_not_build_says_why(tmp_path):
@@ -119,19 +133,12 @@ def test_a_component_that_asks_before_it_is_called_asks_for_its_request(tmp_path
     if missing(built.stderr):
         pytest.skip(built.stderr)
     assert built.returncode == 0, built.stderr
-    house = Upstream(deltas=[{"content": "Fine."}])
-    try:
-        policy = f'[[plugin]]\nid = "early"\npath = "{component}"\nworld = "router"\n'
-        server = start(house.target() + policy)
-        body = {"model": "auto", "messages": [{"role": "user", "content": "How are you?"}]}
+    with deciding(start, "early", component) as server:
         for _ in range(5):
-            answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=30)
+            answer = ask(server)
             assert (answer.status_code, "first 1, then 1" in answer.text) == (403, True), answer.text
             # Long enough for an instance that is made ahead.
             time.sleep(0.05)
         # None is, as it would have asked before there was a request.
         ahead = 'lockgate_plugin_ahead_calls_total{plugin="early",world="router"} '
-        counts = [line.removeprefix(ahead) for line in httpx.get(f"{server.url}/metrics").text.splitlines() if line.startswith(ahead)]
-        assert counts == ["0"]
-    finally:
-        house.close()
+        assert [line.removeprefix(ahead) for line in metrics(server) if line.startswith(ahead)] == ["0"]

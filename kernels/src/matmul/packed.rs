@@ -54,12 +54,16 @@ impl PackedMatrix {
         }
         let layout = Layout::of(format);
         let memory = PackError::Memory { format, rows, cols };
-        let (Some(row_bytes), Some(panel_bytes)) = (format.row_bytes(cols), layout.panel_bytes(cols)) else {
-            return Err(memory);
-        };
-        let Some(bytes) = panel_bytes.checked_mul(rows.div_ceil(PANEL_ROWS)) else { return Err(memory) };
+        let sizes = (format.row_bytes(cols), layout.panel_bytes(cols), Self::bytes_of(format, rows, cols));
+        let (Some(row_bytes), Some(panel_bytes), Some(bytes)) = sizes else { return Err(memory) };
         let Ok(panels) = Buffer::zeroed(bytes) else { return Err(memory) };
         Ok(PackedMatrix { layout, rows, cols, row_bytes, panel_bytes, panels })
+    }
+
+    /// Bytes of a matrix of a shape of the format, without making it. None when there are too many to count.
+    #[must_use]
+    pub fn bytes_of(format: Format, rows: usize, cols: usize) -> Option<usize> {
+        Layout::of(format).panel_bytes(cols)?.checked_mul(rows.div_ceil(PANEL_ROWS))
     }
 
     /// The panels in order of their rows. They do not overlap, so threads may pack different ones at once.

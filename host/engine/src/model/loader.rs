@@ -302,16 +302,18 @@ pub(super) fn find<'a>(gguf: &'a Gguf, name: &str) -> Result<&'a TensorInfo, Loa
     gguf.tensor(name).ok_or_else(missing)
 }
 
-/// An estimate from above of what a tensor takes once it is loaded: rows of matrices fill up panels of 16, and some
-/// formats grow by up to a sixteenth.
+/// What a tensor takes once it is loaded.
 pub(super) fn packed_bytes(tensor: &TensorInfo) -> u64 {
     if tensor.rows() == 1 {
         return tensor.elements().saturating_mul(size_of::<f32>() as u64);
     }
-    let row_bytes = tensor.size_bytes / tensor.rows();
-    let padded = tensor.rows().checked_next_multiple_of(16).and_then(|rows| rows.checked_mul(row_bytes));
-    let padded = padded.unwrap_or(u64::MAX);
-    padded.saturating_add(padded / if tensor.tensor_type == TensorType::MXFP4 { 16 } else { 32 })
+    // Whatever loads it refuses it by name.
+    let Some(format) = computed(tensor.tensor_type) else { return tensor.size_bytes };
+    let size = |count: u64| usize::try_from(count).ok();
+    let bytes = size(tensor.rows())
+        .zip(size(tensor.columns()))
+        .and_then(|(rows, columns)| PackedMatrix::bytes_of(format, rows, columns));
+    bytes.map_or(u64::MAX, |bytes| bytes as u64)
 }
 
 /// The kernels' format of a tensor.

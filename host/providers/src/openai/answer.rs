@@ -182,11 +182,11 @@ impl AnswerDecoder {
     }
 }
 
-/// An object: a list would be taken for a chunk's fields in their order.
 fn too_much(error: EventTooLong) -> AnswerProblem {
     AnswerProblem::Broken(ErrorKind::Upstream, format!("it sent too much: {error}"))
 }
 
+/// An object: a list would be taken for a chunk's fields in their order.
 fn parse(json: &[u8]) -> Option<Chunk> {
     json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
 }
