@@ -262,3 +262,14 @@ def test_bedrock_tool_history_with_definitions(converse):
     specification = {"name": "f", "inputSchema": {"json": {"type": "object"}}}
     answer = converse("text", messages=[USER, CALLING, RESULT], toolConfig={"tools": [{"toolSpec": specification}]})
     assert answer["stopReason"] == "end_turn"
+
+
+@pytest.mark.parametrize("schema", ['{"type": "object"}', "no JSON"])
+def test_bedrock_schemas_of_answers(converse, schema):
+    definition = {"type": "json_schema", "structure": {"jsonSchema": {"schema": schema, "name": "answer"}}}
+    output = {"textFormat": definition, "effort": "low"}
+    if schema.startswith("{"):
+        assert converse("text", messages=[USER], outputConfig=output)["stopReason"] == "end_turn"
+    else:
+        with pytest.raises(converse.client.exceptions.ValidationException, match="JSON schema"):
+            converse("text", messages=[USER], outputConfig=output)

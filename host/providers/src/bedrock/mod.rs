@@ -1,7 +1,7 @@
 //! Amazon Bedrock through its Converse API and the AWS SDK.
 //!
 //! [`Service`] is what the targets of one provider share; [`BedrockBackend`] is one target. Translation is
-//! in pure modules: [`request`] to the SDK's types, [`converse`] from them, [`failure`] from its errors,
+//! in pure modules: [`request`] and [`output`] to the SDK's types, [`converse`] from them, [`failure`] from its errors,
 //! [`model`] from a model's id. [`connections`] carries what the SDK sends.
 //!
 //! Every answer is streamed, so that the gateway's timers see it move. A model that cannot stream, or
@@ -13,6 +13,7 @@ mod converse;
 mod document;
 mod failure;
 mod model;
+mod output;
 mod request;
 
 use std::collections::VecDeque;
@@ -201,7 +202,7 @@ impl Call {
         if self.document_only.load(Ordering::Relaxed) {
             return self.converse(client, translated).await;
         }
-        let Translated { system, turns, inference, tools, additional } = translated;
+        let Translated { system, turns, inference, tools, output, additional } = translated;
         let sent = client
             .converse_stream()
             .model_id(&self.target.model)
@@ -209,6 +210,7 @@ impl Call {
             .set_messages(Some(turns))
             .set_inference_config(inference)
             .set_tool_config(tools)
+            .set_output_config(output)
             .set_additional_model_request_fields(additional)
             .customize()
             .config_override(client::attempt_config(self.context.timeouts.connect))
@@ -232,7 +234,7 @@ impl Call {
     }
 
     async fn converse(&self, client: &Client, translated: Translated) -> Result<Answer, BackendError> {
-        let Translated { system, turns, inference, tools, additional } = translated;
+        let Translated { system, turns, inference, tools, output, additional } = translated;
         let sent = client
             .converse()
             .model_id(&self.target.model)
@@ -240,6 +242,7 @@ impl Call {
             .set_messages(Some(turns))
             .set_inference_config(inference)
             .set_tool_config(tools)
+            .set_output_config(output)
             .set_additional_model_request_fields(additional)
             .customize()
             .config_override(client::attempt_config(self.context.timeouts.connect))

@@ -10,18 +10,19 @@ use aws_sdk_bedrockruntime::error::BuildError;
 use aws_sdk_bedrockruntime::primitives::Blob;
 use aws_sdk_bedrockruntime::types::{
     AnyToolChoice, ContentBlock, ConversationRole, ImageBlock, ImageFormat, ImageSource as ImageBytes,
-    InferenceConfiguration, Message as Turn, SpecificToolChoice, SystemContentBlock, Tool as ToolDefinition,
-    ToolChoice as Choice, ToolConfiguration, ToolInputSchema, ToolResultBlock, ToolResultContentBlock,
-    ToolSpecification, ToolUseBlock,
+    InferenceConfiguration, Message as Turn, OutputConfig, SpecificToolChoice, SystemContentBlock,
+    Tool as ToolDefinition, ToolChoice as Choice, ToolConfiguration, ToolInputSchema, ToolResultBlock,
+    ToolResultContentBlock, ToolSpecification, ToolUseBlock,
 };
 use aws_smithy_types::Document;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lockgate_api::{ChatRequest, ImageSource, Message, Part, ResponseFormat, Role, ToolCall, ToolChoice};
+use lockgate_api::{ChatRequest, ImageSource, Message, Part, Role, ToolCall, ToolChoice};
 use serde_json::{Value, json};
 
 use super::document::to_document;
 use super::model::top_k_field;
+use super::output;
 
 /// Stands in for a turn or a result without any text, which Converse refuses.
 const NOTHING: &str = "(empty)";
@@ -44,6 +45,7 @@ pub(super) struct Translated {
     pub(super) turns: Vec<Turn>,
     pub(super) inference: Option<InferenceConfiguration>,
     pub(super) tools: Option<ToolConfiguration>,
+    pub(super) output: Option<OutputConfig>,
     pub(super) additional: Option<Document>,
 }
 
@@ -74,11 +76,11 @@ impl From<BuildError> for Untranslatable {
     }
 }
 
-fn unsupported(field: impl Into<String>, why: impl Into<String>) -> Untranslatable {
+pub(super) fn unsupported(field: impl Into<String>, why: impl Into<String>) -> Untranslatable {
     Untranslatable::Unsupported { field: field.into(), why: why.into() }
 }
 
-fn invalid(field: impl Into<String>, why: impl Into<String>) -> Untranslatable {
+pub(super) fn invalid(field: impl Into<String>, why: impl Into<String>) -> Untranslatable {
     Untranslatable::Invalid { field: field.into(), why: why.into() }
 }
 
@@ -95,12 +97,12 @@ pub(super) fn accepts(request: &ChatRequest, model: &str) -> Result<(), Untransl
         ("frequency_penalty", sampling.frequency_penalty.is_some_and(|penalty| penalty != 0.0)),
         ("repetition_penalty", sampling.repetition_penalty.is_some_and(|penalty| penalty != 1.0)),
         ("min_p", sampling.min_p.is_some_and(|share| share != 0.0)),
-        ("response_format", request.response_format != ResponseFormat::Text),
         ("parallel_tool_calls", request.parallel_tool_calls == Some(false) && !request.tools.is_empty()),
     ];
     if let Some((field, _)) = refused.into_iter().find(|(_, refused)| *refused) {
         return Err(unsupported(field, no_parameter));
     }
+    output::configuration(request)?;
     if let Some(top_k) = sampling.top_k.filter(|&top_k| top_k > 0)
         && top_k_field(model, top_k).is_none()
     {
@@ -111,8 +113,9 @@ pub(super) fn accepts(request: &ChatRequest, model: &str) -> Result<(), Untransl
         return Err(unsupported("tool_choice", why));
     }
     for (name, value) in &request.extra {
+        let is_known = name == output::EFFORT;
         let is_default = value.is_null() || (name == "modalities" && *value == json!(["text"]));
-        if !is_default && !HARMLESS_EXTRA.contains(&name.as_str()) {
+        if !is_known && !is_default && !HARMLESS_EXTRA.contains(&name.as_str()) {
             return Err(unsupported(name.as_str(), no_parameter));
         }
     }
@@ -161,6 +164,7 @@ pub(super) fn translate(request: &ChatRequest, model: &str) -> Result<Translated
     Ok(Translated {
         tools: tool_configuration(request)?,
         inference: inference(request),
+        output: output::configuration(request)?,
         additional: additional.as_ref().map(to_document),
         turns: conversation.turns()?,
         system: conversation.system,

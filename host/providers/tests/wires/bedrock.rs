@@ -66,6 +66,29 @@ async fn text_is_streamed_with_usage() {
 }
 
 #[tokio::test]
+async fn the_form_of_an_answer_and_its_effort() {
+    let server = server().await;
+    let mut request = hello("Hi");
+    request.response_format = ResponseFormat::JsonSchema {
+        name: "invoice".into(),
+        description: Some("An invoice.".into()),
+        schema: json!({"type": "object", "properties": {"total": {"type": "number"}}}),
+        strict: Some(true),
+    };
+    request.extra.insert("reasoning_effort".into(), json!("high"));
+    asked(&server, "text").whole(&request).await;
+    let schema = r#"{"type":"object","properties":{"total":{"type":"number"}}}"#;
+    let definition = json!({"schema": schema, "name": "invoice", "description": "An invoice."});
+    assert_eq!(
+        server.record().received()[0].json()["outputConfig"],
+        json!({
+            "textFormat": {"type": "json_schema", "structure": {"jsonSchema": definition}},
+            "effort": "high",
+        })
+    );
+}
+
+#[tokio::test]
 async fn tools_and_their_results() {
     let server = server().await;
     let call =
@@ -407,7 +430,10 @@ async fn what_cannot_be_honoured_is_refused_by_name() {
     refused("top_k", &|request| request.sampling.top_k = Some(5));
     refused("response_format", &|request| request.response_format = ResponseFormat::JsonObject);
     refused("reasoning_effort", &|request| {
-        request.extra.insert("reasoning_effort".into(), json!("low"));
+        request.extra.insert("reasoning_effort".into(), json!("minimal"));
+    });
+    refused("verbosity", &|request| {
+        request.extra.insert("verbosity".into(), json!("low"));
     });
     let image = |source: ImageSource| {
         move |request: &mut ChatRequest| {

@@ -54,5 +54,20 @@ pub(super) fn check(request: &Value) -> Result<(), String> {
         return Err("The toolConfig field must be defined when using toolUse and toolResult content blocks."
             .to_owned());
     }
-    Ok(())
+    match request.pointer("/outputConfig/textFormat") {
+        Some(format) => check_format(format),
+        None => Ok(()),
+    }
+}
+
+/// The schema that an answer must follow is JSON inside a string.
+fn check_format(format: &Value) -> Result<(), String> {
+    let schema = format.pointer("/structure/jsonSchema/schema").and_then(Value::as_str);
+    let is_schema = schema
+        .and_then(|text| serde_json::from_str::<Value>(text).ok())
+        .is_some_and(|schema| schema.is_object());
+    if format["type"] == "json_schema" && is_schema {
+        return Ok(());
+    }
+    Err("The value at outputConfig.textFormat is invalid: expected a JSON schema.".to_owned())
 }

@@ -125,7 +125,7 @@ fn tools_are_left_out_when_they_may_not_be_used() {
 #[test]
 fn what_is_not_set_is_not_sent() {
     let plain = translated(vec![user("a")]);
-    assert_eq!((plain.inference, plain.tools, plain.additional), (None, None, None));
+    assert_eq!((plain.inference, plain.tools, plain.output, plain.additional), (None, None, None, None));
     let mut request = ChatRequest::new("auto", vec![user("a")]);
     request.sampling.max_tokens = Some(u32::MAX);
     assert_eq!(translate(&request, "m").unwrap().inference.unwrap().max_tokens, Some(i32::MAX));
