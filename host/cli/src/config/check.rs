@@ -75,17 +75,35 @@ impl Checker<'_> {
                 fallback
             }),
         };
-        let log_requests = match &server.log_requests {
-            LogRequests::On(is_on) => LogRequests::On(*is_on),
-            LogRequests::File(path) => LogRequests::File(self.folder.join(path)),
-        };
+        for host in &server.hosts {
+            if !is_host(host.get_ref()) {
+                self.problem(
+                    host,
+                    "`hosts` takes names alone, such as gate.example.com: no scheme, port, path or pattern",
+                );
+            }
+        }
         ServerConfig {
             listen,
             air_gapped: server.air_gapped,
             named: server.named,
-            hosts: server.hosts.clone(),
-            log_requests,
+            hosts: server.hosts.iter().map(|host| host.get_ref().clone()).collect(),
+            log_requests: self.log_requests(server.log_requests.as_ref()),
         }
+    }
+
+    fn log_requests(&mut self, asked: Option<&Spanned<LogRequests>>) -> LogRequests {
+        let Some(asked) = asked else { return LogRequests::default() };
+        let path = match asked.get_ref() {
+            LogRequests::On(is_on) => return LogRequests::On(*is_on),
+            LogRequests::File(path) => self.folder.join(path),
+        };
+        if path.is_dir() {
+            self.problem(asked, format!("{} is a folder: name a file in it", path.display()));
+        } else if path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+            self.problem(asked, format!("the folder of {} does not exist", path.display()));
+        }
+        LogRequests::File(path)
     }
 
     fn client_id(&mut self, id: &Spanned<String>) -> String {
@@ -355,6 +373,15 @@ impl Checker<'_> {
                     "another key has this hash: every key is one caller's, with one set of labels",
                 );
             }
+            if let Some(tenant) = &key.tenant {
+                let name = tenant.get_ref();
+                if name.is_empty() || name.len() > ID_BYTES_MAX || name.chars().any(char::is_control) {
+                    self.problem(
+                        tenant,
+                        format!("a tenant's name is 1 to {ID_BYTES_MAX} bytes of plain text"),
+                    );
+                }
+            }
             let mut labels = Vec::new();
             for label in &key.labels {
                 match Label::from_str(label.get_ref()) {
@@ -364,7 +391,7 @@ impl Checker<'_> {
             }
             checked.push(KeyConfig {
                 name: key.name.get_ref().clone(),
-                tenant: key.tenant.clone().unwrap_or_else(|| key.name.get_ref().clone()),
+                tenant: key.tenant.as_ref().unwrap_or(&key.name).get_ref().clone(),
                 hash: key.hash.get_ref().clone(),
                 labels,
                 router: key.router.as_ref().map(|router| router.get_ref().clone()),
@@ -382,6 +409,13 @@ fn cuda(name: &str) -> Option<Device> {
     };
     let plain = number.bytes().all(|byte| byte.is_ascii_digit());
     number.parse().ok().filter(|_| plain).map(Device::Cuda)
+}
+
+/// Whether a `Host` header can carry this, without the port that may stand behind it there.
+fn is_host(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let is_name = !text.is_empty() && !text.ends_with('.') && text.bytes().all(plain);
+    is_name || text.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
 pub(super) fn endpoint_is_loopback(endpoint: Option<&str>) -> bool {

@@ -38,9 +38,8 @@ pub(crate) struct Server {
     #[serde(default)]
     pub(crate) named: Named,
     #[serde(default)]
-    pub(crate) hosts: Vec<String>,
-    #[serde(default)]
-    pub(crate) log_requests: LogRequests,
+    pub(crate) hosts: Vec<Spanned<String>>,
+    pub(crate) log_requests: Option<Spanned<LogRequests>>,
 }
 
 /// Whether requests are taken down, and where.
@@ -269,7 +268,7 @@ pub(crate) struct Limits {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Key {
     pub(crate) name: Spanned<String>,
-    pub(crate) tenant: Option<String>,
+    pub(crate) tenant: Option<Spanned<String>>,
     pub(crate) hash: Spanned<String>,
     #[serde(default)]
     pub(crate) labels: Vec<Spanned<String>>,

@@ -8,7 +8,7 @@ const WHOLE: &str = r#"
 [server]
 listen = "127.0.0.1:9000"
 named = "route"
-hosts = ["gate.internal"]
+hosts = ["gate.internal", "::1", "my_box"]
 [[provider]]
 id = "bedrock"
 kind = "bedrock"
@@ -115,6 +115,13 @@ fn plugins_keep_their_order_and_halves_share_an_id() {
 
 /// Text, and the place and words that the complaint must hold.
 const MISTAKES: &[(&str, &str, &str)] = &[
+    ("[server]\nhosts = [\"a.example\", \"https://b.example\"]", "lockgate.toml:2:23", "no scheme"),
+    ("[server]\nhosts = [\"b.example:8080\"]", "lockgate.toml:2:10", "names alone"),
+    ("[server]\nhosts = [\"*.example\"]", "lockgate.toml:2:10", "names alone"),
+    ("[server]\nlog_requests = \"src\"", "lockgate.toml:2:16", "is a folder"),
+    ("[server]\nlog_requests = \"none/a.jsonl\"", "lockgate.toml:2:16", "does not exist"),
+    ("[server]\nlog_requests = 3", "lockgate.toml:2:16", "true, false or the path of a file"),
+    ("[[key]]\nname = \"a\"\nhash = \"\"\ntenant = \"\"", "lockgate.toml:4:10", "a tenant's name"),
     (
         "[[plugin]]\nid = \"a\"\npath = \"Cargo.toml\"\nworld = \"adapter\"",
         "lockgate.toml:2:6",
