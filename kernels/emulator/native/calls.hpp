@@ -63,9 +63,12 @@ uint32_t atomic_max(uint32_t* at, uint32_t value);
 float f16_to_f32(uint16_t bits);
 uint16_t f32_to_f16(float value);
 uint16_t f32_to_bf16(float value);
+// Eight bits: e5m2, or e4m3; beyond the greatest number that one, or what is not finite.
+uint8_t f32_to_f8(float value, bool e5m2, bool saturate);
+uint16_t f8_to_f16(uint8_t bits, bool e5m2);
 
-// Makes a kernel known; `call` unpacks pointers to its arguments.
-void add_kernel(const char* name, const size_t* parameter_bytes, size_t parameters,
+// Makes a kernel of a source file known; `call` unpacks pointers to its arguments.
+void add_kernel(const char* name, const char* file, const size_t* parameter_bytes, size_t parameters,
                 void (*call)(const void* function, const void* const* arguments), const void* function);
 
 }  // namespace emulator

@@ -1,4 +1,5 @@
 // Warp operations, matrix products, atomics and half precision.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -235,6 +236,49 @@ uint16_t f32_to_bf16(float value) {
         return 0x7fff;
     }
     return uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+// What tells the two kinds of numbers in 8 bits apart: bits of the mantissa, the exponent's bias, the greatest number.
+struct Kind {
+    int mantissa_bits, bias;
+    uint8_t greatest, beyond;
+};
+static constexpr Kind E4M3{3, 7, 0x7e, 0x7f}, E5M2{2, 15, 0x7b, 0x7c};
+
+uint8_t f32_to_f8(float value, bool e5m2, bool saturate) {
+    const Kind& kind = e5m2 ? E5M2 : E4M3;
+    if (std::isnan(value)) {
+        return 0x7f;
+    }
+    const float magnitude = std::fabs(value);
+    // Numbers of one exponent are as many steps apart as the mantissa counts, and so are the smallest from zero: the code
+    // counts steps from there, over all exponents.
+    int code = 0x7f;
+    if (magnitude <= 65536.0f) {
+        const int least = 1 - kind.bias;
+        const int exponent = magnitude == 0 ? least : std::max(std::ilogb(magnitude), least);
+        const float steps = std::nearbyint(std::ldexp(magnitude, kind.mantissa_bits - exponent));
+        code = (exponent - least) * (1 << kind.mantissa_bits) + int(steps);
+    }
+    if (code > kind.greatest) {
+        code = saturate ? kind.greatest : kind.beyond;
+    }
+    return uint8_t(code | (std::signbit(value) ? 0x80 : 0));
+}
+
+uint16_t f8_to_f16(uint8_t bits, bool e5m2) {
+    const int code = bits & 0x7f;
+    if (e5m2 ? code > E5M2.beyond : code == E4M3.beyond) {
+        return 0x7fff;
+    }
+    if (e5m2) {
+        // Half precision without its last bits.
+        return uint16_t(bits << 8);
+    }
+    const int exponent = std::max(code >> E4M3.mantissa_bits, 1), whole = 1 << E4M3.mantissa_bits;
+    const int mantissa = code % whole + (code >= whole ? whole : 0);
+    const float value = std::ldexp(float(mantissa), exponent - E4M3.bias - E4M3.mantissa_bits);
+    return f32_to_f16(bits & 0x80 ? -value : value);
 }
 
 }  // namespace emulator
