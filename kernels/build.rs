@@ -22,8 +22,9 @@ fn main() {
         );
         return;
     }
-    let mut text =
-        String::from("/// The built kernels: a module's name, and machine code for several architectures.\n");
+    // Aligned as compilers align what they embed: the driver is not known to take it from anywhere.
+    let mut text = String::from("#[repr(align(16))]\nstruct Image<const BYTES: usize>([u8; BYTES]);\n");
+    text.push_str("/// The built kernels: a module's name, and machine code for several architectures.\n");
     text.push_str("pub static MODULES: &[(&str, &[u8])] = &[\n");
     for line in manifest.lines() {
         let mut words = line.split_whitespace();
@@ -32,7 +33,8 @@ fn main() {
         }
         let name = words.next().expect("a module's line has a name");
         let path = built.join(name);
-        writeln!(text, "    ({name:?}, include_bytes!({path:?})),").expect("a string takes any text");
+        writeln!(text, "    ({name:?}, &Image(*include_bytes!({path:?})).0),")
+            .expect("a string takes any text");
     }
     text.push_str("];\n");
     writeln!(

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("kernels", &[]),
     ("kernels/emulator", &["lockgate-kernels"]),
+    ("kernels/libcuda", &["lockgate-emulator", "lockgate-kernels"]),
     ("host/api", &[]),
     ("host/engine", &["lockgate-api", "lockgate-kernels"]),
     ("host/compiler", &[]),

@@ -44,9 +44,10 @@ void unpack(const void* function, const void* const* arguments) {
 
 struct Registered {
     template <class... A>
-    Registered(const char* name, void (*function)(A...)) {
+    Registered(const char* name, const char* file, void (*function)(A...)) {
         const size_t parameter_bytes[] = {sizeof(A)...};
-        add_kernel(name, parameter_bytes, sizeof...(A), unpack<A...>, reinterpret_cast<const void*>(function));
+        add_kernel(name, file, parameter_bytes, sizeof...(A), unpack<A...>,
+                   reinterpret_cast<const void*>(function));
     }
 };
 
@@ -72,7 +73,7 @@ T from_word(uint64_t word) {
 #define gridDim (emulator::grid_size())
 
 // Makes a kernel known by its name.
-#define EXPORT(name) static const emulator::Registered name##_registered{#name, name};
+#define EXPORT(name) static const emulator::Registered name##_registered{#name, __FILE__, name};
 
 // An array in shared memory, aligned for vectors.
 #define SHARED(type, name, count)  \

@@ -53,3 +53,12 @@ extern "C" bool lockgate_emulator_launch(const LaunchRequest* request) {
 extern "C" const char* lockgate_emulator_kernel(size_t index) {
     return index < kernels().size() ? kernels()[index].name : nullptr;
 }
+
+// The source file of a kernel that there is.
+extern "C" const char* lockgate_emulator_kernel_file(size_t index) { return kernels()[index].file; }
+
+// The bytes of a parameter of a kernel that there is, or 0 behind the last.
+extern "C" size_t lockgate_emulator_kernel_parameter(size_t index, size_t number) {
+    const auto& bytes = kernels()[index].parameter_bytes;
+    return number < bytes.size() ? bytes[number] : 0;
+}

@@ -311,9 +311,9 @@ const Kernel* find_kernel(const char* name) {
     return nullptr;
 }
 
-void add_kernel(const char* name, const size_t* parameter_bytes, size_t parameters,
+void add_kernel(const char* name, const char* file, const size_t* parameter_bytes, size_t parameters,
                 void (*call)(const void*, const void* const*), const void* function) {
-    registry().push_back(Kernel{name, {parameter_bytes, parameter_bytes + parameters}, call, function});
+    registry().push_back(Kernel{name, file, {parameter_bytes, parameter_bytes + parameters}, call, function});
 }
 const std::vector<Kernel>& kernels() { return registry(); }
 

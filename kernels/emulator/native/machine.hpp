@@ -23,6 +23,8 @@ enum class Schedule : uint32_t { InOrder, Reverse, Interleaved, Random };
 // What a kernel's parameters look like, and how to call it with pointers to their values.
 struct Kernel {
     const char* name;
+    // The source file that it is in.
+    const char* file;
     std::vector<size_t> parameter_bytes;
     void (*call)(const void* function, const void* const* arguments);
     const void* function;

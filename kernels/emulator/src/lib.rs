@@ -18,6 +18,6 @@ mod recorder;
 
 pub use card::card;
 pub use driver::Emulator;
-pub use native::{Schedule, kernels};
+pub use native::{Kernel, Schedule, kernels};
 pub use probe::{Counts, Probe};
 pub use recorder::{Operation, Recorder};

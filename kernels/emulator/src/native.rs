@@ -63,19 +63,43 @@ struct Request {
 unsafe extern "C" {
     fn lockgate_emulator_launch(request: *const Request) -> bool;
     fn lockgate_emulator_kernel(index: usize) -> *const c_char;
+    fn lockgate_emulator_kernel_file(index: usize) -> *const c_char;
+    fn lockgate_emulator_kernel_parameter(index: usize, number: usize) -> usize;
 }
 
-/// The names of all kernels.
+/// What a kernel's code says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its name.
+    pub name: &'static str,
+    /// The source file that it is in, without folder and `.cu`.
+    pub module: &'static str,
+    /// The bytes of each of its parameters.
+    pub parameter_bytes: Vec<usize>,
+}
+
+/// All kernels.
 #[must_use]
-pub fn kernels() -> Vec<&'static str> {
+pub fn kernels() -> Vec<Kernel> {
+    let text = |text: *const c_char| {
+        // SAFETY: a literal, which ends in a zero and lives as long as the program.
+        unsafe { CStr::from_ptr(text) }.to_str().unwrap_or_default()
+    };
     (0..)
         .map_while(|index| {
             // SAFETY: any index is allowed; what is returned is null or a literal's address.
             let name = unsafe { lockgate_emulator_kernel(index) };
-            // SAFETY: a literal ends in a zero and lives as long as the program.
-            (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) })
+            (!name.is_null()).then_some((index, name))
         })
-        .filter_map(|name| name.to_str().ok())
+        .map(|(index, name)| {
+            // SAFETY: there is such a kernel.
+            let file = text(unsafe { lockgate_emulator_kernel_file(index) });
+            let module = file.rsplit('/').next().and_then(|file| file.strip_suffix(".cu"));
+            // SAFETY: there is such a kernel; any number is allowed.
+            let bytes = |number| unsafe { lockgate_emulator_kernel_parameter(index, number) };
+            let parameter_bytes = (0..).map(bytes).take_while(|bytes| *bytes > 0).collect();
+            Kernel { name: text(name), module: module.unwrap_or(file), parameter_bytes }
+        })
         .collect()
 }
 

@@ -272,8 +272,13 @@ impl Driver for Recorder {
         if launch.shared_bytes > SHARED_BYTES_MAX {
             return fail(format!("{} bytes of shared memory: not every card has them", launch.shared_bytes));
         }
-        if !crate::native::kernels().contains(&launch.kernel) {
+        let Some(kernel) = crate::native::kernels().into_iter().find(|kernel| kernel.name == launch.kernel)
+        else {
             return fail("no such kernel".to_owned());
+        };
+        let given: Vec<usize> = launch.arguments.iter().map(Argument::bytes).collect();
+        if given != kernel.parameter_bytes {
+            return fail(format!("arguments of {given:?} bytes, not {:?}", kernel.parameter_bytes));
         }
         let mut state = self.state();
         for argument in &launch.arguments {

@@ -16,7 +16,8 @@ fn recorder() -> (Arc<Recorder>, Device) {
 }
 
 fn launch(address: Argument) -> Launch {
-    let arguments = vec![address, Argument::Null, Argument::U32(32)];
+    let none = Argument::Null;
+    let arguments = vec![address, none, Argument::U32(32), none, none, none, none];
     Launch { kernel: "activate", grid: [1; 3], block: [128, 1, 1], shared_bytes: 0, early: true, arguments }
 }
 

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::block_on;
 use crate::args::RunArgs;
 use crate::failure::Failure;
-use crate::{models, terminal};
+use crate::{assembly, models, terminal};
 
 /// As shells tell that a process was ended by an interrupt.
 const ENDED_BY_INTERRUPT: u8 = 130;
@@ -28,6 +28,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
     let mut options = ModelOptions::new(&args.model);
     options.threads = args.engine.threads;
     options.context_tokens = args.engine.context;
+    options.kernels = assembly::kernels();
     let model = models::Loading::of(&path).track(|progress| LocalModel::load(&path, &options, progress))?;
     let model = match &args.adapter.path {
         Some(path) => model.adapted("adapter", &AdapterFile::open(path)?, 1.0)?,

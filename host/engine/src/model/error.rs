@@ -111,16 +111,18 @@ pub enum LoadProblem {
     },
     /// Weights and cache do not fit on the card.
     #[error(
-        "{} of {all} layers need {} MiB on the card ({} weights, {} cache, {} working memory), where {} MiB are free; \
-         choose fewer layers (gpu_layers), a smaller quantization or a shorter context",
+        "{} of {all} layers need {} MiB on the card ({} weights, {} cache, {} working memory), where {} MiB are free \
+         and {} of them are left to others; choose fewer layers (gpu_layers), a smaller quantization or a shorter context",
         plan.layers, mib(plan.total_bytes()), mib(plan.weights_bytes), mib(plan.cache_bytes),
-        mib(plan.working_bytes), mib(*free_bytes)
+        mib(plan.working_bytes), mib(*free_bytes), mib(*reserve_bytes)
     )]
     CardMemory {
         /// What they need.
         plan: super::CardPlan,
         /// What is free.
         free_bytes: u64,
+        /// What of it is left to others.
+        reserve_bytes: u64,
         /// The model's layers.
         all: usize,
     },

@@ -103,8 +103,9 @@ impl CardLoad<'_> {
             GpuLayers::Auto => 1..=all,
             GpuLayers::Count(count) => count.clamp(1, all)..=count.clamp(1, all),
         };
-        let reserve = (choice.free_bytes / 20).clamp(RESERVE_BYTES.start, RESERVE_BYTES.end);
-        let budget = choice.free_bytes.saturating_sub(reserve);
+        let free_bytes = choice.free_bytes;
+        let reserve_bytes = (free_bytes / 20).clamp(RESERVE_BYTES.start, RESERVE_BYTES.end);
+        let budget = free_bytes.saturating_sub(reserve_bytes);
         let working_bytes = self.working_bytes(choice.device.multiprocessors())?;
         let mut least = None;
         for layers in layers.rev() {
@@ -126,7 +127,7 @@ impl CardLoad<'_> {
             least = Some(smallest);
         }
         match least {
-            Some(plan) => Err(LoadProblem::CardMemory { plan, free_bytes: choice.free_bytes, all }),
+            Some(plan) => Err(LoadProblem::CardMemory { plan, free_bytes, reserve_bytes, all }),
             None => Err(unsupported("a model without layers".to_owned())),
         }
     }
