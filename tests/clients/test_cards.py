@@ -111,6 +111,21 @@ def test_doctor_names_the_card(card):
     assert "16384 MiB; not used: no CUDA device can be used: its driver supports CUDA 12.8; the kernels need 13.0" in told
 
 
+def test_bench_measures_a_card_and_says_what_does_not_fit(card, small_model):
+    arguments = ["bench", "--device", "cuda:0", "--model", str(small_model), "-b", "1,2", "-d", "0,16", "-p", "8", "-n", "2", "-r", "1"]
+    told = lockgate(*arguments, **card, LIBCUDA_MEMORY=str(256 << 20))
+    lines = told.stdout.decode().splitlines()
+    assert told.returncode == 0 and lines[1].startswith("Lockgate emulated card, CUDA 13.0, copies "), told.stderr
+    assert [line for line in lines if line.startswith("batch")] == [f"batch {batch}, depth {depth}" for depth in (0, 16) for batch in (1, 2)]
+    assert MISUSED.encode() not in told.stderr, told.stderr
+    told = lockgate(*arguments, **card, LIBCUDA_MEMORY=str(64 << 20))
+    lines = told.stdout.decode().splitlines()
+    assert told.returncode == 2 and told.stderr.startswith(b"lockgate: none of these cases fits on the card"), told.stderr
+    for batch, depth in ((1, 0), (2, 0), (1, 16), (2, 16)):
+        wanted = f"batch {batch}, depth {depth}: wants "
+        assert any(line.startswith(wanted) and line.endswith("where 64 MiB are free") for line in lines), lines
+
+
 @pytest.mark.parametrize("capability", ["8.0", "9.0"])
 def test_a_model_on_the_card_answers_as_on_the_processor(start, card, small_model, expected, capability):
     server = start(config(small_model, "cuda:0"), **card, LIBCUDA_CAPABILITY=capability)

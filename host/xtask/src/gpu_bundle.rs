@@ -10,10 +10,7 @@ use serde_json::Value;
 use crate::{binary, cargo, run, step};
 
 /// Tests that run on a card where `LOCKGATE_CARD` names one: of each kernel, and, in `it`, of whole models.
-const TESTS: [(&str, &[&str]); 2] = [
-    ("lockgate-emulator", &["adapters", "attention", "limits", "products", "random", "rows", "sampling"]),
-    ("lockgate-engine", &["it"]),
-];
+const TESTS: [&str; 8] = ["adapters", "attention", "limits", "products", "random", "rows", "sampling", "it"];
 /// The whole archive, so that it can be sent anywhere.
 const BYTES_MAX: u64 = 60 << 20;
 
@@ -27,10 +24,8 @@ pub(crate) fn build(root: &Path) -> Result<()> {
     let binary = binary(root)?;
     take(&binary, &folder.join("lockgate"))?;
     step("build the tests for a card");
-    for (package, names) in TESTS {
-        for (name, path) in tests(root, package, names)? {
-            take(&path, &folder.join(name))?;
-        }
+    for (name, path) in tests(root)? {
+        take(&path, &folder.join(name))?;
     }
     for file in ["kernels/gpu_check.sh", "kernels/cuda/built/manifest.txt"] {
         let from = root.join(file);
@@ -52,12 +47,18 @@ pub(crate) fn build(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The test programs of a package, by name.
-fn tests(root: &Path, package: &str, names: &[&'static str]) -> Result<Vec<(&'static str, PathBuf)>> {
+/// The test programs, by name. Of the whole workspace, as `cargo xtask test` builds them: so they are what was tested, the
+/// binary's features bring the driver of a card with them, and nothing is built twice.
+fn tests(root: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
     let mut command = cargo(root);
-    command.args(["test", "--release", "--package", package, "--features", "cuda", "--no-run"]);
-    command.arg("--message-format=json-render-diagnostics");
-    for name in names {
+    command.args([
+        "test",
+        "--release",
+        "--workspace",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]);
+    for name in TESTS {
         command.args(["--test", name]);
     }
     let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
@@ -65,12 +66,12 @@ fn tests(root: &Path, package: &str, names: &[&'static str]) -> Result<Vec<(&'st
     let text = String::from_utf8(output.stdout).context("cargo's messages are text")?;
     let messages = text.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
     let mut found = Vec::new();
-    for &name in names {
+    for name in TESTS {
         let is_it =
             |message: &&Value| message["target"]["name"] == name && message["target"]["kind"][0] == "test";
         match messages.iter().find(is_it).and_then(|message| message["executable"].as_str()) {
             Some(path) => found.push((name, PathBuf::from(path))),
-            None => bail!("cargo built no test `{name}` of {package}"),
+            None => bail!("cargo built no test `{name}`"),
         }
     }
     Ok(found)

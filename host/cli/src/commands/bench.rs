@@ -41,6 +41,9 @@ pub(super) fn bench(args: BenchArgs) -> Result<(), Failure> {
     };
     let several = cases.len() > 1;
     let Fitting { options, cases, refused } = Fitting::find(&gguf, choice.as_ref(), kv, cases)?;
+    if cases.is_empty() {
+        return Err(nothing_fits(several, args.json, &refused)?);
+    }
     let model = models::Loading::named(format!("loading {name}"))
         .track(|progress| Model::load_on(&gguf, &options, choice.as_ref(), &pool, progress))?;
     let device = place.name();
@@ -62,6 +65,17 @@ pub(super) fn bench(args: BenchArgs) -> Result<(), Failure> {
     }
     refused.iter().try_for_each(|(case, problem)| report.refuse(*case, problem))?;
     report.end()
+}
+
+/// Tells what each case wants where there is room for none.
+fn nothing_fits(several: bool, json: bool, refused: &[(Case, String)]) -> Result<Failure, Failure> {
+    let mut report = Report { several, json: json.then(Vec::new), begun: false };
+    if let ([(_, problem)], false) = (refused, several) {
+        return Ok(Failure::unusable(format!("the model {problem}")));
+    }
+    refused.iter().try_for_each(|(case, problem)| report.refuse(*case, problem))?;
+    report.end()?;
+    Ok(Failure::unusable("none of these cases fits on the card"))
 }
 
 fn kv_name(kv: KvFormat) -> &'static str {

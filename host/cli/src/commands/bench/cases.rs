@@ -48,7 +48,7 @@ impl Case {
 /// What a model is loaded for.
 pub(super) struct Fitting {
     pub(super) options: LoadOptions,
-    /// What it has room for, at least one.
+    /// What it has room for.
     pub(super) cases: Vec<Case>,
     /// What it has no room for, and why.
     pub(super) refused: Vec<(Case, String)>,
@@ -59,7 +59,7 @@ impl Fitting {
     /// then whatever wants more of the cache than there is.
     ///
     /// # Errors
-    /// Nothing fits.
+    /// The model cannot be computed there, however much room a card had.
     pub(super) fn find(
         gguf: &Gguf,
         choice: Option<&CardChoice>,
@@ -77,26 +77,29 @@ impl Fitting {
                     let others: Vec<Case> = others;
                     let others = others.into_iter().map(too_large).collect::<Result<Vec<_>, Failure>>()?;
                     refused.extend(others);
-                    cases = fitting;
-                    if cases.is_empty() {
-                        break;
-                    }
-                    return Ok(Self { options, cases, refused });
+                    return Ok(Self { options, cases: fitting, refused });
                 }
                 Err(error) => {
                     let deepest = cases.iter().map(|case| case.context()).max().unwrap_or_default();
-                    if cases.iter().all(|case| case.context() == deepest) {
+                    if choice.is_none() && cases.iter().all(|case| case.context() == deepest) {
                         return Err(error.into());
                     }
-                    let (deep, others): (Vec<_>, _) =
+                    let (deep, others): (Vec<Case>, Vec<Case>) =
                         cases.into_iter().partition(|case| case.context() == deepest);
-                    refused.extend(deep.into_iter().map(|case| (case, error.problem.to_string())));
+                    for case in deep {
+                        let problem = match choice {
+                            Some(_) => wanted(gguf, choice, kv, case)?,
+                            None => error.problem.to_string(),
+                        };
+                        refused.push((case, problem));
+                    }
                     cases = others;
+                    if cases.is_empty() {
+                        return Ok(Self { options, cases, refused });
+                    }
                 }
             }
         }
-        let mut problems = refused.into_iter().map(|(_, problem)| problem);
-        Err(Failure::unusable(problems.next_back().unwrap_or_default()))
     }
 }
 
