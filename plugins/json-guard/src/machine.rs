@@ -144,9 +144,6 @@ impl Machine {
             }
             Token::Number(mut number, node) => {
                 if number.push(character) {
-                    if self.schema.node(node).is_whole && !number.is_whole() {
-                        return Err(KIND);
-                    }
                     self.token = Some(Token::Number(number, node));
                     return Ok(());
                 }
@@ -169,7 +166,12 @@ impl Machine {
         if !number.is_over() {
             return Err(NOT_JSON);
         }
-        let Some(values) = &self.schema.node(node).values else { return Ok(()) };
+        let node = self.schema.node(node);
+        // Not before its end: an exponent may still make an integer of `1.5`.
+        if node.is_integer && !number.is_integer() {
+            return Err(KIND);
+        }
+        let Some(values) = &node.values else { return Ok(()) };
         let read: Option<f64> = number.text().parse().ok();
         if values.iter().any(|value| value.is_number() && value.as_f64() == read) {
             Ok(())

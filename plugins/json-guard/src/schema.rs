@@ -30,8 +30,8 @@ pub(crate) enum Kind {
 pub(crate) struct Node {
     /// None means any.
     kinds: Option<Vec<Kind>>,
-    /// Whether a number must be whole.
-    pub(crate) is_whole: bool,
+    /// Whether a number must be an integer.
+    pub(crate) is_integer: bool,
     properties: BTreeMap<String, usize>,
     pub(crate) required: Vec<String>,
     /// What further properties may be; none means that there must be none.
@@ -167,7 +167,7 @@ impl Compiler<'_> {
             node.alternatives = vec![self.reference(reference)?];
         }
         if let Some(names) = fields.get("type") {
-            (node.kinds, node.is_whole) = kinds(names)?;
+            (node.kinds, node.is_integer) = kinds(names)?;
         }
         if let Some(Value::Object(properties)) = fields.get("properties") {
             for (key, schema) in properties {
@@ -203,7 +203,7 @@ impl Compiler<'_> {
     }
 }
 
-/// The kinds that `type` names, and whether numbers must be whole.
+/// The kinds that `type` names, and whether numbers must be integers.
 fn kinds(names: &Value) -> Result<(Option<Vec<Kind>>, bool), String> {
     let names = match names {
         Value::String(name) => vec![name.as_str()],

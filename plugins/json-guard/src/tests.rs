@@ -67,7 +67,7 @@ fn what_follows_its_schema_passes() {
 fn what_leaves_it_is_stopped_at_once() {
     stopped(r#"{"name": 5"#, "a value of a kind");
     stopped(r#"{"nmae"#, "a property that its schema does not have");
-    stopped(r#"{"name": "A", "age": 1.5"#, "a value of a kind");
+    stopped(r#"{"name": "A", "age": 1.5,"#, "a value of a kind");
     stopped(r#"{"name": "A", "mood": "gl"#, "a value that its schema does not list");
     stopped(r#"{"name": "A", "home": {"town"#, "does not have");
     stopped(r#"{"name": "A", "tags": [1"#, "a value of a kind");
@@ -181,6 +181,39 @@ fn a_schema_that_is_none_and_nonsense_in_settings_refuse() {
     assert_eq!(through(circle, &FakeSettings::none(), &["{}"]).1, None);
 }
 
+/// What is wrong with a number in an array of integers, if anything is.
+fn fault_of_integer(number: &str) -> Option<String> {
+    let schema = r#"{"type": "array", "items": {"type": "integer"}}"#;
+    let text = format!("[{number}]");
+    let (out, stopped) = through(schema, &FakeSettings::none(), &[&text]);
+    assert!(stopped.is_some() || out == text, "{out}");
+    stopped
+}
+
+#[test]
+fn a_number_without_a_fraction_is_an_integer_however_it_is_written() {
+    for number in [
+        "1.0",
+        "-1.000",
+        "1e1",
+        "1E+2",
+        "1.5e1",
+        "10e-1",
+        "-0.0",
+        "0e-5",
+        "0.00e-99999999999999999999",
+        "1e99999999999999999999",
+    ] {
+        assert_eq!(fault_of_integer(number), None, "{number}");
+    }
+    for number in ["1.5", "0.1", "1e-1", "10e-2", "1.25e1", "1e-99999999999999999999"] {
+        assert!(fault_of_integer(number).is_some_and(|why| why.contains("a value of a kind")), "{number}");
+    }
+    // Where it breaks off, too.
+    assert_eq!(repaired(r#"{"name": "A", "age": 4."#), (r#"{"name": "A", "age": 4.0}"#.to_owned(), None));
+    stopped(r#"{"name": "A", "age": 4.5"#, "a value of a kind");
+}
+
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -222,6 +255,21 @@ proptest! {
         let (out, stopped) = through("true", &FakeSettings::none(), &[&text[..cut.max(1)]]);
         prop_assert_eq!(stopped, None);
         prop_assert!(serde_json::from_str::<Value>(&out).is_ok(), "{} from {}", out, &text[..cut]);
+    }
+
+    /// Powers of ten times an integer are integers as arithmetic has it.
+    #[test]
+    fn integers_are_told_from_fractions(digits in 0_u32..100_000, point in 0_usize..5, exponent in -9_i32..9) {
+        let mut text = format!("{digits:06}");
+        text.insert(6 - point, '.');
+        let text = text.trim_start_matches('0');
+        let text = if text.starts_with('.') { format!("0{text}") } else { text.to_owned() };
+        // A point wants a digit behind it.
+        let text = text.strip_suffix('.').unwrap_or(&text);
+        let text = format!("{text}e{exponent}");
+        let down = point as i32 - exponent;
+        let is_integer = down <= 0 || u64::from(digits) % 10_u64.pow(down as u32) == 0;
+        prop_assert_eq!(fault_of_integer(&text).is_none(), is_integer, "{}", text);
     }
 
     /// No text makes it panic, and what it lets through whole is JSON.

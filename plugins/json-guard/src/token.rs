@@ -130,9 +130,24 @@ impl Number {
         matches!(self.place, Place::Zero | Place::Whole | Place::Fraction | Place::Power)
     }
 
-    /// Whether it has neither fraction nor exponent.
-    pub(crate) fn is_whole(&self) -> bool {
-        matches!(self.place, Place::Minus | Place::Zero | Place::Whole)
+    /// Whether its value is an integer, however that is written: JSON Schema counts `1.0` and `1e1` as some.
+    pub(crate) fn is_integer(&self) -> bool {
+        let (digits, exponent) = self.text.split_once(['e', 'E']).unwrap_or((&self.text, "0"));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let fraction = fraction.trim_end_matches('0');
+        let whole_digits = whole.trim_start_matches('-');
+        if fraction.is_empty() && whole_digits == "0" {
+            return true;
+        }
+        // Powers of ten that its last digit but zeros stands above one.
+        let place = if fraction.is_empty() {
+            (whole_digits.len() - whole_digits.trim_end_matches('0').len()) as i64
+        } else {
+            -(fraction.len() as i64)
+        };
+        // An exponent beyond any that a machine counts to decides by its sign.
+        let beyond = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
+        exponent.parse().unwrap_or(beyond).saturating_add(place) >= 0
     }
 
     pub(crate) fn text(&self) -> &str {
