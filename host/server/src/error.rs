@@ -227,6 +227,13 @@ impl ApiError {
             // Not the target's fault.
             return told;
         }
+        // A target's own errors introduce it, those of the gateway's timers and checks do not.
+        let introduced = ["target", "model"]
+            .iter()
+            .any(|word| told.message.starts_with(&format!("{word} `{}`", target.id)));
+        if introduced {
+            return told;
+        }
         let message = format!("target `{}`: {}", target.id, told.message);
         Self { message, ..told }
     }

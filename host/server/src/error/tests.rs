@@ -61,6 +61,12 @@ fn an_answer_that_breaks_off_names_its_target_unless_a_guard_failed() {
     let target = target();
     let cut = ApiError::broken_off(&BackendError::new(ErrorKind::Cut, "cut"), &target);
     assert_eq!(cut.message, "target `t`: cut");
+    for own in ["target `t`: http://far: the stream ended", "model `t` has no room"] {
+        let told = ApiError::broken_off(&BackendError::new(ErrorKind::Cut, own), &target);
+        assert_eq!(told.message, own, "nobody is introduced twice");
+    }
+    let other = ApiError::broken_off(&BackendError::new(ErrorKind::Cut, "target `t2`: cut"), &target);
+    assert_eq!(other.message, "target `t`: target `t2`: cut");
     let failed = ApiError::broken_off(&BackendError::new(ErrorKind::Guard, "the guard `g` failed"), &target);
     assert_eq!((failed.message.as_str(), failed.code), ("the guard `g` failed", "guard_failed"));
 }
