@@ -108,13 +108,15 @@ impl Attempt<'_> {
 fn kind_of_status(status: u16, said: &Said) -> ErrorKind {
     match status {
         401 | 403 => ErrorKind::Authentication,
-        429 => ErrorKind::RateLimited,
+        // An account without credit is a limit, as servers that say it by 429 (`insufficient_quota`) have it.
+        402 | 429 => ErrorKind::RateLimited,
         529 => ErrorKind::Overloaded,
         503 if said.mentions("busy") || said.mentions("overloaded") => ErrorKind::Overloaded,
         503 => ErrorKind::Unavailable,
         // The server gave up waiting for our request: its trouble or the network's, not the request's.
-        // And what is not there is the configuration's mistake: the client named a target.
-        404 | 408 => ErrorKind::Upstream,
+        // And what is not there, gone, withheld, or takes neither our method nor our JSON, is the configuration's
+        // mistake: the client named a target.
+        404 | 405 | 408 | 410 | 415 | 451 => ErrorKind::Upstream,
         400..=499 => said.context_exceeded().unwrap_or(ErrorKind::InvalidRequest),
         // Some servers report a prompt that is too long as their own failure.
         _ => said.context_exceeded().unwrap_or(ErrorKind::Upstream),
