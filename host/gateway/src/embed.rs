@@ -4,7 +4,8 @@
 //! answers; `auto` is the first permitted target of locality `local`, since no policy is asked that could allow more.
 //! Where names are wishes to the router (`named = "route"`), only local targets may be named.
 //!
-//! **What holds all the same.** Admission, labels with a permit at the send, breaker and health. Preprocessors see the
+//! **What holds all the same.** Admission, labels with a permit at the send, and a breaker, of embeddings alone.
+//! Preprocessors see the
 //! texts as one request of a user message each and may change, label or refuse it; where what they leave is not plain
 //! texts any more, the request is refused. Guards watch what a model writes, and here it writes nothing.
 
@@ -160,7 +161,7 @@ impl Gateway {
         let failed = |error: BackendError, tried: bool| {
             GatewayError::NotEmbedded(Box::new(FailedAttempt { target: Arc::clone(target), error, tried }))
         };
-        let flight = monitor.begin(now()).map_err(|wait| {
+        let flight = monitor.begin_embedding(now()).map_err(|wait| {
             let message = format!("target `{}` failed repeatedly and is left alone for a while", target.id);
             failed(BackendError::new(ErrorKind::Unavailable, message).retry_after(Some(wait)), false)
         })?;

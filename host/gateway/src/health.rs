@@ -3,6 +3,9 @@
 //! [`Window`] is pure; [`Monitor`] puts it behind a lock, and a [`Flight`] is one request's hold on it,
 //! which reports even when it is only dropped. Being busy (rate limits, overload) counts as an error of
 //! the attempt but does not open the breaker: a full queue is not a broken target.
+//!
+//! Embeddings have a breaker of their own and are no part of the figures, which are of answers: a server may answer
+//! well and embed nothing, and who asks for the one must not close the other to everybody.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -115,19 +118,46 @@ pub struct Monitor {
     inner: Mutex<Inner>,
 }
 
+/// What a request wants of its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Answer,
+    Embeddings,
+}
+
 #[derive(Debug)]
 struct Inner {
     breaker: Breaker,
+    embedding_breaker: Breaker,
     window: Window,
     /// What holds as long as nothing else has been seen.
     assumed: Health,
 }
 
+impl Inner {
+    fn breaker(&mut self, asked: Asked) -> &mut Breaker {
+        match asked {
+            Asked::Answer => &mut self.breaker,
+            Asked::Embeddings => &mut self.embedding_breaker,
+        }
+    }
+
+    fn record(&mut self, asked: Asked, now: Instant, failed: bool, measured: Measurement) {
+        if asked == Asked::Answer {
+            self.window.record(now, failed, measured);
+        }
+    }
+}
+
 impl Monitor {
     /// A target of which nothing is known yet.
     pub fn new(policy: BreakerPolicy) -> Arc<Self> {
-        let inner =
-            Inner { breaker: Breaker::new(policy), window: Window::default(), assumed: Health::default() };
+        let inner = Inner {
+            breaker: Breaker::new(policy),
+            embedding_breaker: Breaker::new(policy),
+            window: Window::default(),
+            assumed: Health::default(),
+        };
         Arc::new(Self { in_flight: AtomicU32::new(0), inner: Mutex::new(inner) })
     }
 
@@ -158,14 +188,26 @@ impl Monitor {
         inner.assumed = health;
     }
 
-    /// Leave to send one request.
+    /// Leave to send one request for an answer.
     ///
     /// # Errors
     /// How long to wait, when the breaker is open.
     pub fn begin(self: &Arc<Self>, now: Instant) -> Result<Flight, Duration> {
-        let pass = self.lock().breaker.admit(now)?;
+        self.begin_with(Asked::Answer, now)
+    }
+
+    /// Leave to send one request for embeddings.
+    ///
+    /// # Errors
+    /// How long to wait, when their breaker is open.
+    pub fn begin_embedding(self: &Arc<Self>, now: Instant) -> Result<Flight, Duration> {
+        self.begin_with(Asked::Embeddings, now)
+    }
+
+    fn begin_with(self: &Arc<Self>, asked: Asked, now: Instant) -> Result<Flight, Duration> {
+        let pass = self.lock().breaker(asked).admit(now)?;
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Ok(Flight { monitor: Arc::clone(self), pass, over: false })
+        Ok(Flight { monitor: Arc::clone(self), asked, pass, over: false })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -178,6 +220,7 @@ impl Monitor {
 #[derive(Debug)]
 pub struct Flight {
     monitor: Arc<Monitor>,
+    asked: Asked,
     pass: Pass,
     over: bool,
 }
@@ -185,21 +228,22 @@ pub struct Flight {
 impl Flight {
     /// The first event has come.
     pub fn answering(&self) {
-        self.monitor.lock().breaker.alive(self.pass);
+        self.monitor.lock().breaker(self.asked).alive(self.pass);
     }
 
     /// The answer was whole.
     pub fn succeeded(mut self, now: Instant, measured: Measurement) {
         self.over = true;
         let mut inner = self.monitor.lock();
-        inner.breaker.succeeded(self.pass);
-        inner.window.record(now, false, measured);
+        inner.breaker(self.asked).succeeded(self.pass);
+        inner.record(self.asked, now, false, measured);
     }
 
     /// The attempt failed.
     pub fn failed(mut self, now: Instant, error: &BackendError, measured: Measurement) {
         self.over = true;
         let mut inner = self.monitor.lock();
+        let breaker = inner.breaker(self.asked);
         if !error.counts_against_target() {
             // It answered, if only to say that the request is wrong; a cancelled one says nothing.
             match error.kind {
@@ -208,17 +252,17 @@ impl Flight {
                 | ErrorKind::Adapter
                 | ErrorKind::Internal
                 | ErrorKind::Locality => {
-                    inner.breaker.abandoned(self.pass);
+                    breaker.abandoned(self.pass);
                 }
-                _ => inner.breaker.alive(self.pass),
+                _ => breaker.alive(self.pass),
             }
             return;
         }
         match error.kind {
-            ErrorKind::RateLimited | ErrorKind::Overloaded => inner.breaker.alive(self.pass),
-            _ => inner.breaker.failed(self.pass, now),
+            ErrorKind::RateLimited | ErrorKind::Overloaded => breaker.alive(self.pass),
+            _ => breaker.failed(self.pass, now),
         }
-        inner.window.record(now, true, measured);
+        inner.record(self.asked, now, true, measured);
     }
 }
 
@@ -226,7 +270,7 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.monitor.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !self.over {
-            self.monitor.lock().breaker.abandoned(self.pass);
+            self.monitor.lock().breaker(self.asked).abandoned(self.pass);
         }
     }
 }

@@ -118,6 +118,7 @@ impl AnswerDecoder {
                 }
                 let chunk = parse(&document).ok_or_else(|| not_json("its answer"))?;
                 self.chunk(chunk, events)?;
+                return self.finish(events);
             }
             Framing::Events(decoder) => {
                 if let Some(rest) = decoder.into_unfinished() {
@@ -174,7 +175,11 @@ impl AnswerDecoder {
     fn finish(&mut self, events: &mut VecDeque<Event>) -> Result<(), AnswerProblem> {
         if !self.chat.is_finished() {
             let (finished, of) = self.chat.progress();
-            return Err(cut(format!("it ended the stream after {finished} of {of} choices had finished")));
+            if self.chat.is_short() {
+                let what = format!("it cannot honour `n`: it made {finished} of {of} choices");
+                return Err(AnswerProblem::Broken(ErrorKind::Unsupported { field: "n".to_owned() }, what));
+            }
+            return Err(cut(format!("it ended the answer after {finished} of {of} choices had finished")));
         }
         self.done = true;
         events.extend(self.chat.take_usage());

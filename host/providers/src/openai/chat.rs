@@ -71,6 +71,13 @@ impl ChatState {
         self.seen.values().filter(|choice| choice.finished).count() == self.choices as usize
     }
 
+    /// Whether every choice that has begun has finished, but fewer have begun than were asked for: the answer of a
+    /// server that does not know `n`.
+    pub(super) fn is_short(&self) -> bool {
+        let (finished, of) = self.progress();
+        finished > 0 && finished == self.seen.len() && finished < of as usize
+    }
+
     /// Whether the answer has begun.
     pub(super) fn is_started(&self) -> bool {
         self.started

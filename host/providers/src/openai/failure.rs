@@ -20,6 +20,8 @@ pub(super) struct Attempt<'a> {
     pub(super) model: &'a str,
     /// The server's origin.
     pub(super) origin: &'a str,
+    /// Whether embeddings are asked for rather than an answer.
+    pub(super) embeds: bool,
     pub(super) request: &'a ChatRequest,
     pub(super) labels: &'a Labels,
     pub(super) secret: Option<&'a Secret>,
@@ -61,7 +63,7 @@ impl Attempt<'_> {
             );
             return self.error(ErrorKind::Upstream, what);
         }
-        let kind = kind_of_status(status.as_u16(), &said);
+        let kind = self.kind_of_status(status.as_u16(), &said);
         self.said_error(kind, &format!("{} answered {status}", self.origin), &said, wait)
     }
 
@@ -69,7 +71,7 @@ impl Attempt<'_> {
     pub(super) fn object_error(&self, object: &Value) -> BackendError {
         let said = read(object);
         let kind = match said.status {
-            Some(status) => kind_of_status(status, &said),
+            Some(status) => self.kind_of_status(status, &said),
             None => kind_of_words(&said),
         };
         self.said_error(kind, &format!("{} sent an error", self.origin), &said, None)
@@ -86,7 +88,21 @@ impl Attempt<'_> {
         if let Some(quote) = quotable(&said.message, self.request, self.labels, self.secret) {
             text.push_str(&format!(": \"{quote}\""));
         }
-        self.error(kind, text).retry_after(wait)
+        let error = match kind {
+            ErrorKind::Unsupported { .. } if self.embeds => {
+                BackendError::new(kind, format!("target `{}` cannot embed: {text}", self.target)).dispatched()
+            }
+            kind => self.error(kind, text),
+        };
+        error.retry_after(wait)
+    }
+
+    fn kind_of_status(&self, status: u16, said: &Said) -> ErrorKind {
+        match status {
+            // A server for chats alone has no such place, or says that it does not do this: no sign of ill health.
+            404 | 405 | 501 if self.embeds => ErrorKind::Unsupported { field: "embed".to_owned() },
+            _ => kind_of_status(status, said),
+        }
     }
 
     fn advice(&self, kind: &ErrorKind, said: &Said) -> Option<String> {
@@ -95,6 +111,7 @@ impl Attempt<'_> {
             ErrorKind::ContextExceeded { prompt_tokens, context_tokens } => Some(format!(
                 "the prompt has {prompt_tokens} tokens and the context {context_tokens}, the answer included"
             )),
+            ErrorKind::Unsupported { .. } => None,
             _ if said.status == Some(404) => Some(format!(
                 "it does not know the model `{}`, or its API is not below the path of the provider's endpoint",
                 self.model

@@ -26,6 +26,7 @@ pub fn read(bytes: &[u8]) {
         target: "target",
         model: "model",
         origin: "http://127.0.0.1:1",
+        embeds: false,
         request: &ChatRequest::new("auto", vec![Message::text(Role::User, "hello")]),
         labels: &Labels::none(),
         secret: None,

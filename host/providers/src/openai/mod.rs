@@ -73,6 +73,7 @@ impl Backend for OpenAiBackend {
             server: Arc::clone(&self.server),
             target: Arc::clone(&self.target),
             request,
+            embeds: false,
             permit,
             context,
         };
@@ -134,6 +135,7 @@ impl Backend for OpenAiBackend {
             server: Arc::clone(&self.server),
             target: Arc::clone(&self.target),
             request: Arc::new(ChatRequest::new(self.target.model.as_str(), messages)),
+            embeds: true,
             permit,
             context,
         };
@@ -146,6 +148,8 @@ struct Sending {
     server: Arc<Server>,
     target: Arc<Target>,
     request: Arc<ChatRequest>,
+    /// Whether the request's texts are to be embedded rather than answered.
+    embeds: bool,
     permit: Permit,
     context: AttemptContext,
 }
@@ -312,6 +316,7 @@ impl Sending {
             target: &self.target.id,
             model: &self.target.model,
             origin: self.server.origin(),
+            embeds: self.embeds,
             request: &self.request,
             labels: &self.context.labels,
             secret: self.server.secret(),

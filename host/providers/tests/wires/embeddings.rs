@@ -59,7 +59,7 @@ async fn errors_have_their_kinds_and_never_quote_the_texts() {
         ("unavailable", ErrorKind::Unavailable),
         ("redirect", ErrorKind::Upstream),
         ("cut", ErrorKind::Cut),
-        ("no-such-model", ErrorKind::Upstream),
+        ("no-such-model", ErrorKind::Unsupported { field: "embed".to_owned() }),
     ] {
         let error = embed(&asked(&server, model), &["a"], &Labels::none()).await.expect_err(model);
         assert_eq!(error.kind, kind, "{model}: {error}");

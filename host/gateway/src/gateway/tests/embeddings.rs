@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use lockgate_api::{Label, Locality, Message, Prepared, Preprocessor, Role, Router, TimeoutKind};
+use lockgate_api::{
+    BreakerState, Label, Labels, Locality, Message, Prepared, Preprocessor, Role, Router, TimeoutKind,
+};
 
 use super::filters::*;
 use super::support::*;
@@ -188,6 +190,33 @@ async fn nothing_fails_over_and_failures_open_the_breaker() {
         assert_eq!(failure.outcome.attempts, u32::from(tried));
     }
     assert_eq!((broken.sends(), other.sends()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_embeddings_close_no_chats_and_failed_chats_no_embeddings() {
+    let fake = Fake::new("only", Locality::Local, fails(ErrorKind::Upstream));
+    let breaker = BreakerPolicy { failures_to_open: 2, ..BreakerPolicy::default() };
+    let options = GatewayOptions { breaker, ..GatewayOptions::default() };
+    let over = |options| gateway(&[&fake], &Policy::plan(&["only"]), options);
+    let health = |gateway: &Gateway| gateway.facts(&Labels::none())[0].health;
+
+    let embeds = over(options.clone());
+    for _ in 0..3 {
+        embed(&embeds, "only", "").await.expect_err("it fails");
+    }
+    assert_eq!(fake.sends(), 2, "their own breaker is open");
+    assert_eq!((health(&embeds).breaker, health(&embeds).error_rate), (BreakerState::Closed, None));
+    fake.does(answer());
+    embeds.answer(ask("only")).await.expect("chats are another matter");
+
+    let chats = over(options);
+    fake.does(fails(ErrorKind::Upstream));
+    for _ in 0..3 {
+        assert!(chats.answer(ask("only")).await.is_err(), "it fails");
+    }
+    assert_eq!(health(&chats).breaker, BreakerState::Open);
+    fake.does(answer());
+    assert_eq!(embedded_by(&chats, "only", "").await, "only");
 }
 
 #[tokio::test(start_paused = true)]

@@ -228,8 +228,31 @@ fn several_choices_all_have_to_finish() {
             Event::Finish { choice: 1, reason: FinishReason::Length },
         ],
     );
-    broken("one of two", decode(2, &stream(&chunks[..2])), ErrorKind::Cut, "1 of 2 choices");
+    broken("one of two is half", decode(2, &stream(&chunks[..2])), ErrorKind::Cut, "1 of 2 choices");
     broken("too many", decode(1, &stream(&chunks)), ErrorKind::Upstream, "choice 1");
+}
+
+#[test]
+fn fewer_choices_than_asked_for_are_a_field_that_is_not_honoured() {
+    let unsupported = ErrorKind::Unsupported { field: "n".to_owned() };
+    let one = stream(&[delta(json!({"content": "a"})), finish("stop")]);
+    let document = json!({"model": "m", "choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]});
+    let words = "cannot honour `n`: it made 1 of 2 choices";
+    let events = [start(), text("a"), finished(FinishReason::Stop)];
+    for (name, answer) in [
+        ("stream", one.as_str()),
+        ("[DONE] without a blank line", one.trim_end()),
+        ("document", &document.to_string()),
+    ] {
+        assert_eq!(broken(name, decode(2, answer), unsupported.clone(), words), events, "{name}");
+    }
+    // An end that the server did not announce may be anybody's.
+    let unannounced = one.trim_end_matches("data: [DONE]\n\n");
+    for connection in [None, Some("reset")] {
+        let decoded = decode_chunks(2, &[unannounced.as_bytes()], connection);
+        broken("unannounced", decoded, ErrorKind::Cut, "1 of 2 choices");
+    }
+    broken("none", decode(2, &stream(&[])), ErrorKind::Cut, "0 of 2 choices");
 }
 
 #[test]

@@ -10,6 +10,7 @@ fn with_attempt<T>(labels: &Labels, run: impl FnOnce(Attempt<'_>) -> T) -> T {
         target: "box",
         model: "qwen",
         origin: "http://127.0.0.1:1",
+        embeds: false,
         request: &request,
         labels,
         secret: Some(&secret),
@@ -59,6 +60,35 @@ fn each_status_has_its_kind() {
     let busy =
         status(503, json!({"error": "server busy, please try again.  maximum pending requests exceeded"}));
     assert_eq!(busy.kind, ErrorKind::Overloaded);
+}
+
+#[test]
+fn a_server_without_embeddings_is_told_as_one_that_cannot() {
+    let said = json!({"error": {"code": 501, "message": "This server does not embed.", "type": "not_supported_error"}});
+    let embedding = |code: u16| {
+        with_attempt(&Labels::none(), |attempt| {
+            let attempt = Attempt { embeds: true, ..attempt };
+            let status = StatusCode::from_u16(code).unwrap();
+            let body = said.to_string();
+            attempt.status_error(status, &HeaderMap::new(), body.as_bytes(), SystemTime::UNIX_EPOCH)
+        })
+    };
+    let cannot = ErrorKind::Unsupported { field: "embed".to_owned() };
+    for code in [404, 405, 501] {
+        let error = embedding(code);
+        assert_eq!((&error.kind, error.dispatched), (&cannot, true), "{code}");
+        let begins = format!("target `box` cannot embed: http://127.0.0.1:1 answered {code} ");
+        assert!(error.message.starts_with(&begins), "{}", error.message);
+        assert!(error.message.ends_with(": \"This server does not embed.\""), "{}", error.message);
+    }
+    for (code, kind) in
+        [(400, ErrorKind::InvalidRequest), (401, ErrorKind::Authentication), (500, ErrorKind::Upstream)]
+    {
+        assert_eq!(embedding(code).kind, kind, "{code}");
+    }
+    let object =
+        with_attempt(&Labels::none(), |attempt| Attempt { embeds: true, ..attempt }.object_error(&said));
+    assert_eq!(object.kind, cannot, "in place of an answer");
 }
 
 #[test]
