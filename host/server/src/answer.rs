@@ -89,7 +89,7 @@ pub(crate) fn failure(error: &ApiError) -> Response<AnswerBody> {
     }
     match &error.outcome {
         Some(outcome) => describe(headers, outcome),
-        None => describe_no_attempt(headers),
+        None => describe_no_attempt(headers, error.status),
     }
     response
 }

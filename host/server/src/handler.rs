@@ -7,13 +7,14 @@ use futures_util::FutureExt;
 use http::header::{CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use lockgate_api::Labels;
 use lockgate_gateway::Key;
 use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::answer::{AnswerBody, failure, json};
 use crate::error::ApiError;
-use crate::headers::REQUEST_ID;
+use crate::headers::{REQUEST_ID, labels_asked, tell_labels};
 use crate::linger::Lingering;
 use crate::routes::Route;
 use crate::state::{AppState, Serving};
@@ -35,6 +36,8 @@ struct Seen {
     route: &'static str,
     /// The web page that it comes from, where that is welcome.
     page: Option<HeaderValue>,
+    /// The labels that it came with: its key's and its header's.
+    labels: Labels,
 }
 
 /// Answers a request that came in over a loopback listener or another. Never fails: whatever goes wrong
@@ -46,11 +49,11 @@ pub(crate) async fn respond(
 ) -> Response<AnswerBody> {
     let began = Instant::now();
     let request_id = state.next_request_id();
-    let mut seen = Seen { route: "unknown", page: None };
+    let mut seen = Seen { route: "unknown", page: None, labels: Labels::none() };
     let answered =
         AssertUnwindSafe(dispatch(Arc::clone(&state), loopback, Arc::clone(&request_id), request, &mut seen));
     let answered = answered.catch_unwind().await;
-    let Seen { route, page } = seen;
+    let Seen { route, page, labels } = seen;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => failure(&error),
@@ -62,6 +65,7 @@ pub(crate) async fn respond(
     if let Some(page) = page {
         cors::let_read(page, response.headers_mut());
     }
+    tell_labels(response.headers_mut(), &labels);
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -90,10 +94,19 @@ async fn dispatch(
         cors::give_leave(&head.headers, &method, response.headers_mut());
         return Ok(response);
     }
-    let route = Route::find(&head.method, head.uri.path())?;
-    seen.route = route.name();
+    let route = Route::find(&head.method, head.uri.path());
     let serving = state.serving();
-    let key = if route.needs_key() { access::authenticate(&serving.keys, &head.headers)? } else { None };
+    let needs_key = route.as_ref().map_or(true, Route::needs_key);
+    let key = if needs_key { access::authenticate(&serving.keys, &head.headers) } else { Ok(None) };
+    if let Ok(key) = &key
+        && needs_key
+    {
+        let of_key = key.iter().flat_map(|key| key.labels.iter().cloned());
+        seen.labels = labels_asked(&head.headers).unwrap_or_default().with(of_key);
+    }
+    let route = route?;
+    seen.route = route.name();
+    let key = key?;
     let call = Call { state, serving, request_id, key };
     match route {
         Route::ChatCompletions => Ok(chat::complete(&call, &head.headers, body).await),

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use lockgate_api::Labels;
-use lockgate_gateway::Outcome;
+use lockgate_gateway::{DIRECT, Outcome};
 
 use crate::error::ApiError;
 
@@ -59,9 +59,23 @@ pub(crate) fn describe(headers: &mut HeaderMap, outcome: &Outcome) {
     }
 }
 
-/// For a request that was not understood: nobody was asked.
-pub(crate) fn describe_no_attempt(headers: &mut HeaderMap) {
+/// For a request that nobody was asked about. Where the fault is the request's, no policy was either, which is told
+/// as for a named target; where it is this server's, one may have been.
+pub(crate) fn describe_no_attempt(headers: &mut HeaderMap, status: StatusCode) {
     headers.insert(ATTEMPTS, HeaderValue::from_static("0"));
+    if status.is_client_error() {
+        headers.insert(POLICY, HeaderValue::from_static(DIRECT));
+    }
+}
+
+/// Tells the labels that a request came with, unless the answer tells those in force already.
+pub(crate) fn tell_labels(headers: &mut HeaderMap, labels: &Labels) {
+    if labels.is_empty() || headers.contains_key(LABELS) {
+        return;
+    }
+    if let Ok(value) = HeaderValue::from_str(&labels.to_string()) {
+        headers.insert(LABELS, value);
+    }
 }
 
 #[cfg(test)]

@@ -93,6 +93,48 @@ async fn with_keys_every_model_needs_one_and_its_labels_bind() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_from_the_start_bears_the_labels_of_key_and_header() {
+    let local = Fake::scripted("qwen", Locality::Local, hello);
+    let secret = NewKey::from_random([1; KEY_RANDOM_BYTES]);
+    let labels = "no-cloud".parse().expect("parses");
+    let key = Key { name: "k".into(), tenant: "t".into(), labels, router: None };
+    let serving = serving(&[&local], Keys::new([(secret.hash, key)]), GatewayOptions::default());
+    let server = Server::with(serving, ServerOptions::default()).await;
+    let send = |path: &'static str, authorization: String, labels: &'static str, body: &'static str| {
+        let headers = format!("{authorization}x-lockgate-labels: {labels}\r\n");
+        let request = post(path, &headers, body);
+        let server = &server;
+        async move { server.send(&request).await }
+    };
+    let known = || format!("Authorization: Bearer {}\r\n", secret.secret);
+    let (both, of_key) = ("local-only,no-cloud", "no-cloud");
+    for (path, labels, body, status, told) in [
+        ("/v1/chat/completions", "local-only", "{nope", 400, both),
+        ("/v1/chat/completions", "local-only", r#"{"model": "qwen", "messages": 5}"#, 400, both),
+        ("/v1/chat/completions", "secret", "{}", 400, of_key),
+        ("/v1/embeddings", "local-only", "{}", 400, both),
+        ("/v1/embeddings", "secret", "{}", 400, of_key),
+        ("/v1/models", "local-only", "", 405, both),
+        ("/v2/chat", "local-only", "", 404, both),
+    ] {
+        let answer = send(path, known(), labels, body).await;
+        assert_eq!(answer.status(), status, "{path} {body}: {}", answer.body);
+        let headers = ["labels", "policy", "attempts", "target"]
+            .map(|name| answer.header(&format!("x-lockgate-{name}")).map(str::to_owned));
+        let told = [Some(told), Some("direct"), Some("0"), None].map(|value| value.map(str::to_owned));
+        assert_eq!(headers, told, "{path} {body}");
+    }
+    let stranger = send("/v1/chat/completions", String::new(), "local-only", "{}").await;
+    assert_eq!((stranger.status(), stranger.header("x-lockgate-labels")), (401, None));
+    let lost =
+        send("/v2/chat", "Authorization: Bearer lockgate_wrong\r\n".to_owned(), "local-only", "").await;
+    assert_eq!((lost.status(), lost.header("x-lockgate-labels")), (404, None));
+    let list = format!("GET /v1/models HTTP/1.1\r\nHost: localhost\r\n{}\r\n", known());
+    assert_eq!(server.send(&list).await.header("x-lockgate-labels"), Some(of_key));
+    assert_eq!(local.sends(), 0);
+}
+
+#[tokio::test]
 async fn without_keys_any_or_none_is_fine() {
     let local = Fake::scripted("qwen", Locality::Local, hello);
     let server = Server::start(&[&local]).await;
