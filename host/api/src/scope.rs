@@ -1,5 +1,5 @@
 //! What the plugins of one request share: its labels as they accumulate, whom they may ask and have asked, and
-//! what is to happen when the labels are settled.
+//! what is to happen when the labels are settled, or the request ends.
 //!
 //! One request has one [`Scope`], which the gateway makes and every plugin's input carries. Labels are added to it
 //! the moment that a plugin names them, and each ask of a plugin's own takes its [`Permit`] from
@@ -34,6 +34,7 @@ struct State {
     asked: Vec<Target>,
     is_settled: bool,
     on_settled: Vec<OnSettled>,
+    on_end: Vec<OnSettled>,
 }
 
 impl Scope {
@@ -50,7 +51,13 @@ impl Scope {
         journal: Option<Arc<dyn Journal>>,
     ) -> Arc<Self> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
-        let state = State { labels, asked: Vec::new(), is_settled: false, on_settled: Vec::new() };
+        let state = State {
+            labels,
+            asked: Vec::new(),
+            is_settled: false,
+            on_settled: Vec::new(),
+            on_end: Vec::new(),
+        };
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self { number, request_id, services, journal, state: Mutex::new(state) })
     }
@@ -115,7 +122,12 @@ impl Scope {
         self.lock().record(Target { locality: Locality::Cloud, region: None, ..target.clone() });
     }
 
-    /// The first ask that a label now forbids. The request must not go on then.
+    /// The request itself is sent to this target now: a label that comes later may forbid that, too.
+    pub fn sent(&self, target: &Target) {
+        self.lock().record(target.clone());
+    }
+
+    /// The first ask, or send, that a label now forbids. The request must not go on then.
     pub fn breach(&self) -> Option<Forbidden> {
         let state = self.lock();
         state.asked.iter().find_map(|target| permit(&state.labels, target).err())
@@ -136,6 +148,32 @@ impl Scope {
         for act in waiting {
             act(&labels);
         }
+        self.end();
+    }
+
+    /// Says that the request ends, settled or not. Dropping the last of it says so, too.
+    pub fn end(&self) {
+        let (labels, waiting) = {
+            let mut state = self.lock();
+            (Arc::clone(&state.labels), std::mem::take(&mut state.on_end))
+        };
+        for act in waiting {
+            act(&labels);
+        }
+    }
+
+    /// Does something with the last labels of the request, also of one that ends before they are settled: now, where
+    /// they are settled, else then. For what is only told, such as a plugin's words in the log.
+    pub fn when_over(&self, act: impl FnOnce(&Arc<Labels>) + Send + 'static) {
+        let labels = {
+            let mut state = self.lock();
+            if !state.is_settled {
+                state.on_end.push(Box::new(act));
+                return;
+            }
+            Arc::clone(&state.labels)
+        };
+        act(&labels);
     }
 
     /// Does something with the settled labels: now, where they are settled, else then; never when they never are.
@@ -154,6 +192,12 @@ impl Scope {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is an assignment or a push; a panic between two leaves more labels or asks, never fewer.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

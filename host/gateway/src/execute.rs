@@ -142,7 +142,7 @@ impl Execution<'_> {
                 Err(Unfit::Attempt(error)) => error,
                 Err(Unfit::Policy(error)) => {
                     let policy = self.reviewer.as_ref().map_or("", |reviewer| reviewer.router.id());
-                    return Err(plugin_failed(policy.into(), error, self.request_id, &racer.labels));
+                    return Err(plugin_failed(policy.into(), error, self.request_id, &self.scope.labels()));
                 }
             };
             let target = racer.target;
@@ -200,6 +200,7 @@ impl Execution<'_> {
         let attempt = Attempt::begin(began, timeouts, request.choices);
         let is_judged = step.review && self.reviewer.is_some();
         let request = if is_judged { judgeable(&request, &*entry.backend) } else { request };
+        self.scope.sent(&target);
         let events = entry.backend.stream(request, permit, context);
         let counted = Counted::new(Arc::clone(&target), self.metrics.clone());
         let running = Running::sent(attempt, events, flight, counted, &entry.backend);

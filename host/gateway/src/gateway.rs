@@ -249,6 +249,7 @@ impl Gateway {
                     recording.end(&outcome, error.kind(), None, None);
                 }
                 settle_refused(&scope, &error);
+                scope.end();
                 Err(Box::new(Failure { outcome, error }))
             }
         }
@@ -287,7 +288,10 @@ impl Gateway {
             // A key whose router is not configured. What decides in its place is not for the host to say.
             (Selection::Route, None) => return Err(unknown(&request.model, self.targets())),
         };
-        scope.settle();
+        // A review may yet add a label.
+        if reviewer.is_none() {
+            scope.settle();
+        }
         let stages = self.watchers(&passed, key, scope, outcome).await?;
         let request_id = Arc::clone(&outcome.request_id);
         let mut execution = Execution {
@@ -309,6 +313,9 @@ impl Gateway {
         outcome.target = execution.target;
         // A review may have added some.
         outcome.labels = scope.labels();
+        if !matches!(running, Err(GatewayError::PolicyFailed { .. })) {
+            scope.settle();
+        }
         let running = running?;
         if self.policies.guards.is_empty() {
             return Ok(AnswerEvents::new(running, slot));
@@ -347,10 +354,11 @@ impl Gateway {
         absorb(scope, &policy, add_labels, outcome)?;
         outcome.policy = policy;
         let obeyed = for_shadows.map(|input| (input, Obeyed::of(&plan)));
-        let steps = self.steps(route, plan, outcome);
+        let steps = self.steps(route, plan, scope, outcome);
         if let Some((input, obeyed)) = obeyed {
             let (labels, scope) = (Arc::clone(&outcome.labels), scope.shadow());
-            self.ask_shadows(route, &RouteInput { labels, scope, ..input }, &obeyed);
+            let catalog = self.facts(&labels);
+            self.ask_shadows(route, &RouteInput { labels, catalog, scope, ..input }, &obeyed);
         }
         let steps = steps?;
         let reviewer = steps.iter().any(|step| step.review).then(|| Reviewer {
@@ -379,15 +387,20 @@ impl Gateway {
         &self,
         route: &Route,
         plan: Result<Plan, PolicyError>,
-        outcome: &mut Outcome,
+        scope: &Scope,
+        outcome: &Outcome,
     ) -> Result<Vec<Step>, GatewayError> {
         let plan = match plan {
             Ok(plan) => plan,
             Err(error) => return self.policy_failed(route, error, outcome),
         };
-        if !outcome.labels.withhold_payload() {
-            debug!(request = %outcome.request_id, policy = %outcome.policy, reason = %plan.reason, "planned");
-        }
+        let (request, policy, reason) =
+            (Arc::clone(&outcome.request_id), Arc::clone(&outcome.policy), plan.reason.clone());
+        scope.when_over(move |labels| {
+            if !labels.withhold_payload() {
+                debug!(%request, %policy, %reason, "planned");
+            }
+        });
         match steps_of(&plan, &outcome.labels, self.targets()) {
             Ok(steps) => Ok(steps),
             Err(NoSteps::Forbidden { message }) => Err(GatewayError::Locality { message }),

@@ -84,7 +84,13 @@ impl Reviewer<'_> {
         if let Some(recording) = &self.recording {
             recording.reviewed(&answer, verdict.as_ref().ok());
         }
-        match verdict.map_err(Unfit::Policy)? {
+        let verdict = verdict.map_err(Unfit::Policy)?;
+        if let Some(forbidden) = self.scope.breach() {
+            let what =
+                format!("its review labelled the request, whose text is where that forbids: {forbidden}");
+            return Err(Unfit::Policy(PolicyError::Denied { what }));
+        }
+        match verdict {
             ReviewVerdict::Accept => {
                 self.metrics.review(self.router.id(), "accept");
                 running.begin_with(events.into_iter().map(|event| without(event, keeps_logprobs)).collect());
@@ -93,11 +99,14 @@ impl Reviewer<'_> {
             ReviewVerdict::Next { reason } => {
                 self.metrics.review(self.router.id(), "next");
                 let (request, target) = (judged.request_id, &judged.target.id);
-                if judged.labels.withhold_payload() {
-                    debug!(%request, %target, "answer not accepted");
-                } else {
-                    debug!(%request, %target, %reason, "answer not accepted");
-                }
+                let (request, target) = (Arc::clone(request), target.clone());
+                self.scope.when_over(move |labels| {
+                    if labels.withhold_payload() {
+                        debug!(%request, %target, "answer not accepted");
+                    } else {
+                        debug!(%request, %target, %reason, "answer not accepted");
+                    }
+                });
                 let message = "the policy did not accept its answer";
                 Err(Unfit::Attempt(BackendError::new(ErrorKind::Rejected, message).dispatched()))
             }

@@ -113,20 +113,22 @@ pub(crate) struct Decision {
 impl Gateway {
     /// Asks the canary where the request falls to it, else or when it fails the router.
     pub(crate) async fn decide(&self, route: &Route, input: RouteInput) -> Decision {
-        let withhold = input.labels.withhold_payload();
         if let Some(canary) = route.canary.as_ref().filter(|canary| falls_to(canary, &input.request_id)) {
             let plan = self.ask(&canary.router, input.clone()).await;
             let policy: Arc<str> = canary.router.id().into();
             match plan {
                 Err(error) if !matches!(error, PolicyError::Refused { .. }) => {
                     self.options.metrics.canary(&policy, false);
-                    let (request, kind, old) = (&input.request_id, error.kind(), route.router.id());
+                    let (request, kind, old) =
+                        (Arc::clone(&input.request_id), error.kind(), route.router.id().to_owned());
                     // What a plugin writes counts as payload.
-                    if withhold {
-                        warn!(%request, %policy, kind, old, "canary failed, the old version decides");
-                    } else {
-                        warn!(%request, %policy, kind, old, %error, "canary failed, the old version decides");
-                    }
+                    input.scope.when_over(move |labels| {
+                        if labels.withhold_payload() {
+                            warn!(%request, %policy, kind, old, "canary failed, the old version decides");
+                        } else {
+                            warn!(%request, %policy, kind, old, %error, "canary failed, the old version decides");
+                        }
+                    });
                 }
                 plan => {
                     self.options.metrics.canary(&policy, true);

@@ -1,8 +1,8 @@
 //! A request's labels as its plugins add them, and when they are settled.
 //!
-//! They are settled when the plan is made, or when the request is refused: then what plugins wrote for it is kept,
-//! under all of its labels. A request that a failure ends before that settles nothing: whoever failed may have
-//! had a label to add.
+//! They are settled when the plan is made, where it asks for reviews when the last of them is over, or when the request
+//! is refused: then what plugins wrote for it is kept, under all of its labels. A request that a failure ends before that
+//! settles nothing: whoever failed may have had a label to add.
 
 use std::sync::Arc;
 

@@ -31,6 +31,7 @@ mod powers;
 mod preprocessor;
 mod probe;
 mod router;
+mod said;
 mod slots;
 mod spendings;
 mod state;

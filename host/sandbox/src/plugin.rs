@@ -11,10 +11,10 @@ use futures_util::FutureExt as _;
 use lockgate_api::PolicyError;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
-use tracing::{Instrument as _, debug, debug_span, error, info, trace, warn};
+use tracing::{Instrument as _, debug, debug_span, warn};
 use wasmtime::{Engine, Store, UpdateDeadline};
 
-use crate::call::{Call, Facts, LogLevel};
+use crate::call::{Call, Facts};
 use crate::engine::Metering;
 use crate::grant::{Grant, World};
 use crate::log_rate::{Admitted, LogRate};
@@ -23,6 +23,7 @@ use crate::own_time::{DELAY_MAX, OwnTime};
 use crate::pin::Digest;
 use crate::powers::Powers;
 use crate::probe::Used;
+use crate::said::Said;
 use crate::stock::{Ahead, Ready};
 use crate::stop::{Stop, classify, last_words};
 use crate::stopped::{Stopped, out_of_time};
@@ -270,10 +271,7 @@ impl Plugin {
             Some(PolicyError::Refused { .. }) => {
                 debug!(target: TARGET, plugin, request, "refused the request")
             }
-            Some(error) => {
-                let digest = self.digest.short();
-                warn!(target: TARGET, plugin, digest, request, kind = error.kind(), "{error}");
-            }
+            Some(error) => self.tell_failure(call, error),
         }
         let is_withheld = call.labels().withhold_payload();
         let (lines, dropped) = if is_withheld { (Vec::new(), 0) } else { call.take_log() };
@@ -298,22 +296,38 @@ impl Plugin {
         if dropped_before > 0 {
             warn!(target: TARGET, plugin, dropped = dropped_before, "the plugin's calls wrote more log lines than it may");
         }
-        for (level, line) in lines.into_iter().take(admitted) {
-            match level {
-                LogLevel::Trace => trace!(target: TARGET, plugin, request, "{line}"),
-                LogLevel::Debug => debug!(target: TARGET, plugin, request, "{line}"),
-                LogLevel::Info => info!(target: TARGET, plugin, request, "{line}"),
-                LogLevel::Warn => warn!(target: TARGET, plugin, request, "{line}"),
-                LogLevel::Error => error!(target: TARGET, plugin, request, "{line}"),
+        Said {
+            plugin: self.id.clone(),
+            request: request_id,
+            lines: lines.into_iter().take(admitted).collect(),
+            dropped: if admitted > 0 { dropped } else { 0 },
+            standard_error: if error.is_none() {
+                last_words(call.standard_error(), false)
+            } else {
+                String::new()
+            },
+        }
+        .tell(&call.facts().scope);
+    }
+
+    /// Tells the operator why a call failed: with the plugin's own words where no label withholds them, then or by the
+    /// request's end.
+    fn tell_failure(&self, call: &Call, error: &PolicyError) {
+        let (plugin, digest, kind) = (self.id.clone(), self.digest.short(), error.kind());
+        let request = Arc::clone(&call.facts().request_id);
+        if call.labels().withhold_payload() {
+            // They are not in it.
+            warn!(target: TARGET, plugin, digest, request = &*request, kind, "{error}");
+            return;
+        }
+        let error = error.clone();
+        call.facts().scope.when_over(move |labels| {
+            if labels.withhold_payload() {
+                warn!(target: TARGET, plugin, digest, request = &*request, kind, "failed");
+            } else {
+                warn!(target: TARGET, plugin, digest, request = &*request, kind, "{error}");
             }
-        }
-        if dropped > 0 && admitted > 0 {
-            warn!(target: TARGET, plugin, request, dropped, "the plugin wrote more log lines than it may");
-        }
-        let words = last_words(call.standard_error(), false);
-        if error.is_none() && !words.is_empty() {
-            debug!(target: TARGET, plugin, request, "standard error: {words}");
-        }
+        });
     }
 
     /// How many lines of a call may be written, by what the plugin's calls have written lately.

@@ -80,6 +80,37 @@ fn what_waits_for_the_labels_is_done_once_and_in_order() {
 }
 
 #[test]
+fn what_is_only_told_waits_for_the_end_of_the_request_whatever_it_is() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let note = |scope: &Scope| {
+        let told = Arc::clone(&told);
+        scope.when_over(move |labels| told.lock().expect("no panic").push(labels.to_string()));
+        scope.add_labels([Label::LocalOnly]);
+    };
+    let [settled, ended, dropped] = [scope(""), scope(""), scope("")];
+    for scope in [&settled, &ended, &dropped] {
+        note(scope);
+        assert!(told.lock().expect("no panic").is_empty());
+    }
+    settled.settle();
+    note(&settled);
+    assert_eq!(told.lock().expect("no panic").len(), 2, "nothing waits for what is settled");
+    ended.end();
+    ended.end();
+    drop(dropped);
+    assert_eq!(*told.lock().expect("no panic"), ["local-only"; 4]);
+}
+
+#[test]
+fn a_label_finds_what_was_sent_before_it() {
+    let scope = scope("");
+    scope.sent(&target("far", Locality::Cloud));
+    assert_eq!(scope.breach(), None);
+    scope.add_labels([Label::NoCloud]);
+    assert_eq!(scope.breach().map(|found| found.target), Some("far".to_owned()));
+}
+
+#[test]
 fn a_shadow_has_the_labels_and_nothing_else() {
     let scope = scope("no-cloud");
     let shadow = scope.shadow();

@@ -91,9 +91,19 @@ fn calls_run_side_by_side() {
     });
 }
 
-/// Runs one call and returns what an operator's log has of it.
+/// Runs one call and returns what an operator's log has of it when the request is over.
 fn logged(plugin: &RouterPlugin, input: RouteInput) -> String {
-    support::logged(plugin.route(input))
+    logged_with(plugin, input, None)
+}
+
+/// The same for a request that gets a label after the call.
+fn logged_with(plugin: &RouterPlugin, input: RouteInput, later: Option<Label>) -> String {
+    let scope = Arc::clone(&input.scope);
+    support::logged(async {
+        let _plan = plugin.route(input).await;
+        scope.add_labels(later);
+        scope.settle();
+    })
 }
 
 #[test]
@@ -107,6 +117,8 @@ fn log_lines_carry_the_plugin_and_the_request() {
     let log = logged(&plugin, mode_of("log", labelled("hello", Label::Region("eu".to_owned()))));
     assert_eq!(log, "");
     assert_eq!(logged(&plugin, mode_of("label-and-log", input("hello"))), "");
+    // So does one that another plugin adds.
+    assert_eq!(logged_with(&plugin, mode_of("log", input("hello")), Some(Label::LocalOnly)), "");
 }
 
 #[test]
@@ -130,5 +142,7 @@ fn a_failure_is_logged_with_the_plugin() {
     );
     assert!(log.contains("the prompt was: hello"), "{log}");
     let log = logged(&plugin, mode_of("panic", labelled("my secret", Label::LocalOnly)));
+    assert!(log.contains("kind=\"trap\"") && !log.contains("secret"), "{log}");
+    let log = logged_with(&plugin, mode_of("panic", input("my secret")), Some(Label::LocalOnly));
     assert!(log.contains("kind=\"trap\"") && !log.contains("secret"), "{log}");
 }

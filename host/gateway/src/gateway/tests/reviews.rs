@@ -4,8 +4,8 @@ use std::sync::Mutex;
 
 use futures_core::future::BoxFuture;
 use lockgate_api::{
-    Event, Locality, Plan, PlannedAttempt, ReviewInput, ReviewVerdict, Reviewed, Router, TokenLogprob,
-    TopLogprob,
+    Event, Label, Locality, Plan, PlannedAttempt, PolicyError, ReviewInput, ReviewVerdict, Reviewed, Router,
+    TokenLogprob, TopLogprob,
 };
 
 use super::support::*;
@@ -24,6 +24,12 @@ impl Cascade {
         Arc::new(Self { accepts, seen: Mutex::default(), fails: false })
     }
 
+    fn plan(input: &RouteInput) -> BoxFuture<'static, Result<Plan, PolicyError>> {
+        let review = |id: &str| PlannedAttempt { review: true, ..PlannedAttempt::on(id) };
+        let attempts = input.catalog.iter().map(|facts| review(&facts.target.id)).collect();
+        Box::pin(std::future::ready(Ok(Plan { attempts, ..Plan::default() })))
+    }
+
     fn seen(&self) -> Vec<Arc<Reviewed>> {
         self.seen.lock().expect("no panic").clone()
     }
@@ -35,9 +41,7 @@ impl Router for Cascade {
     }
 
     fn route(&self, input: RouteInput) -> BoxFuture<'_, Result<Plan, PolicyError>> {
-        let review = |id: &str| PlannedAttempt { review: true, ..PlannedAttempt::on(id) };
-        let attempts = input.catalog.iter().map(|facts| review(&facts.target.id)).collect();
-        Box::pin(std::future::ready(Ok(Plan { attempts, ..Plan::default() })))
+        Self::plan(&input)
     }
 
     fn review(&self, input: ReviewInput) -> BoxFuture<'_, Result<ReviewVerdict, PolicyError>> {
@@ -171,4 +175,57 @@ async fn an_answer_too_large_to_keep_is_not_kept() {
     let told = run(&made(&[&small, &large], Cascade::accepting("x")), ask("auto")).await.expect("answers");
     assert_eq!(told.target(), "large");
     assert_eq!(small.alive(), 0, "and it is not read to its end");
+}
+
+/// Plans all targets, each to be reviewed; its review labels the request and accepts.
+struct Labelling(Arc<Mutex<Vec<String>>>);
+
+impl Router for Labelling {
+    fn id(&self) -> &str {
+        "labelling"
+    }
+
+    fn route(&self, input: RouteInput) -> BoxFuture<'_, Result<Plan, PolicyError>> {
+        let kept = Arc::clone(&self.0);
+        // As the sandbox keeps what a plugin writes for later requests.
+        input.scope.when_settled(move |labels| kept.lock().expect("no panic").push(labels.to_string()));
+        Cascade::plan(&input)
+    }
+
+    fn review(&self, input: ReviewInput) -> BoxFuture<'_, Result<ReviewVerdict, PolicyError>> {
+        input.scope.add_labels([Label::LocalOnly]);
+        Box::pin(std::future::ready(Ok(ReviewVerdict::Accept)))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_are_settled_when_the_last_review_is_over() {
+    for (locality, settled) in [(Locality::Local, &["local-only"][..]), (Locality::Cloud, &[])] {
+        let kept = Arc::new(Mutex::default());
+        let target = Fake::new("a", locality, says(&["x"]));
+        let router = Arc::new(Labelling(Arc::clone(&kept)));
+        let gateway = Gateway::new(targets(&[&target]), Policies::router(router), GatewayOptions::default());
+        let told = run(&gateway.expect("sound"), ask("auto")).await;
+        assert_eq!(*kept.lock().expect("no panic"), settled);
+        match told {
+            Ok(told) => assert_eq!(
+                (locality, told.outcome.labels.to_string()),
+                (Locality::Local, "local-only".to_owned())
+            ),
+            // The cloud has it already.
+            Err(failure) => {
+                assert_eq!(
+                    (locality, failure.outcome.labels.to_string()),
+                    (Locality::Cloud, "local-only".to_owned())
+                );
+                assert!(
+                    matches!(
+                        &failure.error,
+                        GatewayError::PolicyFailed { error: PolicyError::Denied { what }, .. } if what.contains("`a`")
+                    ),
+                    "{failure:?}"
+                );
+            }
+        }
+    }
 }

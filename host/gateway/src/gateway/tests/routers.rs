@@ -129,6 +129,8 @@ async fn a_shadow_is_asked_and_never_obeyed() {
     let main = Policy::new(|_| Ok(plan(&["a"], &[Label::NoCloud])));
     let greedy = Policy::named("greedy", |input| {
         assert_eq!(input.labels.to_string(), "no-cloud", "the labels of the obeyed plan are in force");
+        let permitted = input.catalog.iter().map(|facts| facts.permitted);
+        assert!(permitted.eq([true, false]), "and the targets are those that they permit");
         Ok(Plan { reason: "everything goes".to_owned(), ..plan(&["cloud"], &[]) })
     });
     let trapping = Policy::named("trapping", |_| Err(PolicyError::Trap { message: "t".to_owned() }));

@@ -2892,9 +2892,9 @@ pub mod lockgate {
         /// where there is one, else the one last written of those that it may see.
         ///
         /// **When a write counts.** A write is seen at once by the same request, its other hooks included. Others see it
-        /// when the request's labels are settled, which is when its plan is made or it was refused; it is kept under the
-        /// labels then in force. A call that fails writes nothing, nor does a request that is given up or that a plugin's
-        /// failure refuses before that.
+        /// when the request's labels are settled, which is when its plan is made, its last review is over where the plan asks
+        /// for reviews, or it was refused; it is kept under the labels then in force. A call that fails writes nothing, nor
+        /// does a request that is given up or that a plugin's failure refuses before that.
         ///
         /// **Limits.** A key has 1 to 256 bytes, a value at most 65536. Entries of the same labels may take
         /// `limits.state_kib` (1024 KiB unless set) together, each counted with its key and 64 bytes; there are at most 64
