@@ -132,6 +132,13 @@ def test_a_policy_is_evaluated_on_a_table(table, tmp_path):
     assert ElementTree.parse(plot).getroot().tag.endswith("svg")
 
 
+def test_a_value_that_decides_nothing_is_no_point_of_a_curve(table):
+    done = lockgate("policy", "evaluate", "--table", str(table), "--policy", str(PLUGINS / "cost-saver.wasm"),
+                    "--sweep", "no_such_setting=0:1:0.5")
+    assert done.returncode == 2 and not done.stdout
+    assert b"with `no_such_setting` set to `0` the policy decides nothing" in done.stderr, done.stderr
+
+
 def test_a_fixed_target_that_wins_is_named(table):
     done = lockgate("policy", "evaluate", "--table", str(table), "--policy", str(PLUGINS / "failover.wasm"))
     assert done.returncode == 0, done.stderr
@@ -146,3 +153,19 @@ def test_a_bad_table_is_told_with_its_line(tmp_path):
     done = lockgate("policy", "evaluate", "--table", str(path), "--policy", str(PLUGINS / "failover.wasm"))
     assert done.returncode == 2
     assert b"bad.csv: line 3: `a|score` is `much`, which is no number" in done.stderr
+
+
+def test_a_log_that_breaks_off_goes_on_and_is_replayed(start, model_path, tmp_path):
+    path = tmp_path / "requests.jsonl"
+    path.write_text('{"version":1,"at_ms":17')
+    server = start(f'[server]\nlog_requests = "{path}"\n[[model]]\nid = "small"\npath = "{model_path}"\n')
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0)
+    client.chat.completions.create(model="auto", messages=[{"role": "user", "content": "Hi"}], max_tokens=2)
+    assert server.stop() == 0
+    assert len(path.read_text().splitlines()) == 2
+    with path.open("a") as log:
+        log.write('{"version":1')
+    done = lockgate("policy", "replay", "--log", str(path), "--policy", str(PLUGINS / "privacy-first.wasm"), "--json")
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["requests"], report["torn"]) == (0, 1, 2), done.stderr
+    assert b"2 lines break off" in done.stderr

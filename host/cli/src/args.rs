@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// What a model file holds.
     Show(ModelArg),
     /// Remove a model from this machine.
-    Rm(ModelArg),
+    Rm(RmArgs),
     /// Measure prefill and decode speed.
     Bench(BenchArgs),
     /// Write raw next-token logits, for checking against other engines.
@@ -141,6 +141,12 @@ pub(crate) struct PullArgs {
     /// Fetch nothing.
     #[arg(long)]
     pub(crate) offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// A model's name, as `lockgate list` shows it.
+    pub(crate) model: String,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,11 @@ impl Failure {
         Self { error: anyhow::anyhow!("{message}"), code: NEGATIVE }
     }
 
+    /// The error of this type that it came from, if it came from one.
+    pub(crate) fn cause<E: std::error::Error + Send + Sync + 'static>(&self) -> Option<&E> {
+        self.error.downcast_ref()
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

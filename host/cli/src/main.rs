@@ -42,11 +42,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// What filters logs.
+const FILTER: &str = "LOCKGATE_LOG";
+
 /// Logs go to stderr; `LOCKGATE_LOG` filters them as `RUST_LOG` does elsewhere.
 fn start_logging(command: &args::Command) {
     // A simulation tells itself what fails in it, which is often what it is about.
     let default = if matches!(command, args::Command::Policy(_)) { "off" } else { "warn,lockgate=info" };
-    let filter = EnvFilter::try_from_env("LOCKGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let colour = std::io::stderr().is_terminal();
+    let wanted = std::env::var(FILTER).ok().filter(|text| !text.is_empty());
+    let filter = wanted.map(EnvFilter::try_new).transpose().unwrap_or_else(|error| {
+        terminal::note(&format!("lockgate: {FILTER}: {error}; logging as if it were not set"));
+        None
+    });
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(default));
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    let colour = std::io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb;
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr).init();
 }

@@ -39,6 +39,16 @@ pub enum EvaluateError {
     /// A target that the table does not have.
     #[error("the table has no target `{0}`")]
     UnknownTarget(String),
+    /// A swept value with which the policy decides nothing.
+    #[error("with `{setting}` set to `{value}` the policy decides nothing: {problem}")]
+    Nowhere {
+        /// The setting.
+        setting: String,
+        /// Its value.
+        value: String,
+        /// The first row's refusal or failure.
+        problem: String,
+    },
 }
 
 /// How a policy is to be run.
@@ -82,11 +92,19 @@ pub fn evaluate(
     let (name, component) = policy;
     let choices = runner.run(sandbox, component, setup, setup.settings.clone())?;
     let mut swept = Vec::new();
-    for value in sweep.iter().flat_map(|sweep| &sweep.values) {
+    for (setting, value) in
+        sweep.iter().flat_map(|sweep| sweep.values.iter().map(|value| (&sweep.setting, value)))
+    {
         let mut settings = setup.settings.clone();
-        settings.extend(sweep.map(|sweep| (sweep.setting.clone(), value.clone())));
+        settings.insert(setting.clone(), value.clone());
         let choices = runner.run(sandbox, component, setup, settings)?;
-        swept.push((value.clone(), figures::point_of(table, &choices.taken)));
+        let nowhere = choices.taken.iter().filter(|choice| choice.is_none()).count();
+        if nowhere == table.rows.len() {
+            let (setting, value) = (setting.clone(), value.clone());
+            let problem = choices.problem.unwrap_or_else(|| "no target of its plans can be used".to_owned());
+            return Err(EvaluateError::Nowhere { setting, value, problem });
+        }
+        swept.push(Swept { value: value.clone(), nowhere, point: figures::point_of(table, &choices.taken) });
     }
     Ok(Report::of(
         name,
@@ -103,6 +121,8 @@ struct Taken {
     taken: Choices,
     /// Decisions that failed, by kind.
     failed: BTreeMap<String, u64>,
+    /// The first refusal or failure.
+    problem: Option<String>,
 }
 
 /// What all runs over a table have in common.
@@ -135,17 +155,19 @@ impl<'a> Runner<'a> {
         };
         let router = sandbox.load(component, spec)?;
         let mut failed: BTreeMap<String, u64> = BTreeMap::new();
+        let mut problem = None;
         let mut taken = Vec::with_capacity(self.table.rows.len());
         for (number, row) in self.table.rows.iter().enumerate() {
             let place = self.runtime.block_on(self.decide(&router, number, row));
             taken.push(place.unwrap_or_else(|error| {
+                problem.get_or_insert_with(|| error.to_string());
                 if !matches!(error, PolicyError::Refused { .. }) {
                     *failed.entry(error.kind().to_owned()).or_default() += 1;
                 }
                 None
             }));
         }
-        Ok(Taken { taken, failed })
+        Ok(Taken { taken, failed, problem })
     }
 
     async fn decide(

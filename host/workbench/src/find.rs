@@ -14,13 +14,18 @@ const FILES_MAX: usize = 100_000;
 /// Folders of build results, and those whose names begin with a dot, are passed over.
 ///
 /// # Errors
-/// The first path that cannot be read.
+/// The first path that cannot be read, and the first folder without any: whoever names it counts on it.
 pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     let mut found = Vec::new();
     for path in paths {
         let failed = |error| (path.clone(), error);
         if std::fs::metadata(path).map_err(failed)?.is_dir() {
+            let before = found.len();
             walk(path, 0, &mut found).map_err(failed)?;
+            if found.len() == before {
+                let problem = format!("no scenario found: no file in it ends in `{SUFFIX}`");
+                return Err(failed(io::Error::new(io::ErrorKind::NotFound, problem)));
+            }
         } else {
             found.push(path.clone());
         }

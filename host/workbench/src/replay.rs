@@ -211,7 +211,14 @@ pub fn replay(
     let mut log = log;
     let mut text = String::new();
     for number in 1.. {
-        let Some(record) = next_line(&mut log, &mut text, number)? else { break };
+        let record = match next_line(&mut log, &mut text, number)? {
+            Next::End => break,
+            Next::Torn => {
+                report.torn += 1;
+                continue;
+            }
+            Next::Line(record) => record,
+        };
         report.requests += 1;
         let Some(routing) = &record.routing else {
             report.not_routed += 1;
@@ -239,22 +246,34 @@ pub fn replay(
     Ok(report)
 }
 
-/// The next line that is not empty.
-fn next_line(log: &mut impl BufRead, text: &mut String, number: usize) -> Result<Option<Line>, ReplayError> {
+/// What comes next in a log.
+enum Next {
+    Line(Box<Line>),
+    /// The beginning of a line: who wrote it was stopped, or has not come to its end yet.
+    Torn,
+    End,
+}
+
+fn next_line(log: &mut impl BufRead, text: &mut String, number: usize) -> Result<Next, ReplayError> {
     text.clear();
     let read = std::io::Read::take(&mut *log, LINE_BYTES_MAX).read_line(text);
     if read.map_err(|source| ReplayError::Read { line: number, source })? == 0 {
-        return Ok(None);
+        return Ok(Next::End);
     }
-    let line: Line = serde_json::from_str(text).map_err(|error| ReplayError::Line {
-        line: number,
-        problem: format!("it is no line of a request log: {error}"),
-    })?;
+    // Without its end, which in the middle of a string would be an error of its own.
+    let line: Box<Line> = match serde_json::from_str(text.trim_end()) {
+        Ok(line) => line,
+        Err(error) if error.is_eof() && text.starts_with('{') => return Ok(Next::Torn),
+        Err(error) => {
+            let problem = format!("it is no line of a request log: {error}");
+            return Err(ReplayError::Line { line: number, problem });
+        }
+    };
     if line.version != VERSION {
         let problem = format!("its form has the version {}, and {VERSION} can be read", line.version);
         return Err(ReplayError::Line { line: number, problem });
     }
-    Ok(Some(line))
+    Ok(Next::Line(line))
 }
 
 /// The target that a plan comes to: the first that its labels permit and whose breaker lets it through, by the gateway's

@@ -1,7 +1,7 @@
 //! `pull`, `list` and `rm`: the models on this machine.
 
 use super::block_on;
-use crate::args::{ModelArg, PullArgs};
+use crate::args::{PullArgs, RmArgs};
 use crate::failure::Failure;
 use crate::models::{self, Entry, PullError, Source, Store, human_bytes};
 use crate::terminal;
@@ -49,7 +49,7 @@ pub(super) fn list() -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn remove(args: &ModelArg) -> Result<(), Failure> {
+pub(super) fn remove(args: &RmArgs) -> Result<(), Failure> {
     let model = Store::from_environment()?.remove(&args.model)?;
     terminal::note(&format!("removed {} ({})", model.path.display(), human_bytes(model.bytes)));
     Ok(())

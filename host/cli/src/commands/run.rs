@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use lockgate_api::{ChatRequest, Event, FinishReason, Message, Role, Sampling};
+use lockgate_api::{BackendError, ChatRequest, ErrorKind, Event, FinishReason, Message, Role, Sampling};
 use lockgate_engine::adapter::AdapterFile;
 use lockgate_engine::backend::{LocalModel, ModelOptions};
 use rustyline::error::ReadlineError;
@@ -101,6 +101,13 @@ impl Chat {
         Ok(())
     }
 
+    /// Whether a question was refused for what was said before it.
+    fn is_full(&self, failure: &Failure) -> bool {
+        let error = failure.cause::<BackendError>();
+        let exceeds = error.is_some_and(|error| matches!(error.kind, ErrorKind::ContextExceeded { .. }));
+        exceeds && self.history.iter().any(|message| message.role == Role::Assistant)
+    }
+
     /// From now on an interrupt ends the answer that is made; a second one that finds the first unheeded ends the process.
     fn heed_interrupts(&self) -> Result<(), Failure> {
         let state = Arc::clone(&self.state);
@@ -138,12 +145,20 @@ impl Chat {
                     _ => {
                         editor.add_history_entry(&line)?;
                         // A refused prompt (too long, say) does not end the chat.
-                        if let Err(failure) = self.say(line) {
-                            terminal::note(&failure.to_string());
+                        match self.say(line) {
+                            Err(failure) if self.is_full(&failure) => terminal::note(
+                                "the conversation fills the model's context: /clear begins anew; --context makes it \
+                                 larger where the model allows that",
+                            ),
+                            Err(failure) => terminal::note(&failure.to_string()),
+                            Ok(()) => {}
                         }
                     }
                 },
                 Err(ReadlineError::Interrupted) => {}
+                Err(ReadlineError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                    terminal::note("that line is not UTF-8 and was left out");
+                }
                 Err(ReadlineError::Eof) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }

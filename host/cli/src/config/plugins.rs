@@ -76,6 +76,9 @@ impl Checker<'_> {
         let same: Vec<&Plugin> =
             before.iter().filter(|other| other.id.get_ref() == plugin.id.get_ref()).collect();
         let id = plugin.id.get_ref();
+        if id == "direct" {
+            self.problem(&plugin.id, "`direct` stands for no policy in answers and cannot be an id");
+        }
         match same.as_slice() {
             [] => {}
             [other]

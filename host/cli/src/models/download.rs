@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -58,6 +59,10 @@ impl Part {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => return Err(DownloadError::Busy(path)),
             Err(std::fs::TryLockError::Error(error)) => return Err(io(error)),
+        }
+        // Between the two, whoever had it may have finished: then it is the model by now, and no part of one.
+        if !is_at(&file, &path) {
+            return Err(DownloadError::Busy(path));
         }
         let mut hasher = Sha256::new();
         let mut written = 0;
@@ -156,6 +161,14 @@ impl Part {
     }
 }
 
+/// Whether the file is the one of this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = |one: std::fs::Metadata, other: std::fs::Metadata| {
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
+    };
+    file.metadata().and_then(|locked| Ok(same(locked, std::fs::metadata(path)?))).unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +194,24 @@ mod tests {
         part.write(b"lo").expect("written");
         assert_eq!(part.verify().expect("whole"), HELLO);
         part.commit(&target).expect("renamed");
+        assert_eq!(std::fs::read(&target).expect("there"), b"hello");
+    }
+
+    #[test]
+    fn a_part_that_became_the_model_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let target = folder.path().join("m.gguf");
+        let mut part = Part::open(&target, "m", expected(5)).expect("opened");
+        part.write(b"hello").expect("written");
+        part.verify().expect("whole");
+        let path = part.path.clone();
+        // Another process has opened it and waits for the lock.
+        let waiting = OpenOptions::new().read(true).write(true).open(&path).expect("it is there");
+        part.commit(&target).expect("renamed");
+        assert!(!is_at(&waiting, &path));
+        std::fs::write(&path, b"").expect("a third begins");
+        assert!(!is_at(&waiting, &path));
+        assert!(is_at(&OpenOptions::new().read(true).open(&path).expect("it is there"), &path));
         assert_eq!(std::fs::read(&target).expect("there"), b"hello");
     }
 

@@ -214,14 +214,21 @@ impl Keys<'_> {
     }
 
     fn rope_linear_factor(&self) -> Result<f32, LoadProblem> {
-        let scaling = optional(self.metadata.string(&self.name("rope.scaling.type")))?.unwrap_or("none");
-        match scaling {
-            "none" => {
-                // How files spelled linear scaling before the type existed.
-                self.float("rope.scale_linear", Some(1.0), 1.0..=1e6)
+        const RANGE: std::ops::RangeInclusive<f32> = 1.0..=1e6;
+        let declared = optional(self.metadata.string(&self.name("rope.scaling.type")))?;
+        match declared {
+            Some("none") => Ok(1.0),
+            // A file that has a factor and no type means this one, as llama.cpp reads it; `scale_linear` is how files
+            // spelled the factor before there were types.
+            None | Some("linear") => {
+                let old = "rope.scale_linear";
+                let default = match declared {
+                    Some(_) if !self.metadata.contains(&self.name(old)) => None,
+                    _ => Some(self.float(old, Some(1.0), RANGE)?),
+                };
+                self.float("rope.scaling.factor", default, RANGE)
             }
-            "linear" => self.float("rope.scaling.factor", None, 1.0..=1e6),
-            other => Err(LoadProblem::Unsupported {
+            Some(other) => Err(LoadProblem::Unsupported {
                 what: format!("rope scaling `{other}` (key `{}`)", self.name("rope.scaling.type")),
                 instead: "choose a model without it, or with linear or llama3 scaling",
             }),

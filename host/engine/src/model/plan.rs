@@ -49,8 +49,8 @@ impl MemoryPlan {
         let context = match options.context {
             Some(context) if context == 0 || context > config.context => {
                 return Err(LoadProblem::Unsupported {
-                    what: format!("a context of {context} tokens"),
-                    instead: "choose one from 1 to the model's own context length",
+                    what: format!("a context of {context} tokens where the model has {}", config.context),
+                    instead: "choose at most what the model has, and at least 1",
                 });
             }
             Some(context) => context,

@@ -143,6 +143,29 @@ fn embedding_tokenizer_and_declared_vocabulary_agree() {
 }
 
 #[test]
+fn a_factor_means_linear_scaling_unless_the_file_says_that_there_is_none() {
+    let factor = |keys: &[(&str, Value)]| {
+        let set = |metadata: &mut Metadata| {
+            for (key, value) in keys {
+                metadata.insert(format!("llama.rope.{key}"), value.clone());
+            }
+        };
+        load_with(&changed(set, as_it_is), &LoadOptions::default())
+            .map(|model| model.config().rope.linear_factor)
+    };
+    let of = |kind: &str| ("scaling.type", Value::from(kind));
+    let (new, old) = (("scaling.factor", Value::from(4f32)), ("scale_linear", Value::from(2f32)));
+    let known = |keys: &[(&str, Value)]| factor(keys).expect("it is valid");
+    assert_eq!(known(&[]), 1.0);
+    assert_eq!(known(std::slice::from_ref(&new)), 4.0);
+    assert_eq!(known(std::slice::from_ref(&old)), 2.0);
+    assert_eq!(known(&[new.clone(), old.clone(), of("linear")]), 4.0);
+    assert_eq!(known(&[old.clone(), of("linear")]), 2.0);
+    assert_eq!(known(&[new, old, of("none")]), 1.0);
+    assert!(factor(&[of("linear")]).is_err(), "by how much?");
+}
+
+#[test]
 fn what_would_change_the_answer_is_refused_by_name() {
     check_key(
         "llama.rope.scaling.type",
@@ -307,7 +330,7 @@ fn memory_is_planned_before_it_is_taken() {
     );
     for context in [0, 129] {
         let error = plan(Some(context), 1, None).unwrap_err().to_string();
-        assert!(error.contains(&format!("a context of {context} tokens is not supported")), "{error}");
+        assert!(error.contains(&format!("a context of {context} tokens where the model has 128")), "{error}");
     }
 }
 

@@ -116,6 +116,8 @@ pub struct Curve {
 pub struct Swept {
     /// Of the setting.
     pub value: String,
+    /// Prompts that went nowhere with it, and score nothing.
+    pub nowhere: usize,
     /// What it came to.
     #[serde(flatten)]
     pub point: Point,
@@ -128,7 +130,7 @@ impl Report {
         choices: &Choices,
         failed: &BTreeMap<String, u64>,
         setting: Option<&str>,
-        swept: Vec<(String, Point)>,
+        swept: Vec<Swept>,
     ) -> Self {
         let rows = table.rows.len();
         let point = point_of(table, choices);
@@ -226,16 +228,16 @@ fn categories(table: &Table, choices: &Choices, best: usize) -> BTreeMap<String,
     sums.into_iter().map(mean).collect()
 }
 
-fn curve(setting: &str, swept: Vec<(String, Point)>, fixed: &[Point], learnt: &[(Choices, Point)]) -> Curve {
+fn curve(setting: &str, swept: Vec<Swept>, fixed: &[Point], learnt: &[(Choices, Point)]) -> Curve {
     let costs = || fixed.iter().map(|point| point.cost);
     let (low, high) = (costs().fold(f64::INFINITY, f64::min), costs().fold(0.0, f64::max));
     let of = |points: Vec<Point>| area(&hull(&points), low, high);
     Curve {
         setting: setting.to_owned(),
-        area: of(swept.iter().map(|(_, point)| *point).collect()),
+        area: of(swept.iter().map(|at| at.point).collect()),
         area_fixed: of(fixed.to_vec()),
         area_neighbours: of(learnt.iter().map(|(_, point)| *point).collect()),
-        points: swept.into_iter().map(|(value, point)| Swept { value, point }).collect(),
+        points: swept,
     }
 }
 

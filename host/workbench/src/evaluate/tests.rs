@@ -107,8 +107,11 @@ fn what_goes_nowhere_scores_nothing() {
 #[test]
 fn a_curve_of_mixes_has_the_area_of_its_mixes() {
     let table = mixed();
-    let swept =
-        fixed(&table).into_iter().enumerate().map(|(place, point)| (place.to_string(), point)).collect();
+    let swept = fixed(&table)
+        .into_iter()
+        .enumerate()
+        .map(|(place, point)| Swept { value: place.to_string(), nowhere: 0, point })
+        .collect();
     let all_small: Choices = vec![Some(0); 20];
     let report = Report::of("p", &table, &all_small, &BTreeMap::new(), Some("threshold"), swept);
     let curve = report.curve.clone().expect("a setting was swept");

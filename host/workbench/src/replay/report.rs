@@ -19,6 +19,8 @@ pub struct Report {
     pub against: Option<String>,
     /// Lines of the log.
     pub requests: u64,
+    /// Lines that were not written to their end, and are left out.
+    pub torn: u64,
     /// Requests that no policy decided: the client named a target, or they were refused before.
     pub not_routed: u64,
     /// Requests whose content labels withhold, so that they cannot be decided again.

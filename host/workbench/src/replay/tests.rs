@@ -105,7 +105,19 @@ fn costs_and_times_are_of_the_tokens_that_were() {
 
 fn problem_of(text: &str) -> String {
     let mut cursor = Cursor::new(text.to_owned());
-    next_line(&mut cursor, &mut String::new(), 3).expect_err("it is no line").to_string()
+    let Err(error) = next_line(&mut cursor, &mut String::new(), 3) else { panic!("{text} is a line") };
+    error.to_string()
+}
+
+#[test]
+fn a_line_that_breaks_off_is_passed_over() {
+    let whole = serde_json::to_string(&line(routing(""))).expect("plain data");
+    let mut log = Cursor::new(format!("{}\n{whole}\n{}", &whole[..whole.len() / 2], &whole[..7]));
+    let mut text = String::new();
+    assert!(matches!(next_line(&mut log, &mut text, 1), Ok(Next::Torn)));
+    assert!(matches!(next_line(&mut log, &mut text, 2), Ok(Next::Line(_))));
+    assert!(matches!(next_line(&mut log, &mut text, 3), Ok(Next::Torn)));
+    assert!(matches!(next_line(&mut log, &mut text, 4), Ok(Next::End)));
 }
 
 #[test]

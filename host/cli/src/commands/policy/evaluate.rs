@@ -142,9 +142,15 @@ fn describe(report: &Report) -> String {
         text.push_str(&format!("\n\n{}", columns(&rows)));
     }
     if let Some(curve) = &report.curve {
-        let mut rows = vec![[curve.setting.as_str(), "score", "USD for 1000"].map(str::to_owned).to_vec()];
+        let mut rows =
+            vec![[curve.setting.as_str(), "score", "USD for 1000", "nowhere"].map(str::to_owned).to_vec()];
         rows.extend(curve.points.iter().map(|at| {
-            vec![at.value.clone(), format!("{:.4}", at.point.score), format!("{:.6}", at.point.cost * 1e3)]
+            vec![
+                at.value.clone(),
+                format!("{:.4}", at.point.score),
+                format!("{:.6}", at.point.cost * 1e3),
+                at.nowhere.to_string(),
+            ]
         }));
         text.push_str(&format!(
             "\n\n{}\n\narea under the curve: {:.4} (mixes of fixed targets {:.4}, nearest neighbours {:.4})",

@@ -27,6 +27,9 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
         Err(error @ ReplayError::Load { .. }) => return Err(anyhow::Error::from(error).into()),
         Err(error) => return Err(anyhow::Error::from(error).context(name.to_string()).into()),
     };
+    if report.torn > 0 {
+        terminal::note(&format!("note: {name}: {} lines break off and are left out", report.torn));
+    }
     if report.requests == 0 {
         return Err(Failure::unusable(format!(
             "{name} holds no request: the server writes them with log_requests on"

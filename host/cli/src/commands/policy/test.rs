@@ -37,13 +37,6 @@ fn once(args: &PolicyTestArgs) -> Result<(ExitCode, Vec<PathBuf>), Failure> {
     let began = Instant::now();
     let paths = find::files(&args.paths)
         .map_err(|(path, error)| Failure::unusable(format!("{}: {error}", path.display())))?;
-    if paths.is_empty() {
-        return Err(Failure::unusable(format!(
-            "no scenario found: no file ends in `{}` in {}",
-            scenario::SUFFIX,
-            shown(&args.paths)
-        )));
-    }
     let sandbox = super::sandbox()?;
     let crates = if args.no_build { bench::Crates::Refused } else { bench::Crates::Built };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -91,9 +84,4 @@ fn file(
     let result = run::run(sandbox, &loaded, &lockgate_server::decode_chat, threads)
         .map_err(|problem| format!("{}: {problem}", path.display()))?;
     Ok((loaded, result))
-}
-
-fn shown(paths: &[PathBuf]) -> String {
-    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    paths.join(", ")
 }
