@@ -96,10 +96,13 @@ pub(crate) struct Recording {
 struct Known {
     routed: Option<RouteInput>,
     decision: Option<(Arc<str>, Result<Plan, PolicyError>)>,
-    reviews: Vec<(Arc<Reviewed>, Option<ReviewVerdict>)>,
+    reviews: Vec<Judgement>,
     told: Vec<(String, HostCall, Value)>,
     abandoned: Vec<Arc<Target>>,
 }
+
+/// An answer that the router judged, its verdict where it gave one, and the answer's tokens where the target told.
+type Judgement = (Arc<Reviewed>, Option<ReviewVerdict>, Option<Usage>);
 
 impl Recording {
     pub(crate) fn begin(
@@ -128,8 +131,13 @@ impl Recording {
     }
 
     /// What became of an answer that the router judged; none when it failed to.
-    pub(crate) fn reviewed(&self, answer: &Arc<Reviewed>, verdict: Option<&ReviewVerdict>) {
-        self.lock().reviews.push((Arc::clone(answer), verdict.cloned()));
+    pub(crate) fn reviewed(
+        &self,
+        answer: &Arc<Reviewed>,
+        verdict: Option<&ReviewVerdict>,
+        usage: Option<Usage>,
+    ) {
+        self.lock().reviews.push((Arc::clone(answer), verdict.cloned(), usage));
     }
 
     /// Targets that were asked and given up before they said anything.
@@ -156,7 +164,7 @@ impl Recording {
                 Err(_) => None,
             }),
             told: told_to(known.decision.as_ref().map(|(policy, _)| &**policy), known.told),
-            reviewed: known.reviews.iter().map(|(answer, _)| (**answer).clone()).collect(),
+            reviewed: known.reviews.iter().map(|(answer, ..)| (**answer).clone()).collect(),
         });
         let routing = known.routed.zip(known.decision).map(|(input, (policy, plan))| Routing {
             labels: (*input.labels).clone(),
@@ -167,7 +175,7 @@ impl Recording {
             reviews: known
                 .reviews
                 .iter()
-                .map(|(answer, verdict)| ReviewFacts::of(answer, verdict.as_ref()))
+                .map(|(answer, verdict, usage)| ReviewFacts::of(answer, verdict.as_ref(), *usage))
                 .collect(),
         });
         let milliseconds = |since: Instant| since.duration_since(self.began).as_secs_f64() * 1e3;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_api::{
     Backend, BackendError, ChatRequest, ErrorKind, Event, KeyFacts, Labels, PolicyError, ReviewInput,
-    ReviewVerdict, Reviewed, ReviewedChoice, Router, Scope, Target, TargetFacts,
+    ReviewVerdict, Reviewed, ReviewedChoice, Router, Scope, Target, TargetFacts, Usage,
 };
 use tracing::debug;
 
@@ -67,6 +67,7 @@ impl Reviewer<'_> {
     pub(crate) async fn review(&self, running: &mut Running, judged: Judged<'_>) -> Result<(), Unfit> {
         let keeps_logprobs = judged.request.logprobs.is_some();
         let (events, reading) = read(running, judged.request.choices).await.map_err(Unfit::Attempt)?;
+        let usage = reading.usage;
         let input = ReviewInput {
             request_id: Arc::clone(judged.request_id),
             request: Arc::clone(judged.request),
@@ -82,7 +83,7 @@ impl Reviewer<'_> {
             Err(PolicyError::Limit { limit: format!("no verdict within {:.1} s", limit.as_secs_f64()) })
         });
         if let Some(recording) = &self.recording {
-            recording.reviewed(&answer, verdict.as_ref().ok());
+            recording.reviewed(&answer, verdict.as_ref().ok(), usage);
         }
         let verdict = verdict.map_err(Unfit::Policy)?;
         if let Some(forbidden) = self.scope.breach() {
@@ -118,7 +119,7 @@ impl Reviewer<'_> {
 #[derive(Default)]
 struct Reading {
     choices: Vec<ReviewedChoice>,
-    output_tokens: Option<u64>,
+    usage: Option<Usage>,
     log_probabilities: u64,
     sum: f64,
     lowest: Option<f64>,
@@ -146,7 +147,7 @@ impl Reading {
             | Event::Finish { choice, .. } => self.choices.get_mut(*choice as usize),
             Event::Start { .. } => None,
             Event::Usage(usage) => {
-                self.output_tokens = Some(usage.completion_total());
+                self.usage = Some(*usage);
                 None
             }
         };
@@ -191,7 +192,7 @@ impl Reading {
             attempt: judged.attempt,
             attempts_left: judged.attempts_left,
             choices: self.choices,
-            output_tokens: self.output_tokens,
+            output_tokens: self.usage.map(|usage| usage.completion_total()),
             mean_log_probability: (count > 0).then(|| self.sum / count as f64),
             lowest_log_probability: self.lowest,
             elapsed: now().duration_since(judged.began),

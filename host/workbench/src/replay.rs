@@ -276,15 +276,14 @@ fn next_line(log: &mut impl BufRead, text: &mut String, number: usize) -> Result
     Ok(Next::Line(line))
 }
 
-/// The target that a plan comes to: the first that its labels permit and whose breaker lets it through, by the gateway's
-/// rules; none where it comes to none.
-fn target_of(plan: &Plan, routing: &Routing) -> Option<Arc<Target>> {
+/// The targets that a plan comes to, in order, and whether their answers are to be judged: those that its labels permit
+/// and whose breakers let it through, by the gateway's rules.
+fn targets_of(plan: &Plan, routing: &Routing) -> Vec<(Arc<Target>, bool)> {
     let labels = routing.labels.with(plan.add_labels.iter().cloned());
     let targets: Vec<_> = routing.catalog.iter().map(|facts| Arc::clone(&facts.target)).collect();
-    let steps = steps_of(plan, &labels, targets.iter()).ok()?;
-    let mut facts = steps.iter().map(|step| &routing.catalog[step.target]);
-    let open = facts.find(|facts| facts.health.breaker != BreakerState::Open)?;
-    Some(Arc::clone(&open.target))
+    let steps = steps_of(plan, &labels, targets.iter()).unwrap_or_default();
+    let open = steps.iter().filter(|step| routing.catalog[step.target].health.breaker != BreakerState::Open);
+    open.map(|step| (Arc::clone(&targets[step.target]), step.review)).collect()
 }
 
 #[cfg(test)]

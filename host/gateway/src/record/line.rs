@@ -100,18 +100,25 @@ impl Decided {
 }
 
 /// A judgement without the words of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReviewFacts {
     /// Whose answer.
     pub target: String,
     /// Whether it was accepted; none when the policy failed to say.
     pub accepted: Option<bool>,
+    /// The answer's tokens, where the target told: an answer that was not accepted is paid for, too.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// What they cost, where the price is known.
+    #[serde(default)]
+    pub usd: Option<f64>,
 }
 
 impl ReviewFacts {
-    pub(super) fn of(answer: &Reviewed, verdict: Option<&ReviewVerdict>) -> Self {
+    pub(super) fn of(answer: &Reviewed, verdict: Option<&ReviewVerdict>, usage: Option<Usage>) -> Self {
         let accepted = verdict.map(|verdict| *verdict == ReviewVerdict::Accept);
-        Self { target: answer.target.id.clone(), accepted }
+        let usd = usage.zip(answer.target.price).map(|(usage, price)| super::cost(&usage, price));
+        Self { target: answer.target.id.clone(), accepted, usage, usd }
     }
 }
 
@@ -128,7 +135,7 @@ pub struct End {
     pub labels: Labels,
     /// Tokens of the answer, where the target told.
     pub usage: Option<Usage>,
-    /// What they cost, where the price is known.
+    /// What they cost, where the price is known. Answers that were not accepted come on top: [`Routing::reviews`].
     pub usd: Option<f64>,
     /// Targets that were asked beside the one that answered, and given up before they said anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,13 +1,15 @@
 //! What one decision about one request comes to: where it goes, what that costs, how long it takes.
 //!
 //! Costs and times are of the tokens that the request really took, at the prices and speeds that its targets had then.
+//! Answers that the router judged are followed by the recorded judgements: those that were not accepted are paid for and
+//! waited for, too. Where one is asked for that was not recorded, neither is known.
 
 use std::sync::Arc;
 
-use lockgate_api::{Labels, Plan, PolicyError, Target, permit};
+use lockgate_api::{Labels, Plan, PolicyError, Target, Usage, permit};
 use lockgate_gateway::record::{Content, Decided, Line, Routing, cost};
 
-use super::target_of;
+use super::targets_of;
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,10 +50,15 @@ impl Side {
             }),
             Decided::Refused | Decided::Failed { .. } => None,
         };
-        let target = plan.as_ref().and_then(|plan| target_of(plan, routing));
+        let targets = plan.as_ref().map_or_else(Vec::new, |plan| targets_of(plan, routing));
+        let answers = answers(&targets, routing, record);
+        let sum = |of: &dyn Fn(&Target, &Usage) -> Option<f64>| -> Option<f64> {
+            answers.as_ref()?.iter().map(|(target, usage)| of(target, usage)).sum()
+        };
         let violations = plan.as_ref().map_or(0, |plan| violations(plan, &routing.labels, routing));
-        let usd = target.as_ref().and_then(|target| Some(cost(record.end.usage.as_ref()?, target.price?)));
-        let expected_ms = target.as_ref().and_then(|target| expected_ms(target, routing, record));
+        let usd = sum(&|target, usage| Some(cost(usage, target.price?)));
+        let expected_ms = sum(&|target, usage| expected_ms(target, routing, usage));
+        let target = targets.into_iter().next().map(|(target, _)| target);
         Self { decided, reason, target, violations, usd, expected_ms }
     }
 
@@ -76,11 +83,36 @@ fn violations(plan: &Plan, labels: &Labels, routing: &Routing) -> usize {
     forbidden.count()
 }
 
+/// Whose answers a request comes to, up to the one that its client gets, and their tokens; none where they are not known
+/// or there are none.
+fn answers<'a>(
+    targets: &'a [(Arc<Target>, bool)],
+    routing: &Routing,
+    record: &Line,
+) -> Option<Vec<(&'a Target, Usage)>> {
+    let mut answers = Vec::new();
+    for (target, is_judged) in targets {
+        let judgement = routing.reviews.iter().find(|review| review.target == target.id);
+        let is_accepted = match (is_judged, judgement) {
+            (false, _) => true,
+            (true, Some(judgement)) => judgement.accepted?,
+            (true, None) => return None,
+        };
+        if is_accepted {
+            answers.push((&**target, record.end.usage?));
+            return Some(answers);
+        }
+        answers.push((&**target, judgement?.usage?));
+    }
+    // None of them was accepted.
+    (!answers.is_empty()).then_some(answers)
+}
+
 /// The median first token and the rest at the median speed, where both are known.
-fn expected_ms(target: &Target, routing: &Routing, record: &Line) -> Option<f64> {
+fn expected_ms(target: &Target, routing: &Routing, usage: &Usage) -> Option<f64> {
     let health = routing.catalog.iter().find(|facts| facts.target.id == target.id)?.health;
     let first = health.first_token_median?.as_secs_f64();
-    let tokens = record.end.usage?.completion_total() as f64;
+    let tokens = usage.completion_total() as f64;
     let speed = f64::from(health.tokens_per_second_median.filter(|speed| *speed > 0.0)?);
     Some((first + tokens / speed) * 1e3)
 }

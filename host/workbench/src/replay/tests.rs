@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use lockgate_api::{Health, Label, Labels, Locality, PlannedAttempt, Price, TargetFacts, Usage};
-use lockgate_gateway::record::{End, PolicyFacts};
+use lockgate_gateway::record::{End, PolicyFacts, ReviewFacts};
 use proptest::prelude::*;
 
 use super::*;
@@ -101,6 +101,37 @@ fn costs_and_times_are_of_the_tokens_that_were() {
     assert_eq!((report.before.costs.usd, report.after.costs.usd), (1.0, 0.0));
     assert_eq!((report.flows[0].from.as_str(), report.flows[0].to.as_str()), ("far", "here"));
     assert_eq!((report.largest[0].usd_before, report.largest[0].usd_after), (1.0, 0.0));
+}
+
+#[test]
+fn answers_that_were_not_accepted_are_paid_for() {
+    let mut routing = routing("");
+    routing.catalog.push(facts("dear", Locality::Cloud, 10.0));
+    let usage = Some(Usage { input: 100_000, output: 50_000, ..Usage::default() });
+    let judged = |accepted| ReviewFacts { target: "far".to_owned(), accepted, usage, usd: None };
+    let steps = |ids: &[(&str, bool)]| {
+        let attempt =
+            |(id, review): &(&str, bool)| PlannedAttempt { review: *review, ..PlannedAttempt::on(*id) };
+        Plan { attempts: ids.iter().map(attempt).collect(), ..Plan::default() }
+    };
+    let cascade = steps(&[("far", true), ("dear", false)]);
+    let usd = |plan: &Plan, routing: &Routing| side(plan.clone(), routing).usd;
+
+    routing.reviews = vec![judged(Some(false))];
+    assert_eq!(usd(&cascade, &routing), Some(0.3 + 5.0));
+    assert_eq!(usd(&steps(&[("dear", false)]), &routing), Some(5.0));
+    assert_eq!(usd(&steps(&[("far", true)]), &routing), Some(0.3));
+    let expected = side(cascade.clone(), &routing).expected_ms;
+    assert_eq!(expected, Some(100.0 + 1_000_000.0 + 100.0 + 2_000_000.0));
+    // Nobody knows what its router would have said.
+    assert_eq!(usd(&steps(&[("dear", true), ("far", false)]), &routing), None);
+
+    routing.reviews = vec![judged(Some(true))];
+    assert_eq!(usd(&cascade, &routing), Some(1.0));
+    routing.reviews = vec![judged(None)];
+    assert_eq!(usd(&cascade, &routing), None);
+    routing.reviews = vec![ReviewFacts { usage: None, ..judged(Some(false)) }];
+    assert_eq!(usd(&cascade, &routing), None, "as in logs that do not tell");
 }
 
 fn problem_of(text: &str) -> String {

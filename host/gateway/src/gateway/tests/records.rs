@@ -234,6 +234,8 @@ async fn judgements_are_taken_down_with_what_they_are_about() {
         reviews.iter().map(|review| (&*review.target, review.accepted)).collect::<Vec<_>>(),
         [("a", Some(false)), ("b", Some(true))]
     );
+    // Both are paid for.
+    assert!(reviews.iter().all(|review| review.usage.is_some() && review.usage == line.end.usage));
     let reviewed = line.content.expect("nothing withholds it").reviewed;
     assert_eq!(reviewed[0].choices[0].text, "hello");
     assert_eq!(line.end.attempts, 2);
