@@ -55,9 +55,9 @@ pub(crate) struct Execution<'a> {
     /// Judges the answers of steps that want it.
     pub(crate) reviewer: Option<Reviewer<'a>>,
     /// Attempts made so far.
-    pub(crate) attempts: u32,
+    pub(crate) attempts: &'a mut u32,
     /// The target that answers, or that was asked last.
-    pub(crate) target: Option<Arc<Target>>,
+    pub(crate) target: &'a mut Option<Arc<Target>>,
     /// Targets that were given up while they were asked, since another answered first or the request ended.
     pub(crate) abandoned: Vec<Arc<Target>>,
 }
@@ -136,7 +136,7 @@ impl Execution<'_> {
                     if racer.racing.is_hedge {
                         self.metrics.hedge(&racer.target.id, "won");
                     }
-                    self.target = Some(racer.target);
+                    *self.target = Some(racer.target);
                     return Ok(racer.running);
                 }
                 Err(Unfit::Attempt(error)) => error,
@@ -187,8 +187,8 @@ impl Execution<'_> {
                 return None;
             }
         };
-        self.attempts += 1;
-        self.target = Some(Arc::clone(&target));
+        *self.attempts += 1;
+        *self.target = Some(Arc::clone(&target));
         if is_hedge {
             self.metrics.hedge(&target.id, "started");
         }

@@ -17,6 +17,7 @@ use crate::execute::{AnswerEvents, Execution, now};
 use crate::failure::{Failure, GatewayError};
 use crate::guarded::Guarded;
 use crate::health::Monitor;
+use crate::in_hand::InHand;
 use crate::keys::Key;
 use crate::limiter::{Limiter, RETRY_AFTER};
 use crate::policies::{Policies, plugin_failed};
@@ -218,7 +219,7 @@ impl Gateway {
             }
             Wish::Target | Wish::Unknown => None,
         };
-        let mut outcome = Outcome {
+        let outcome = Outcome {
             policy: route.map_or_else(|| Arc::clone(&self.direct_id), |route| route.router.id().into()),
             target: None,
             attempts: 0,
@@ -229,14 +230,17 @@ impl Gateway {
         let recording = record.map(|log| Recording::begin(log, &request, key.as_deref().map(Key::facts)));
         let scope = self.scope(&outcome, recording.as_ref());
         let parties = Parties { key: key.as_deref(), scope: &scope, recording: recording.as_ref() };
+        let mut in_hand = InHand::new(outcome, &scope, recording.as_ref(), &self.options.metrics);
+        let outcome = &mut in_hand.outcome;
         let answered = match wish {
             Wish::Unknown => Err(unknown(&request.model, self.targets())),
-            Wish::Router(_) => self.answer_as(&request, None, route, &parties, &mut outcome).await,
+            Wish::Router(_) => self.answer_as(&request, None, route, &parties, outcome).await,
             Wish::Target => {
                 let wanted = Some(request.model.as_str());
-                self.answer_as(&request, wanted, route, &parties, &mut outcome).await
+                self.answer_as(&request, wanted, route, &parties, outcome).await
             }
         };
+        let outcome = in_hand.over();
         let end = answered.as_ref().map_or_else(GatewayError::kind, |_| "answered");
         self.options.metrics.request(&outcome.policy, end);
         match answered {
@@ -301,16 +305,14 @@ impl Gateway {
             timeouts: self.options.timeouts,
             metrics: &self.options.metrics,
             reviewer,
-            attempts: 0,
-            target: None,
+            attempts: &mut outcome.attempts,
+            target: &mut outcome.target,
             abandoned: Vec::new(),
         };
         let running = execution.run(&steps, &self.entries).await;
         if let Some(recording) = recording {
             recording.abandoned(execution.abandoned);
         }
-        outcome.attempts = execution.attempts;
-        outcome.target = execution.target;
         // A review may have added some.
         outcome.labels = scope.labels();
         if !matches!(running, Err(GatewayError::PolicyFailed { .. })) {

@@ -21,6 +21,7 @@ pub mod failure;
 pub mod gateway;
 mod guarded;
 pub mod health;
+mod in_hand;
 pub mod keys;
 pub mod limiter;
 pub mod metrics;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use lockgate_api::{
     HostCall, Label, Locality, Plan, PlannedAttempt, Price, ReviewInput, ReviewVerdict, Router,
@@ -10,7 +11,7 @@ use serde_json::json;
 
 use super::support::*;
 use crate::gateway::*;
-use crate::record::{Abandoned, Decided, Entry, Line, PolicyFacts, RequestLog};
+use crate::record::{Abandoned, Decided, End, Entry, Line, PolicyFacts, RequestLog};
 
 struct Log {
     record: Arc<RequestLog>,
@@ -239,4 +240,24 @@ async fn judgements_are_taken_down_with_what_they_are_about() {
     let reviewed = line.content.expect("nothing withholds it").reviewed;
     assert_eq!(reviewed[0].choices[0].text, "hello");
     assert_eq!(line.end.attempts, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_no_longer_leaves_a_line() {
+    let local = Fake::new("local", Locality::Local, vec![Act::Hang]);
+    let log = Log::new(8);
+    let metrics = crate::metrics::Metrics::default();
+    let options = GatewayOptions { metrics: metrics.clone(), ..log.options() };
+    let policy = Policy::new(|_| Ok(plan(&["local"], &[Label::NoCloud])));
+    let gateway = gateway(&[&local], &policy, options);
+    let gone = tokio::time::timeout(Duration::from_secs(1), gateway.answer(ask("auto"))).await;
+    assert!(gone.is_err(), "it hangs");
+    let End { end, target, attempts, labels, .. } = log.line().end;
+    assert_eq!((&*end, target.as_deref(), attempts), ("abandoned", Some("local"), 1));
+    assert_eq!(labels.to_string(), "no-cloud");
+    let mut registry = prometheus_client::registry::Registry::default();
+    metrics.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("it encodes");
+    assert!(text.contains("requests_total{policy=\"policy\",outcome=\"abandoned\"} 1"), "{text}");
 }
