@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use lockgate_api::{
     Asking, AttemptContext, BackendError, ChatRequest, Choose, Chosen, Embed, Embedded, ErrorKind, Events,
-    Permit, Scope, ServiceError, Services, Target, TimeoutKind, Timeouts,
+    Permit, Scope, ServiceError, Services, Target, TimeoutKind, Timeouts, Usage,
 };
 use tracing::debug;
 
@@ -29,6 +29,15 @@ pub(crate) struct Desk {
     pub(crate) metrics: Metrics,
 }
 
+/// What a plugin wants.
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted<'a> {
+    Answer(&'a ChatRequest),
+    Likelihoods,
+    Embeddings,
+    Count,
+}
+
 /// An ask that may be sent: nothing stands against it.
 struct Sending {
     entries: Arc<[Entry]>,
@@ -37,6 +46,8 @@ struct Sending {
     permit: Permit,
     context: AttemptContext,
     scope: Arc<Scope>,
+    /// None where nothing is computed that would be an attempt.
+    counted: Option<Counted>,
 }
 
 impl Desk {
@@ -46,14 +57,18 @@ impl Desk {
     }
 
     /// Everything that is checked before a send. Returns what must be sent now or dropped.
-    fn send(&self, asking: Asking, request: Option<&ChatRequest>) -> Result<Sending, ServiceError> {
+    fn send(&self, asking: Asking, wanted: Wanted<'_>) -> Result<Sending, ServiceError> {
         let Asking { scope, target, limit } = asking;
         let place = self.place(&target)?;
         let entry = &self.entries[place];
-        if let Some(request) = request {
+        if let Wanted::Answer(request) = wanted {
             entry.backend.accepts(request)?;
         }
-        let flight = entry.monitor.begin(now()).map_err(|wait| {
+        let begun = match wanted {
+            Wanted::Embeddings => entry.monitor.begin_embedding(now()),
+            Wanted::Answer(_) | Wanted::Likelihoods | Wanted::Count => entry.monitor.begin(now()),
+        };
+        let flight = begun.map_err(|wait| {
             let message = format!("target `{target}` failed repeatedly and is left alone for a while");
             BackendError::new(ErrorKind::Unavailable, message).retry_after(Some(wait))
         })?;
@@ -68,7 +83,9 @@ impl Desk {
         let request_id = Arc::clone(scope.request_id());
         let context = AttemptContext { request_id, labels: scope.labels(), timeouts };
         debug!(request = %scope.request_id(), %target, "a plugin asks");
-        Ok(Sending { entries: Arc::clone(&self.entries), place, flight, permit, context, scope })
+        let is_attempt = wanted != Wanted::Count;
+        let counted = is_attempt.then(|| Counted::new(Arc::clone(entry.target()), self.metrics.clone()));
+        Ok(Sending { entries: Arc::clone(&self.entries), place, flight, permit, context, scope, counted })
     }
 }
 
@@ -76,13 +93,19 @@ impl Sending {
     /// Waits for an answer that comes at once, and reports what it showed of the target.
     async fn whole<T>(
         self,
+        usage: impl FnOnce(&T) -> Option<Usage>,
         ask: impl FnOnce(&Entry, Permit, AttemptContext) -> BoxFuture<'static, Result<T, BackendError>>,
     ) -> Result<T, ServiceError> {
-        let Self { entries, place, flight, permit, context, scope } = self;
+        let Self { entries, place, flight, permit, context, scope, mut counted } = self;
         let entry = &entries[place];
         let total = context.timeouts.total;
         let answer = tokio::time::timeout(total, ask(entry, permit, context)).await;
-        match answer.unwrap_or_else(|_elapsed| Err(late(entry.target(), total))) {
+        let answer = answer.unwrap_or_else(|_elapsed| Err(late(entry.target(), total)));
+        if let Some(counted) = &mut counted {
+            let used = answer.as_ref().ok().and_then(usage);
+            counted.end_with(answer.as_ref().map_or_else(BackendError::word, |_| "ok"), used.as_ref());
+        }
+        match answer {
             Ok(answer) => {
                 flight.succeeded(now(), Measurement::default());
                 Ok(answer)
@@ -120,13 +143,13 @@ impl Services for Desk {
     ) -> BoxFuture<'static, Result<Events, ServiceError>> {
         let desk = self.clone();
         Box::pin(async move {
-            let Sending { entries, place, flight, permit, context, scope } =
-                desk.send(asking, Some(&request))?;
+            let Sending { entries, place, flight, permit, context, scope, counted } =
+                desk.send(asking, Wanted::Answer(&request))?;
             let backend = &entries[place].backend;
             let target = Arc::clone(entries[place].target());
             let attempt = Attempt::begin(now(), context.timeouts, request.choices);
             let events = backend.stream(request, permit, context);
-            let counted = Counted::new(Arc::clone(&target), desk.metrics.clone());
+            let counted = counted.unwrap_or_else(|| Counted::new(Arc::clone(&target), desk.metrics.clone()));
             let mut running = Running::sent(attempt, events, flight, counted, backend);
             if let Err(error) = running.begin().await {
                 return Err(told(&scope, &target, error).into());
@@ -145,16 +168,18 @@ impl Services for Desk {
     fn choose(&self, asking: Asking, ask: Choose) -> BoxFuture<'static, Result<Chosen, ServiceError>> {
         let desk = self.clone();
         Box::pin(async move {
-            let sending = desk.send(asking, None)?;
-            sending.whole(|entry, permit, context| entry.backend.choose(ask, permit, context)).await
+            let sending = desk.send(asking, Wanted::Likelihoods)?;
+            let used = |chosen: &Chosen| Some(chosen.usage);
+            sending.whole(used, |entry, permit, context| entry.backend.choose(ask, permit, context)).await
         })
     }
 
     fn embed(&self, asking: Asking, ask: Embed) -> BoxFuture<'static, Result<Embedded, ServiceError>> {
         let desk = self.clone();
         Box::pin(async move {
-            let sending = desk.send(asking, None)?;
-            sending.whole(|entry, permit, context| entry.backend.embed(ask, permit, context)).await
+            let sending = desk.send(asking, Wanted::Embeddings)?;
+            let used = |embedded: &Embedded| Some(embedded.usage);
+            sending.whole(used, |entry, permit, context| entry.backend.embed(ask, permit, context)).await
         })
     }
 
@@ -165,8 +190,10 @@ impl Services for Desk {
     ) -> BoxFuture<'static, Result<u64, ServiceError>> {
         let desk = self.clone();
         Box::pin(async move {
-            let sending = desk.send(asking, None)?;
-            sending.whole(|entry, permit, context| entry.backend.count_tokens(request, permit, context)).await
+            let sending = desk.send(asking, Wanted::Count)?;
+            let counts =
+                |entry: &Entry, permit, context| entry.backend.count_tokens(request, permit, context);
+            sending.whole(|_| None, counts).await
         })
     }
 }

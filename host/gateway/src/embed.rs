@@ -199,10 +199,10 @@ impl Gateway {
                 Err(BackendError::new(ErrorKind::Timeout(timer), what).dispatched())
             }
         };
-        counted.end(result.as_ref().map_or_else(BackendError::word, |_| "ok"));
+        let usage = result.as_ref().ok().map(|embedded| &embedded.usage);
+        counted.end_with(result.as_ref().map_or_else(BackendError::word, |_| "ok"), usage);
         match result {
             Ok(embedded) => {
-                self.options.metrics.usage(&target.id, &embedded.usage);
                 flight.succeeded(now(), Measurement::default());
                 Ok(embedded)
             }

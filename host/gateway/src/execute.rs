@@ -16,6 +16,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -35,7 +36,7 @@ use crate::metrics::Metrics;
 use crate::policies::plugin_failed;
 use crate::race::{Race, Turn};
 use crate::record::Ending;
-use crate::review::{Judged, Reviewer, Unfit, judgeable};
+use crate::review::{Judged, Reviewer, Unfit, judgeable, may_refuse_logprobs};
 use crate::running::{Counted, Running};
 use crate::selection::Step;
 
@@ -81,6 +82,18 @@ struct Racer<'a> {
     labels: Arc<Labels>,
     began: Instant,
     running: Running,
+    logprobs: Logprobs,
+}
+
+/// What an attempt whose answer is judged has to do with log-probabilities.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Logprobs {
+    /// As the client has asked.
+    AsAsked,
+    /// The host has asked for them.
+    Added,
+    /// The target has refused the same attempt with them.
+    LeftOut,
 }
 
 /// Steps that did not answer, and why.
@@ -112,9 +125,12 @@ impl Execution<'_> {
             let until = match race.turn(now()) {
                 Turn::Begin { step: place, is_hedge } => {
                     let step = &steps[place];
-                    let sent = entries
-                        .get(step.target)
-                        .and_then(|entry| self.send(Racing { place, step, entry, is_hedge }, &mut tried));
+                    let sent = entries.get(step.target).and_then(|entry| {
+                        let racing = Racing { place, step, entry, is_hedge };
+                        let may_add = !entry.lacks_logprobs.load(Ordering::Relaxed);
+                        let logprobs = if may_add { Logprobs::Added } else { Logprobs::AsAsked };
+                        self.send(racing, logprobs, &mut tried)
+                    });
                     if let Some(racer) = sent {
                         race.runs(place, now());
                         racers.push(racer);
@@ -127,7 +143,20 @@ impl Execution<'_> {
             let Some((at, begun)) = first(racers, until).await else { continue };
             let mut racer = racers.remove(at);
             let judged = match begun {
-                Ok(()) => self.judge(&mut racer, steps.len()).await,
+                Ok(()) => {
+                    if racer.logprobs == Logprobs::LeftOut {
+                        racer.racing.entry.lacks_logprobs.store(true, Ordering::Relaxed);
+                    }
+                    self.judge(&mut racer, steps.len()).await
+                }
+                Err(error) if racer.logprobs == Logprobs::Added && may_refuse_logprobs(&error) => {
+                    // A server's own list of what it can do is longer than what it does: once more without.
+                    match self.send(racer.racing, Logprobs::LeftOut, &mut tried) {
+                        Some(again) => racers.push(again),
+                        None => race.failed(racer.racing.place),
+                    }
+                    continue;
+                }
                 Err(error) => Err(Unfit::Attempt(error)),
             };
             let error = match judged {
@@ -161,7 +190,7 @@ impl Execution<'_> {
     }
 
     /// Sends the request to a step's target, unless something is against that.
-    fn send<'s>(&mut self, racing: Racing<'s>, tried: &mut Tried) -> Option<Racer<'s>> {
+    fn send<'s>(&mut self, racing: Racing<'s>, logprobs: Logprobs, tried: &mut Tried) -> Option<Racer<'s>> {
         let Racing { step, entry, is_hedge, .. } = racing;
         let target = Arc::clone(entry.target());
         // The check at the send: labels are asked again, whatever was decided before.
@@ -199,12 +228,17 @@ impl Execution<'_> {
         let began = now();
         let attempt = Attempt::begin(began, timeouts, request.choices);
         let is_judged = step.review && self.reviewer.is_some();
-        let request = if is_judged { judgeable(&request, &*entry.backend) } else { request };
+        let adds = is_judged && logprobs == Logprobs::Added;
+        let (request, logprobs) = match adds.then(|| judgeable(&request, &*entry.backend)).flatten() {
+            Some(asking) => (asking, Logprobs::Added),
+            None if logprobs == Logprobs::LeftOut => (request, logprobs),
+            None => (request, Logprobs::AsAsked),
+        };
         self.scope.sent(&target);
         let events = entry.backend.stream(request, permit, context);
         let counted = Counted::new(Arc::clone(&target), self.metrics.clone());
         let running = Running::sent(attempt, events, flight, counted, &entry.backend);
-        Some(Racer { racing, target, labels, began, running })
+        Some(Racer { racing, target, labels, began, running, logprobs })
     }
 
     /// Has an answer that has begun judged, where its step wants that.
@@ -285,7 +319,7 @@ pub(crate) fn locality_of(failures: &[FailedAttempt]) -> GatewayError {
 /// target's stream at once and frees the request's place.
 pub struct AnswerEvents {
     source: Source,
-    /// Takes the request down, where that is wanted.
+    /// Counts the request, and takes it down where that is wanted.
     ending: Option<Ending>,
     _slot: Slot,
 }
@@ -306,8 +340,8 @@ impl AnswerEvents {
         Self { source: Source::Guarded(Box::pin(guarded.into_stream())), ending: None, _slot: slot }
     }
 
-    pub(crate) fn recorded(self, ending: Option<Ending>) -> Self {
-        Self { ending, ..self }
+    pub(crate) fn watched(self, ending: Ending) -> Self {
+        Self { ending: Some(ending), ..self }
     }
 }
 

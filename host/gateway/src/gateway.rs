@@ -4,6 +4,7 @@
 //! What a target has shown so far (health, breaker) and the places in use survive a replacement.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use lockgate_api::{
@@ -36,12 +37,14 @@ pub(crate) struct Entry {
     forwarding: Arc<Target>,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) monitor: Arc<Monitor>,
+    /// Whether it was seen to refuse a request for its log-probabilities and to answer the same one without.
+    pub(crate) lacks_logprobs: AtomicBool,
 }
 
 impl Entry {
     fn new(declared: Arc<Target>, backend: Arc<dyn Backend>, monitor: Arc<Monitor>) -> Self {
         let forwarding = Arc::new(Target { locality: Locality::Cloud, region: None, ..(*declared).clone() });
-        Self { declared, forwarding, backend, monitor }
+        Self { declared, forwarding, backend, monitor, lacks_logprobs: AtomicBool::new(false) }
     }
 
     /// The target, as far away as its bytes are known to go: one that passes requests on counts as cloud,
@@ -241,14 +244,14 @@ impl Gateway {
             }
         };
         let outcome = in_hand.over();
-        let end = answered.as_ref().map_or_else(GatewayError::kind, |_| "answered");
-        self.options.metrics.request(&outcome.policy, end);
+        let metrics = &self.options.metrics;
         match answered {
             Ok(events) => {
-                let ending = recording.map(|recording| Ending::new(recording, outcome.clone()));
-                Ok(Answer { outcome, events: events.recorded(ending) })
+                let ending = Ending::new(recording, metrics.clone(), outcome.clone());
+                Ok(Answer { outcome, events: events.watched(ending) })
             }
             Err(error) => {
+                metrics.request(&outcome.policy, error.kind());
                 if let Some(recording) = recording {
                     recording.end(&outcome, error.kind(), None, None);
                 }

@@ -53,13 +53,19 @@ pub(crate) enum Unfit {
     Policy(PolicyError),
 }
 
-/// The request as it is sent for an answer that is to be judged.
-pub(crate) fn judgeable(request: &Arc<ChatRequest>, backend: &dyn Backend) -> Arc<ChatRequest> {
+/// The request as it is sent for an answer that is to be judged: with log-probabilities, where it does not ask for them
+/// itself and the target can give them. None where that changes nothing.
+pub(crate) fn judgeable(request: &ChatRequest, backend: &dyn Backend) -> Option<Arc<ChatRequest>> {
     if request.logprobs.is_some() {
-        return Arc::clone(request);
+        return None;
     }
-    let asking = ChatRequest { logprobs: Some(0), ..(**request).clone() };
-    if backend.accepts(&asking).is_ok() { Arc::new(asking) } else { Arc::clone(request) }
+    let asking = ChatRequest { logprobs: Some(0), ..request.clone() };
+    backend.accepts(&asking).is_ok().then(|| Arc::new(asking))
+}
+
+/// Whether an error may be about log-probabilities that nobody but the host has asked for.
+pub(crate) fn may_refuse_logprobs(error: &BackendError) -> bool {
+    matches!(error.kind, ErrorKind::InvalidRequest | ErrorKind::Unsupported { .. })
 }
 
 impl Reviewer<'_> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use lockgate_api::{Backend, BackendError, ErrorKind, Event, Events, Target, TimeoutKind};
+use lockgate_api::{Backend, BackendError, ErrorKind, Event, Events, Target, TimeoutKind, Usage};
 use tokio::time::Sleep;
 
 use crate::attempt::{Attempt, Verdict};
@@ -45,6 +45,14 @@ impl Counted {
     /// An attempt that begins now.
     pub(crate) fn new(target: Arc<Target>, metrics: Metrics) -> Self {
         Self { target, metrics, begun: now(), over: false }
+    }
+
+    /// The same, with the tokens that it took where they are known.
+    pub(crate) fn end_with(&mut self, result: &'static str, usage: Option<&Usage>) {
+        self.end(result);
+        if let Some(usage) = usage {
+            self.metrics.usage(&self.target.id, usage);
+        }
     }
 
     pub(crate) fn end(&mut self, result: &'static str) {

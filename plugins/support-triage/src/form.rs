@@ -9,7 +9,7 @@ pub const CATEGORIES: [&str; 6] =
 
 const BEFORE_SENDER: &[u8] = b"{\"sender\":\"";
 /// Bytes of a sender's name, escapes counted as they are written.
-const NAME_BYTES_MAX: usize = 64;
+pub const NAME_BYTES_MAX: usize = 64;
 /// Digits of an amount before its point.
 const AMOUNT_DIGITS_MAX: usize = 7;
 
@@ -46,8 +46,10 @@ impl Form {
 
 /// The sender's name in facts, as far as it is written.
 pub struct Sender<'a> {
-    name: &'a [u8],
-    is_whole: bool,
+    /// Not empty.
+    pub name: &'a [u8],
+    /// Whether its closing quote is there.
+    pub is_whole: bool,
 }
 
 /// The sender in a text of [`Form::Facts`]; none where its name has not begun.
@@ -56,27 +58,6 @@ pub fn sender(text: &[u8]) -> Option<Sender<'_>> {
     let length = rest.iter().position(|byte| *byte == b'"');
     let name = &rest[..length.unwrap_or(rest.len())];
     (!name.is_empty()).then_some(Sender { name, is_whole: length.is_some() })
-}
-
-impl Sender<'_> {
-    /// Whether the name stands in a message: whole words of it, or the beginning of such.
-    pub fn is_copied_from(&self, message: &Message) -> bool {
-        [&message.plain, &message.escaped].into_iter().any(|text| self.stands_in(text))
-    }
-
-    fn stands_in(&self, text: &[u8]) -> bool {
-        let is_letter = |byte: Option<&u8>| {
-            byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii() || *byte == b'\\')
-        };
-        text.windows(self.name.len()).enumerate().any(|(place, found)| {
-            let before = place.checked_sub(1).and_then(|place| text.get(place));
-            let after = text.get(place + self.name.len());
-            found == self.name
-                && is_letter(found.first())
-                && !is_letter(before)
-                && !(self.is_whole && is_letter(after))
-        })
-    }
 }
 
 /// What senders are copied from.
@@ -104,6 +85,12 @@ impl Message {
             }
         }
         Self { plain: text.as_bytes().to_vec(), escaped: escaped.into_bytes() }
+    }
+
+    /// It, in each way that a name may be written.
+    pub fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        let escaped = (self.escaped != self.plain).then_some(&*self.escaped);
+        std::iter::once(&*self.plain).chain(escaped)
     }
 }
 

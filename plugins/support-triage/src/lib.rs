@@ -6,12 +6,14 @@
 //! the message. Behind any other prompt the model answers as it likes.
 
 pub mod form;
+pub mod names;
 
 use lockgate_plugin::{
     Adaptation, Adapter, Candidate, Chosen, Message as _, Refusal, Request, Role, Settings, Step, Vocabulary,
 };
 
 use crate::form::{Form, Message, State};
+use crate::names::Continuations;
 
 /// The system message that asks for a category. The words of `generate.py`, letter by letter.
 pub const CLASSIFY: &str =
@@ -71,9 +73,12 @@ impl Adapter for SupportTriage {
             return Step::only(vocabulary.ends());
         }
         let likely: Vec<u32> = top.iter().map(|candidate| candidate.token).collect();
+        let names = (form == Form::Facts).then(|| Continuations::of(&self.answer, &self.message));
         // A message may have no name that could be copied.
-        let rules = [Rule { form, copies: true }, Rule { form, copies: false }];
-        let tokens = rules.iter().map(|rule| {
+        let copying = names.filter(|names| !names.is_none()).map(|names| Rule { form, names: Some(names) });
+        let rules = copying.into_iter().chain([Rule { form, names: None }]);
+        let tokens = rules.map(|rule| {
+            let rule = &rule;
             let fitting = self.fitting(rule, &likely, vocabulary);
             if fitting.is_empty() { self.any_fitting(rule, vocabulary) } else { fitting }
         });
@@ -82,34 +87,36 @@ impl Adapter for SupportTriage {
 }
 
 /// What an answer must keep to.
-struct Rule {
+struct Rule<'a> {
     form: Form,
-    copies: bool,
+    /// Whose beginnings the sender's name must have.
+    names: Option<Continuations<'a>>,
+}
+
+impl Rule<'_> {
+    fn allows(&self, answer: &[u8]) -> bool {
+        self.form.read(answer) != State::Wrong && self.names.as_ref().is_none_or(|names| names.have(answer))
+    }
 }
 
 impl SupportTriage {
-    fn keeps(&self, rule: &Rule, answer: &[u8]) -> bool {
-        let is_copied = || form::sender(answer).is_none_or(|sender| sender.is_copied_from(&self.message));
-        rule.form.read(answer) != State::Wrong && (!rule.copies || rule.form == Form::Class || is_copied())
-    }
-
     /// Those of the tokens that go on by the rule.
-    fn fitting(&self, rule: &Rule, tokens: &[u32], vocabulary: &impl Vocabulary) -> Vec<u32> {
+    fn fitting(&self, rule: &Rule<'_>, tokens: &[u32], vocabulary: &impl Vocabulary) -> Vec<u32> {
         let texts = vocabulary.texts(tokens);
         let mut answer = self.answer.clone();
         let mut fits = |text: &[u8]| {
             answer.truncate(self.answer.len());
             answer.extend_from_slice(text);
-            !text.is_empty() && self.keeps(rule, &answer)
+            !text.is_empty() && rule.allows(&answer)
         };
         tokens.iter().zip(&texts).filter(|(_, text)| fits(text)).map(|(&token, _)| token).collect()
     }
 
     /// Where none of the likely tokens fits: the first few of all that do.
-    fn any_fitting(&self, rule: &Rule, vocabulary: &impl Vocabulary) -> Vec<u32> {
+    fn any_fitting(&self, rule: &Rule<'_>, vocabulary: &impl Vocabulary) -> Vec<u32> {
         let fits = |byte: &u8| {
             let longer: Vec<u8> = self.answer.iter().chain([byte]).copied().collect();
-            self.keeps(rule, &longer)
+            rule.allows(&longer)
         };
         let bytes: Vec<u8> = (0..=u8::MAX).filter(fits).collect();
         let tokens = vocabulary.containing(&bytes);

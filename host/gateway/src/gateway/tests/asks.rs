@@ -222,3 +222,17 @@ proptest! {
         prop_assert!(!is_breached || outcome.attempts == 0);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_plugin_asks_for_is_counted_with_its_target() {
+    let metrics = crate::metrics::Metrics::default();
+    let options = GatewayOptions { metrics: metrics.clone(), ..GatewayOptions::default() };
+    let a = Fake::new("a", Locality::Local, answer());
+    let gateway = gateway(&[&a], &Policy::plan(&["a"]), options);
+    let scope = scope(&gateway, "");
+    let ask = Embed { inputs: vec!["a".to_owned()] };
+    gateway.services.embed(asking(&scope, "a"), ask).await.expect("it embeds");
+    let text = text_of(&metrics);
+    assert!(text.contains("attempts_total{target=\"a\",result=\"ok\"} 1"), "{text}");
+    assert!(text.contains("tokens_total{target=\"a\",kind=\"input\"}"), "{text}");
+}

@@ -229,10 +229,7 @@ async fn hedges_are_counted() {
     run(&gateway, ask("auto")).await.expect("b answers");
     b.does(vec![Act::Hang]);
     run(&gateway, ask("auto")).await.expect("a answers");
-    let mut registry = prometheus_client::registry::Registry::default();
-    metrics.register(&mut registry);
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).expect("it encodes");
+    let text = text_of(&metrics);
     for line in [
         "hedges_total{target=\"b\",result=\"started\"} 2",
         "hedges_total{target=\"b\",result=\"won\"} 1",

@@ -255,9 +255,6 @@ async fn a_client_that_waits_no_longer_leaves_a_line() {
     let End { end, target, attempts, labels, .. } = log.line().end;
     assert_eq!((&*end, target.as_deref(), attempts), ("abandoned", Some("local"), 1));
     assert_eq!(labels.to_string(), "no-cloud");
-    let mut registry = prometheus_client::registry::Registry::default();
-    metrics.register(&mut registry);
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).expect("it encodes");
+    let text = text_of(&metrics);
     assert!(text.contains("requests_total{policy=\"policy\",outcome=\"abandoned\"} 1"), "{text}");
 }

@@ -229,3 +229,25 @@ async fn labels_are_settled_when_the_last_review_is_over() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_refuses_likelihoods_is_asked_without() {
+    let small = Fake::without_logprobs("small", says(&["Paris"]));
+    let gateway = made(&[&small], Cascade::accepting("Paris"));
+    for (sends, attempts) in [(2, 2), (3, 1)] {
+        let told = run(&gateway, ask("auto")).await.expect("answers");
+        assert_eq!((told.target(), small.sends(), told.outcome.attempts), ("small", sends, attempts));
+    }
+    // What the client asks for is not left out.
+    let mut asking = ask("auto");
+    Arc::make_mut(&mut asking.request).logprobs = Some(1);
+    let failure = run(&gateway, asking).await.expect_err("it has none");
+    assert!(failure.error.to_string().contains("logprobs"), "{}", failure.error);
+    // A request that is wrong for another reason is, and says nothing about the target.
+    let wrong = Fake::new("wrong", Locality::Local, fails(ErrorKind::InvalidRequest));
+    let gateway = made(&[&wrong], Cascade::accepting("Paris"));
+    for sends in [2, 4] {
+        run(&gateway, ask("auto")).await.expect_err("it is wrong");
+        assert_eq!(wrong.sends(), sends);
+    }
+}

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use lockgate_api::{Label, Locality, Plan};
-use prometheus_client::registry::Registry;
 
 use super::support::*;
 use crate::failure::GatewayError;
@@ -25,14 +24,6 @@ fn made(fakes: &[&Arc<Fake>], routes: Vec<Route>, metrics: &Metrics) -> Gateway 
     let policies = Policies { routes, preprocessors: Vec::new(), guards: Vec::new() };
     let options = GatewayOptions { metrics: metrics.clone(), ..GatewayOptions::default() };
     Gateway::new(targets(fakes), policies, options).expect("the setup is sound")
-}
-
-fn text_of(metrics: &Metrics) -> String {
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).expect("it encodes");
-    text
 }
 
 fn with_key(model: &str, router: Option<&str>) -> Ask {
@@ -176,6 +167,7 @@ async fn what_happens_is_counted() {
     for line in [
         "requests_total{policy=\"policy\",outcome=\"answered\"} 1",
         "requests_total{policy=\"direct\",outcome=\"unknown_model\"} 1",
+        "requests_total{policy=\"direct\",outcome=\"abandoned\"} 1",
         "attempts_total{target=\"broken\",result=\"unavailable\"} 1",
         "attempts_total{target=\"a\",result=\"ok\"} 1",
         "attempts_total{target=\"a\",result=\"abandoned\"} 1",

@@ -68,6 +68,8 @@ pub(super) struct Fake {
     pub(super) refuses: Option<BackendError>,
     /// Whether it refuses a request with a seed.
     pub(super) lacks_seeds: bool,
+    /// Whether it refuses a request for log-probabilities once it is sent, though it accepts it.
+    pub(super) lacks_logprobs: bool,
     pub(super) sent: Mutex<Vec<Sent>>,
     /// Streams that are alive.
     pub(super) alive: Arc<AtomicUsize>,
@@ -103,6 +105,10 @@ impl Fake {
         Arc::new(Self { lacks_seeds: true, ..Self::plain(id, Locality::Local, answer()) })
     }
 
+    pub(super) fn without_logprobs(id: &str, script: Vec<Act>) -> Arc<Self> {
+        Arc::new(Self { lacks_logprobs: true, ..Self::plain(id, Locality::Local, script) })
+    }
+
     fn plain(id: &str, locality: Locality, script: Vec<Act>) -> Self {
         let target = Target {
             id: id.to_owned(),
@@ -119,6 +125,7 @@ impl Fake {
             script: Mutex::new(script),
             refuses: None,
             lacks_seeds: false,
+            lacks_logprobs: false,
             sent: Mutex::default(),
             alive: Arc::default(),
             taken: Arc::default(),
@@ -162,7 +169,11 @@ impl Backend for Fake {
         self.alive.fetch_add(1, Ordering::SeqCst);
         let alive = Alive(Arc::clone(&self.alive));
         let taken = Arc::clone(&self.taken);
-        let steps = self.script.lock().expect("no panic").clone().into_iter();
+        let refuses = self.lacks_logprobs && request.logprobs.is_some();
+        let refusal =
+            || BackendError::new(ErrorKind::InvalidRequest, "logprobs is not supported").dispatched();
+        let script = self.script.lock().expect("no panic").clone();
+        let steps = if refuses { vec![Act::Error(refusal())] } else { script }.into_iter();
         Box::pin(futures_util::stream::unfold((steps, alive), move |(mut steps, alive)| {
             let taken = Arc::clone(&taken);
             async move {
@@ -225,6 +236,15 @@ impl Backend for Fake {
             Ok(Embedded { vectors, usage: Usage { input: 3, ..Usage::default() } })
         })
     }
+}
+
+/// What a server's `/metrics` would say.
+pub(super) fn text_of(metrics: &crate::metrics::Metrics) -> String {
+    let mut registry = prometheus_client::registry::Registry::default();
+    metrics.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("it encodes");
+    text
 }
 
 type Decision = Box<dyn Fn(&RouteInput) -> Result<Plan, PolicyError> + Send + Sync>;
