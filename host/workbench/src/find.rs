@@ -10,21 +10,30 @@ const DEPTH_MAX: usize = 32;
 /// Files that one command takes.
 const FILES_MAX: usize = 100_000;
 
+/// What paths mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Scenario files, each once.
+    pub files: Vec<PathBuf>,
+    /// Folders that were named and hold none, which whoever names them may not know.
+    pub empty: Vec<PathBuf>,
+}
+
 /// The files that these paths mean: a file as it is, of a folder every `*.scenario.toml` in it and below, by name.
 /// Folders of build results, and those whose names begin with a dot, are passed over.
 ///
 /// # Errors
-/// The first path that cannot be read, and the first folder without any: whoever names it counts on it.
-pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+/// The first path that cannot be read.
+pub fn files(paths: &[PathBuf]) -> Result<Found, (PathBuf, io::Error)> {
     let mut found = Vec::new();
+    let mut empty = Vec::new();
     for path in paths {
         let failed = |error| (path.clone(), error);
         if std::fs::metadata(path).map_err(failed)?.is_dir() {
             let before = found.len();
             walk(path, 0, &mut found).map_err(failed)?;
             if found.len() == before {
-                let problem = format!("no scenario found: no file in it ends in `{SUFFIX}`");
-                return Err(failed(io::Error::new(io::ErrorKind::NotFound, problem)));
+                empty.push(path.clone());
             }
         } else {
             found.push(path.clone());
@@ -32,7 +41,7 @@ pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     }
     let mut seen = std::collections::HashSet::new();
     found.retain(|path| seen.insert(path.clone()));
-    Ok(found)
+    Ok(Found { files: found, empty })
 }
 
 fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -35,8 +35,16 @@ pub(super) fn test(args: &PolicyTestArgs) -> Result<ExitCode, Failure> {
 /// One run over all files. Returns what was read for it, too.
 fn once(args: &PolicyTestArgs) -> Result<(ExitCode, Vec<PathBuf>), Failure> {
     let began = Instant::now();
-    let paths = find::files(&args.paths)
+    let find::Found { files: paths, empty } = find::files(&args.paths)
         .map_err(|(path, error)| Failure::unusable(format!("{}: {error}", path.display())))?;
+    if paths.is_empty() {
+        let empty = empty.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let problem = format!("no scenario found: no file ends in `{}` in {empty}", scenario::SUFFIX);
+        return Err(Failure::unusable(problem));
+    }
+    for path in empty {
+        terminal::note(&format!("note: there is no scenario in {}", path.display()));
+    }
     let sandbox = super::sandbox()?;
     let crates = if args.no_build { bench::Crates::Refused } else { bench::Crates::Built };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -23,7 +23,7 @@ pub(super) fn wait(paths: &[PathBuf], files: &[PathBuf]) {
 type Look = Vec<(PathBuf, Option<(SystemTime, u64)>)>;
 
 fn look(paths: &[PathBuf], files: &[PathBuf]) -> Look {
-    let mut all = find::files(paths).unwrap_or_default();
+    let mut all = find::files(paths).unwrap_or_default().files;
     all.extend(files.iter().cloned());
     all.sort();
     all.dedup();
