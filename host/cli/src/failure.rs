@@ -26,6 +26,7 @@ impl Failure {
     }
 
     /// The error of this type that it came from, if it came from one.
+    #[cfg(feature = "engine")]
     pub(crate) fn cause<E: std::error::Error + Send + Sync + 'static>(&self) -> Option<&E> {
         self.error.downcast_ref()
     }
